@@ -1,0 +1,147 @@
+"""The Hypervisor protocol: what the toolstack asks of the place where guests run, in our words and types.
+
+No libvirt type leaks through. This module is on the path of ``xm list`` and imports only what is cheap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+
+class DomainState:
+    """Words for the state of a domain (plain text: cheap to import and to compare)."""
+
+    RUNNING = "running"
+    BLOCKED = "blocked"
+    PAUSED = "paused"
+    SHUTDOWN = "shutdown"      # ending, still there
+    CRASHED = "crashed"
+    DYING = "dying"
+    SHUTOFF = "shutoff"        # known, not there
+
+
+class DomainInfo(NamedTuple):
+    """One domain. ``domid`` is None for one that is known but not there. Memory in KiB, time in nanoseconds."""
+
+    domid: int | None
+    name: str
+    uuid: str
+    state: str
+    memory: int
+    max_memory: int
+    vcpus: int
+    cpu_time: int
+    persistent: bool
+
+
+class HostInfo(NamedTuple):
+    """The machine. Memory in KiB; ``cpu_time`` is all the time its cpus were busy, in nanoseconds."""
+
+    hostname: str
+    memory: int
+    cpus: int
+    cpu_time: int
+
+
+class DiskUse(NamedTuple):
+    """A disk image or volume that a running domain holds."""
+
+    domain: str
+    path: str
+    readonly: bool
+    shareable: bool
+
+
+class Console(Protocol):
+    """An open console. Bytes both ways; ``close`` may be repeated."""
+
+    def send(self, data: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Hypervisor(Protocol):
+    """Where guests run. Every method raises HypervisorUnreachable or ConnectionLost when nothing answers,
+    DomainNotFound for a domain that is gone, HypervisorError for a refusal."""
+
+    uri: str
+
+    def domains(self) -> list[DomainInfo]:
+        """Every domain, running or known, in no order: the cheapest calls that fill the tuple.
+
+        A domain that vanishes or breaks while being asked is left out or shown with what is known.
+        """
+        ...
+
+    def find(self, designation: str) -> DomainInfo:
+        """By name, else by id of one that is there, else by uuid. Raises DomainNotFound."""
+        ...
+
+    def create(self, xml: str, *, paused: bool = False) -> DomainInfo:
+        """Start a transient domain in one call. Raises DomainExists where name or uuid are taken."""
+        ...
+
+    def pause(self, uuid: str) -> None: ...
+
+    def unpause(self, uuid: str) -> None: ...
+
+    def shutdown(self, uuid: str) -> None:
+        """Ask the guest to power off (ACPI power button). Returns at once."""
+        ...
+
+    def reboot(self, uuid: str) -> None:
+        """Ask the guest to reboot. Returns at once."""
+        ...
+
+    def destroy(self, uuid: str) -> None:
+        """Stop it now. Silent for one that is known and already off."""
+        ...
+
+    def domain_xml(self, uuid: str, *, secrets: bool = False) -> str: ...
+
+    def metadata(self, uuid: str) -> str | None:
+        """The text of our element in the domain's metadata, None where it has none."""
+        ...
+
+    def start_time(self, uuid: str) -> float | None:
+        """Unix time at which the domain's process started, where this host can tell (for domains not made by us)."""
+        ...
+
+    def open_console(
+        self, uuid: str, device: str, on_data: Callable[[bytes], None], on_end: Callable[[str | None], None], *,
+        force: bool = False,
+    ) -> Console:
+        """Open console DEVICE ("serial0", "console1"); callbacks run inside ``wait_event``.
+
+        Raises ConsoleBusy when somebody has it.
+        """
+        ...
+
+    def watch_reboots(self, on_reboot: Callable[[str], None]) -> None:
+        """Call ON_REBOOT(uuid) for each reboot seen from now on, inside ``wait_event``."""
+        ...
+
+    def watch_input(self, fd: int, on_ready: Callable[[], None]) -> Callable[[], None]:
+        """Call ON_READY inside ``wait_event`` whenever FD can be read; returns how to stop that."""
+        ...
+
+    def wait_event(self, seconds: float) -> None:
+        """Run callbacks until one ran or SECONDS have passed."""
+        ...
+
+    def host(self) -> HostInfo: ...
+
+    def bridges(self) -> list[str]:
+        """Names of the bridges on the hypervisor's host, in the host's order; empty where it cannot tell."""
+        ...
+
+    def disk_uses(self) -> Sequence[DiskUse]:
+        """The disks of all running domains."""
+        ...
+
+    def supports_kvm(self) -> bool:
+        """Whether the hypervisor offers KVM at all (its capabilities; no guest is tried)."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,136 @@
+"""The error tree: what went wrong, what to do next, and the exit status xm gives for it.
+
+Only the program's outermost function (``xmcompat.xm.main.run``) turns these into text and a status.
+This module is loaded by every verb and imports nothing.
+"""
+
+from __future__ import annotations
+
+
+class XmError(Exception):
+    """A failure to show to the person at the prompt, in one line.
+
+    ``hint`` says what to do next and is joined to the message by "; ". Messages that scripts match
+    byte for byte (those of the reference) carry no hint.
+    """
+
+    exit_code: int = 1
+    #: xm prints the usage block of the verb, as typed, on stdout after most errors of xend.
+    shows_usage: bool = False
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def line(self) -> str:
+        """The text after ``Error: ``."""
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
+
+class UsageError(XmError):
+    """A bad option or operand: the message, the usage block, and one more line on stdout."""
+
+    shows_usage = True
+
+
+class CountError(UsageError):
+    """A wrong number of words. xm adds an empty line on stderr."""
+
+
+class InvalidArgument(XmError):
+    """A value that is no number where xm wants one."""
+
+    shows_usage = True
+
+    def __init__(self) -> None:
+        super().__init__("Invalid argument.")
+
+
+class OperationError(XmError):
+    """xend refused: the message, then the usage block of the verb."""
+
+    shows_usage = True
+
+
+class DomainNotFound(XmError):
+    """No domain has that name, id or uuid."""
+
+    exit_code = 3
+
+    def __init__(self, designation: str) -> None:
+        super().__init__(f"Domain '{designation}' does not exist.")
+        self.designation = designation
+
+
+class HypervisorError(XmError):
+    """libvirt refused or failed; the message is its own last line."""
+
+    shows_usage = True
+
+
+class HypervisorUnreachable(XmError):
+    """Nothing answers at the connection URI, or it may not be used."""
+
+
+class ConnectionLost(HypervisorUnreachable):
+    """libvirtd went away in the middle of a call."""
+
+
+class ConfigError(XmError):
+    """A guest configuration that cannot be used, with file and line where they are known."""
+
+    def __init__(
+        self, message: str, *, path: str | None = None, line: int | None = None, hint: str | None = None
+    ) -> None:
+        place = f"{path}:{line}: " if path and line else f"{path}: " if path else ""
+        super().__init__(place + message, hint=hint)
+        self.path = path
+        self.line_number = line
+
+
+class ConfigNotFound(ConfigError):
+    """No file of that name on the search path."""
+
+    shows_usage = True
+
+
+class ConfigSyntax(ConfigError):
+    """The text is not the language it should be."""
+
+
+class UnsafeConfig(ConfigError):
+    """The file asks for something that a configuration may not do on this host."""
+
+
+class UnsupportedConfig(ConfigError):
+    """A construct of the language that is not understood."""
+
+
+class ConfigLimit(ConfigError):
+    """The file takes more steps, depth or memory than any honest one."""
+
+
+class NotConvertible(ConfigError):
+    """Going on would lose data, security or the ability to boot."""
+
+
+class DeviceError(XmError):
+    """A device of a new domain cannot be connected."""
+
+    shows_usage = True
+
+
+class DomainExists(XmError):
+    """Name or uuid are taken. xm prints no usage for it."""
+
+    def __init__(self, name: str, domid: int | None) -> None:
+        super().__init__(
+            f"VM name '{name}' already exists"
+            if domid is None
+            else f"Domain '{name}' already exists with ID '{domid}'"
+        )
+
+
+class ConsoleBusy(OperationError):
+    """Somebody else has the console open."""

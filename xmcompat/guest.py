@@ -1,0 +1,174 @@
+"""GuestConfig and its parts: what a Xen configuration says, in Xen's words. Values only.
+
+A value refuses nothing it can represent and knows nothing about hosts, files or XML.
+Memory is in MiB throughout, as xm writes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+#: What a key of a configuration can hold once read.
+Scalar = str | int | float
+Value = Scalar | list["Value"]
+
+
+class Dialect(Enum):
+    XM = "xm"
+    XL = "xl"
+    SXP = "sxp"
+
+
+class GuestKind(Enum):
+    """How Xen would have run it."""
+
+    PV = "linux"
+    HVM = "hvm"
+    PVH = "pvh"
+
+
+class EventAction(Enum):
+    """What follows the end of a domain (on_poweroff, on_reboot, on_crash)."""
+
+    DESTROY = "destroy"
+    RESTART = "restart"
+    PRESERVE = "preserve"
+    RENAME_RESTART = "rename-restart"
+    COREDUMP_DESTROY = "coredump-destroy"
+    COREDUMP_RESTART = "coredump-restart"
+    SOFT_RESET = "soft-reset"
+
+
+class VbdMode(Enum):
+    READ_ONLY = "r"
+    READ_WRITE = "w"
+    SHARED = "w!"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vbd:
+    """One virtual block device.
+
+    ``uname`` is the back end as written ("phy:vg0/web1", "" for a drive without medium); ``protocol``
+    its words before the path ("phy", "file", "tap:aio"); ``path`` the rest, absolute where Xen makes it so
+    ("phy:vg0/web1" has the path "/dev/vg0/web1"). ``image_format`` is raw, qcow, qcow2, vhd or vmdk, as
+    the words say. ``vdev`` is the guest's name for it without "ioemu:", "/dev/" and ":cdrom".
+    """
+
+    uname: str
+    protocol: str
+    path: str
+    image_format: str = "raw"
+    vdev: str
+    mode: VbdMode = VbdMode.READ_WRITE
+    cdrom: bool = False
+    ioemu: bool = False
+    backend: str = ""
+    abi: str = ""
+
+    @property
+    def is_partition(self) -> bool:
+        """True for "xvda1": a volume given to the guest as a partition."""
+        return self.vdev[-1:].isdigit() and not self.vdev.isdigit() and not self.vdev.startswith("0x")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vif:
+    """One virtual network interface. Empty text means "not given". ``rate`` is kept as written."""
+
+    mac: str = ""
+    bridge: str = ""
+    ip: str = ""
+    script: str = ""
+    type: str = ""
+    model: str = ""
+    vifname: str = ""
+    rate: str = ""
+    backend: str = ""
+    accel: str = ""
+    policy: str = ""
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vfb:
+    """One virtual frame buffer: a VNC or SDL display. ``password`` None: the host's default; "": none."""
+
+    vnc: bool = False
+    sdl: bool = False
+    listen: str = ""
+    display: int | None = None
+    unused: bool = True
+    password: str | None = None
+    keymap: str = ""
+    x_display: str = ""
+    xauthority: str = ""
+    opengl: bool | None = None
+    videoram: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelBoot:
+    """Direct boot of a kernel on the host. ``cmdline`` as xend composes it: ``root=R ip=I EXTRA``."""
+
+    kernel: str
+    ramdisk: str = ""
+    cmdline: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoaderBoot:
+    """A program of the host (pygrub) that takes the kernel out of the first disk."""
+
+    bootloader: str
+    args: str = ""
+    cmdline: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirmwareBoot:
+    """A BIOS that starts from devices; ``order`` of "a c d n" (floppy, disk, CD, network)."""
+
+    order: str = "c"
+    firmware: str = "bios"
+
+
+Boot = KernelBoot | LoaderBoot | FirmwareBoot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestConfig:
+    """One guest, as its configuration states it.
+
+    ``options`` holds every key of the key table that the configuration set, with the value as read
+    (int, str, float or list), whatever became of it; ``unknown`` the names no Xen tool knows.
+    ``lines`` gives the line of the last assignment of a key where it is known.
+    ``vcpus`` is the number of vcpus at most, ``vcpus_online`` those at the start.
+    """
+
+    name: str
+    source: str = ""
+    dialect: Dialect = Dialect.XM
+    kind: GuestKind = GuestKind.PV
+    uuid: str | None = None
+    memory: int = 128
+    maxmem: int | None = None
+    vcpus: int = 1
+    vcpus_online: int | None = None
+    boot: Boot
+    disks: tuple[Vbd, ...] = ()
+    vifs: tuple[Vif, ...] = ()
+    vfbs: tuple[Vfb, ...] = ()
+    serials: tuple[str, ...] = ()
+    on_poweroff: EventAction = EventAction.DESTROY
+    on_reboot: EventAction = EventAction.RESTART
+    on_crash: EventAction = EventAction.RESTART
+    localtime: bool = False
+    rtc_timeoffset: int = 0
+    acpi: bool = True
+    description: str = ""
+    options: Mapping[str, Value] = field(default_factory=dict)
+    unknown: Mapping[str, Value] = field(default_factory=dict)
+    lines: Mapping[str, int] = field(default_factory=dict)

@@ -1,0 +1,46 @@
+"""What became of each setting: the account that every reading of a configuration ends in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Fate(Enum):
+    """The four ends of a key read from a user's file (and a fifth for what stops the work)."""
+
+    CARRIED = "carried over"
+    APPROXIMATED = "approximated"
+    NO_MEANING = "no meaning on KVM"
+    NOT_YET = "not supported yet"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """One setting, what became of it, and why.
+
+    ``harmless`` is true where the guest cannot tell the difference (INFO): such notes are counted, not
+    printed one by one. ``key`` is the option's name, with an index for lists: ``disk[1]``.
+    ``value`` is the text as the user wrote it (passwords left out).
+    """
+
+    key: str
+    fate: Fate
+    reason: str = ""
+    value: str = ""
+    path: str | None = None
+    line: int | None = None
+    suggestion: str = ""
+    harmless: bool = False
+
+    def text(self) -> str:
+        """One line: place, key, fate, reason, suggestion."""
+        place = f"{self.path}:{self.line}: " if self.path and self.line else f"{self.path}: " if self.path else ""
+        shown = f"{self.key} = {self.value}" if self.value else self.key
+        parts = [f"{place}{shown}: {self.fate.value}"]
+        if self.reason:
+            parts.append(self.reason)
+        if self.suggestion:
+            parts.append(self.suggestion)
+        return "; ".join(parts)
