@@ -1,0 +1,160 @@
+"""A Hypervisor in memory: the protocol's rules without a daemon, for tests of what stands above it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from xmcompat.backends import domain_xml
+from xmcompat.backends.hypervisor import Console, DiskUse, DomainInfo, DomainState, HostInfo
+from xmcompat.errors import DomainExists, DomainNotFound
+
+
+def domain(name: str, domid: int | None = 1, **changes: object) -> DomainInfo:
+    """A running domain of 256 MiB, or a halted one where DOMID is None."""
+    info = DomainInfo(
+        domid=domid,
+        name=name,
+        uuid=f"00000000-0000-4000-8000-{abs(hash(name)) % 10**12:012d}",
+        state=DomainState.RUNNING if domid is not None else DomainState.SHUTOFF,
+        memory=262144,
+        max_memory=262144,
+        vcpus=1,
+        cpu_time=0,
+        persistent=domid is None,
+    )
+    return info._replace(**changes)  # type: ignore[arg-type]
+
+
+class FakeConsole:
+    def __init__(self) -> None:
+        self.sent = b""
+        self.closed = False
+
+    def send(self, data: bytes) -> None:
+        self.sent += data
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@dataclass
+class FakeHypervisor:
+    """Holds domains by uuid and keeps a list of what was asked of it."""
+
+    uri: str = "fake:///"
+    known: dict[str, DomainInfo] = field(default_factory=dict)
+    xml: dict[str, str] = field(default_factory=dict)
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    uses: list[DiskUse] = field(default_factory=list)
+    host_info: HostInfo = HostInfo("fake", 8 * 1024 * 1024, 4, 60_000_000_000)
+    host_bridges: list[str] = field(default_factory=lambda: ["xenbr0"])
+    records: dict[str, str] = field(default_factory=dict)
+    consoles: dict[str, FakeConsole] = field(default_factory=dict)
+    on_create: Callable[[], None] | None = None
+    on_wait: Callable[[], None] | None = None
+    reboot_watchers: list[Callable[[str], None]] = field(default_factory=list)
+    closed: bool = False
+
+    @classmethod
+    def with_domains(cls, *infos: DomainInfo) -> FakeHypervisor:
+        return cls(known={info.uuid: info for info in infos})
+
+    def domains(self) -> list[DomainInfo]:
+        return list(self.known.values())
+
+    def find(self, designation: str) -> DomainInfo:
+        for info in self.known.values():
+            if info.name == designation:
+                return info
+        for info in self.known.values():
+            if designation.isdecimal() and info.domid == int(designation):
+                return info
+        if designation in self.known:
+            return self.known[designation]
+        raise DomainNotFound(designation)
+
+    def create(self, xml: str, *, paused: bool = False) -> DomainInfo:
+        machine = domain_xml.parse(xml)
+        assert machine.uuid is not None
+        for info in self.known.values():
+            if info.name == machine.name and info.domid is not None:
+                raise DomainExists(machine.name, info.domid)
+        state = DomainState.PAUSED if paused else DomainState.RUNNING
+        info = domain(machine.name, len(self.known) + 1, uuid=machine.uuid, state=state)
+        info = info._replace(memory=machine.current_memory, max_memory=machine.memory, vcpus=machine.vcpus)
+        self.known[machine.uuid] = info
+        self.xml[machine.uuid] = xml
+        self.records[machine.uuid] = xml
+        self.calls.append(("create", machine.name))
+        if self.on_create is not None:
+            self.on_create()
+        return info
+
+    def _set(self, call: str, uuid: str, **changes: object) -> None:
+        self.calls.append((call, self.known[uuid].name))
+        self.known[uuid] = self.known[uuid]._replace(**changes)  # type: ignore[arg-type]
+
+    def pause(self, uuid: str) -> None:
+        self._set("pause", uuid, state=DomainState.PAUSED)
+
+    def unpause(self, uuid: str) -> None:
+        self._set("unpause", uuid, state=DomainState.RUNNING)
+
+    def shutdown(self, uuid: str) -> None:
+        self._set("shutdown", uuid)
+
+    def reboot(self, uuid: str) -> None:
+        self._set("reboot", uuid)
+
+    def destroy(self, uuid: str) -> None:
+        if uuid not in self.known:
+            raise DomainNotFound(uuid)
+        self.calls.append(("destroy", self.known.pop(uuid).name))
+
+    def domain_xml(self, uuid: str, *, secrets: bool = False) -> str:
+        return self.xml[uuid]
+
+    def metadata(self, uuid: str) -> str | None:
+        if uuid not in self.known:
+            raise DomainNotFound(uuid)
+        return self.records.get(uuid)
+
+    def start_time(self, uuid: str) -> float | None:
+        return None
+
+    def open_console(
+        self,
+        uuid: str,
+        device: str,
+        on_data: Callable[[bytes], None],
+        on_end: Callable[[str | None], None],
+        *,
+        force: bool = False,
+    ) -> Console:
+        return self.consoles.setdefault(device, FakeConsole())
+
+    def watch_reboots(self, on_reboot: Callable[[str], None]) -> None:
+        self.reboot_watchers.append(on_reboot)
+
+    def watch_input(self, fd: int, on_ready: Callable[[], None]) -> Callable[[], None]:
+        return lambda: None
+
+    def wait_event(self, seconds: float) -> None:
+        if self.on_wait is not None:
+            self.on_wait()
+
+    def host(self) -> HostInfo:
+        return self.host_info
+
+    def bridges(self) -> list[str]:
+        return self.host_bridges
+
+    def disk_uses(self) -> Sequence[DiskUse]:
+        return self.uses
+
+    def supports_kvm(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.closed = True

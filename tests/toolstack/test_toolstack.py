@@ -1,0 +1,174 @@
+"""The operations over a hypervisor in memory: which domain is meant, what is refused, what is waited for."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fakes import FakeHypervisor, domain
+from xmcompat import toolstack as module
+from xmcompat.backends.hypervisor import DomainInfo, DomainState
+from xmcompat.errors import DomainNotFound, OperationError, XmError
+from xmcompat.toolstack import DOM0_UUID, Toolstack
+
+
+def over(*infos: DomainInfo) -> tuple[Toolstack, FakeHypervisor]:
+    fake = FakeHypervisor.with_domains(*infos)
+    return Toolstack(lambda: fake), fake
+
+
+def test_domains_are_sorted_in_byte_order_with_domain_0_among_them() -> None:
+    stack, _ = over(domain("web", 2), domain("Zope", 3), domain("Apache", 4), domain("9lives", 5))
+    assert [info.name for info in stack.domains()] == ["9lives", "Apache", "Domain-0", "Zope", "web"]
+
+
+def test_domain_0_has_the_hosts_memory_cpus_and_the_time_that_guests_did_not_use() -> None:
+    stack, _ = over(domain("web", 2, cpu_time=20_000_000_000))
+    dom0 = stack.domains(["Domain-0"])[0]
+    assert (dom0.domid, dom0.uuid, dom0.memory, dom0.vcpus) == (0, DOM0_UUID, 8 * 1024 * 1024, 4)
+    assert dom0.cpu_time == 40_000_000_000
+    assert dom0.state == DomainState.RUNNING
+
+
+@pytest.mark.parametrize("designation", ["0", "Domain-0", DOM0_UUID, "000"])
+def test_domain_0_answers_to_name_id_and_uuid(designation: str) -> None:
+    stack, _ = over(domain("web", 2))
+    assert stack.find(designation).name == "Domain-0"
+
+
+def test_a_domain_named_0_hides_the_id_0() -> None:
+    stack, _ = over(domain("0", 7))
+    assert stack.domid("0") == 7
+
+
+def test_given_designations_keep_their_order_and_duplicates() -> None:
+    stack, _ = over(domain("a", 1), domain("b", 2))
+    assert [info.name for info in stack.domains(["b", "a", "2"])] == ["b", "a", "b"]
+
+
+def test_one_unknown_designation_hides_all_others() -> None:
+    stack, _ = over(domain("a", 1))
+    with pytest.raises(DomainNotFound, match="^Domain 'nosuch' does not exist.$"):
+        stack.domains(["a", "nosuch"])
+
+
+@pytest.mark.parametrize("verb", ["pause", "unpause", "destroy"])
+@pytest.mark.parametrize("designation", ["0", "Domain-0"])
+def test_domain_0_is_privileged(verb: str, designation: str) -> None:
+    stack, fake = over()
+    with pytest.raises(OperationError, match=f"^Cannot {verb} privileged domain {designation}$"):
+        getattr(stack, verb)(designation)
+    assert fake.calls == []
+
+
+@pytest.mark.parametrize("verb", ["pause", "unpause"])
+def test_a_halted_domain_is_not_started(verb: str) -> None:
+    stack, _ = over(domain("web", None))
+    with pytest.raises(OperationError, match="^Domain 'web' is not started$"):
+        getattr(stack, verb)("web")
+
+
+def test_destroy_of_an_unknown_number_is_no_such_process_with_status_1() -> None:
+    stack, _ = over()
+    with pytest.raises(OperationError) as caught:
+        stack.destroy("999")
+    assert caught.value.line() == "(3, 'No such process')"
+    assert caught.value.exit_code == 1
+
+
+def test_destroy_of_an_unknown_name_is_not_found_with_status_3() -> None:
+    stack, _ = over()
+    with pytest.raises(DomainNotFound) as caught:
+        stack.destroy("nosuch")
+    assert caught.value.exit_code == 3
+
+
+def test_destroy_of_a_halted_known_domain_is_silent() -> None:
+    stack, fake = over(domain("web", None))
+    stack.destroy("web")
+    assert fake.calls == []
+
+
+def test_shutdown_of_domain_0_and_of_a_halted_domain_are_refused() -> None:
+    stack, _ = over(domain("web", None))
+    with pytest.raises(OperationError, match="^Domain 0 cannot be shutdown$"):
+        stack.shutdown("Domain-0")
+    with pytest.raises(OperationError, match="^Domain cannot be shutdown$"):
+        stack.shutdown("web")
+
+
+def test_shutdown_all_leaves_domain_0_and_paused_domains_alone() -> None:
+    stack, fake = over(domain("a", 1), domain("b", 2, state=DomainState.PAUSED), domain("c", None))
+    assert [info.name for info in stack.shutdown_all()] == ["a"]
+    assert fake.calls == [("shutdown", "a")]
+
+
+def test_wait_gone_counts_a_paused_domain_as_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = domain("a", 1), domain("b", 2, state=DomainState.PAUSED)
+    stack, fake = over(a, b)
+    monkeypatch.setattr(module.time, "sleep", lambda seconds: fake.known.pop(a.uuid))
+    gone: list[str] = []
+    stack.wait_gone([a, b], lambda info: gone.append(info.name))
+    assert gone == ["b", "a"]
+
+
+def test_wait_rebooted_ends_with_the_reboot_event() -> None:
+    stack, fake = over(domain("a", 1))
+    info = stack.shutdown("a", reason="reboot")
+    assert fake.calls == [("reboot", "a")]
+    fake.on_wait = lambda: fake.reboot_watchers[0](info.uuid)
+    seen: list[tuple[str, bool]] = []
+    stack.wait_rebooted([info], lambda info, back: seen.append((info.name, back)))
+    assert seen == [("a", True)]
+
+
+def test_wait_rebooted_accepts_a_new_id_as_a_reboot() -> None:
+    stack, fake = over(domain("a", 1))
+    info = stack.shutdown("a", reason="reboot")
+    fake.on_wait = lambda: fake.known.update({info.uuid: info._replace(domid=2)})
+    seen: list[bool] = []
+    stack.wait_rebooted([info], lambda info, back: seen.append(back))
+    assert seen == [True]
+
+
+def test_wait_rebooted_gives_up_on_a_domain_that_stays_away_for_30_polls() -> None:
+    stack, fake = over(domain("a", 1))
+    info = stack.shutdown("a", reason="reboot")
+    fake.known.clear()
+    polls: list[None] = []
+    fake.on_wait = lambda: polls.append(None)
+    seen: list[bool] = []
+    stack.wait_rebooted([info], lambda info, back: seen.append(back))
+    assert seen == [False]
+    assert len(polls) == 30
+
+
+def test_the_console_of_a_halted_domain_and_of_domain_0_are_refused() -> None:
+    stack, _ = over(domain("web", None))
+    with pytest.raises(OperationError, match="^Domain 'web' is not started$"):
+        stack.open_console("web", on_data=lambda index, data: None)
+    with pytest.raises(OperationError, match="has no console"):
+        stack.open_console("0", on_data=lambda index, data: None)
+
+
+def test_nothing_is_contacted_before_it_is_needed_and_close_may_be_repeated() -> None:
+    connected: list[FakeHypervisor] = []
+
+    def connect() -> FakeHypervisor:
+        connected.append(FakeHypervisor())
+        return connected[-1]
+
+    with Toolstack(connect) as stack:
+        assert connected == []
+        stack.domains()
+        stack.domains()
+    stack.close()
+    assert len(connected) == 1
+    assert connected[0].closed
+
+
+def test_an_error_of_the_connection_is_an_xm_error() -> None:
+    def connect() -> FakeHypervisor:
+        raise XmError("nobody there")
+
+    with pytest.raises(XmError, match="nobody there"):
+        Toolstack(connect).domains()

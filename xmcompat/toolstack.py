@@ -1,0 +1,270 @@
+"""The operations of the toolstack: the Python API beneath every program of xmcompat.
+
+One short method a verb; typed results; errors of ``xmcompat.errors``. The connection is made at first use, and
+what ``list`` does not need is imported where it is used.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from xmcompat.backends.hypervisor import DomainInfo, DomainState
+from xmcompat.errors import DomainNotFound, OperationError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from xmcompat.backends.hypervisor import Hypervisor
+    from xmcompat.backends.machine import XenRecord
+    from xmcompat.config.load import Loaded
+    from xmcompat.console_session import ConsoleSession
+    from xmcompat.notes import Note
+
+DOM0_NAME = "Domain-0"
+DOM0_UUID = "00000000-0000-0000-0000-000000000000"
+
+#: Polls of one second that ``reboot -w`` grants a guest that has left the list.
+REBOOT_PATIENCE = 30
+
+
+class Created(NamedTuple):
+    """A started domain, what became of its settings, and what the operator should know of the host."""
+
+    info: DomainInfo
+    notes: tuple[Note, ...]
+    warnings: tuple[str, ...]
+
+
+class Toolstack:
+    """Everything that can be done to guests. Close it, or use it as a context manager."""
+
+    def __init__(self, connect: Callable[[], Hypervisor]) -> None:
+        self._connect = connect
+        self._hypervisor: Hypervisor | None = None
+        self._rebooted: set[str] = set()
+        self._watching = False
+
+    @classmethod
+    def open(cls, uri: str | None = None) -> Toolstack:
+        """The toolstack of this host, or of URI. Nothing is contacted yet."""
+
+        def connect() -> Hypervisor:
+            from xmcompat.backends.libvirt_kvm import connect as connect_libvirt
+
+            return connect_libvirt(uri)
+
+        return cls(connect)
+
+    @property
+    def hypervisor(self) -> Hypervisor:
+        """The connection, made now if it was not. Raises HypervisorUnreachable."""
+        if self._hypervisor is None:
+            self._hypervisor = self._connect()
+        return self._hypervisor
+
+    def close(self) -> None:
+        """Let go of the connection. May be repeated."""
+        if self._hypervisor is not None:
+            self._hypervisor.close()
+            self._hypervisor = None
+
+    def __enter__(self) -> Toolstack:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- queries
+
+    def domains(self, designations: Sequence[str] = ()) -> list[DomainInfo]:
+        """Those named, in that order; else all, Domain-0 among them, by name in byte order.
+
+        Raises DomainNotFound before anything is known of the others.
+        """
+        if designations:
+            return [self.find(designation) for designation in designations]
+        guests = self.hypervisor.domains()
+        return sorted([self._domain0(guests), *guests], key=lambda info: info.name.encode())
+
+    def find(self, designation: str) -> DomainInfo:
+        """By name, then by id, then by uuid; Domain-0 by any of its three."""
+        if designation == DOM0_NAME:
+            return self._domain0(None)
+        try:
+            return self.hypervisor.find(designation)
+        except DomainNotFound:
+            if designation == DOM0_UUID or (designation.isdecimal() and int(designation) == 0):
+                return self._domain0(None)
+            raise
+
+    def _domain0(self, guests: list[DomainInfo] | None) -> DomainInfo:
+        """The host itself as the privileged domain: its memory, its cpus, and what the guests left of their time."""
+        host = self.hypervisor.host()
+        spent = sum(info.cpu_time for info in (self.hypervisor.domains() if guests is None else guests))
+        return DomainInfo(
+            domid=0, name=DOM0_NAME, uuid=DOM0_UUID, state=DomainState.RUNNING, memory=host.memory,
+            max_memory=host.memory, vcpus=host.cpus, cpu_time=max(host.cpu_time - spent, 0), persistent=False,
+        )
+
+    def domid(self, designation: str) -> int | None:
+        return self.find(designation).domid
+
+    def domname(self, designation: str) -> str:
+        return self.find(designation).name
+
+    def uptime(self, info: DomainInfo) -> float | None:
+        """Seconds since the domain was started; None where it is off or nothing tells."""
+        if info.domid is None:
+            return None
+        if info.uuid == DOM0_UUID:
+            with open("/proc/uptime", encoding="ascii") as file:
+                return float(file.read().split()[0])
+        record = self._record(info)
+        started = record.started if record else None
+        if started is None:
+            started = self.hypervisor.start_time(info.uuid)
+        return None if started is None else max(time.time() - started, 0.0)
+
+    def describe(self, infos: Sequence[DomainInfo]) -> list[list[object]]:
+        """The ``(domain ...)`` form of each, as ``list --long`` shows it."""
+        from xmcompat.describe import describe
+
+        return [describe(self.hypervisor, info, self._record(info)) for info in infos]
+
+    def _record(self, info: DomainInfo) -> XenRecord | None:
+        """What xm kept with the domain; None for one that xm did not start."""
+        if info.uuid == DOM0_UUID:
+            return None
+        text = self.hypervisor.metadata(info.uuid)
+        if text is None:
+            return None
+        from xmcompat.backends.domain_xml import read_record
+
+        return read_record(text)
+
+    # -- life cycle
+
+    def create(self, loaded: Loaded, *, paused: bool = False) -> Created:
+        """Start the guest of a configuration. On any error, and on Ctrl-C, the host is as it was.
+
+        Raises DomainExists, NotConvertible, DeviceError, HypervisorError.
+        """
+        from xmcompat.creation import create
+
+        return create(self.hypervisor, loaded, paused=paused)
+
+    def pause(self, designation: str) -> None:
+        self.hypervisor.pause(self._started(designation, "pause").uuid)
+
+    def unpause(self, designation: str) -> None:
+        self.hypervisor.unpause(self._started(designation, "unpause").uuid)
+
+    def destroy(self, designation: str) -> None:
+        """End it now; silent where it is known and already off."""
+        try:
+            info = self.find(designation)
+        except DomainNotFound:
+            if designation.isdecimal():
+                raise OperationError("(3, 'No such process')") from None
+            raise
+        self._refuse_domain0(info, designation, "destroy")
+        if info.domid is not None:
+            self.hypervisor.destroy(info.uuid)
+
+    def shutdown(self, designation: str, *, reason: str = "poweroff") -> DomainInfo:
+        """Ask the guest to end (REASON poweroff or halt) or to start anew (reboot). Returns at once."""
+        info = self.find(designation)
+        if info.uuid == DOM0_UUID:
+            raise OperationError("Domain 0 cannot be shutdown")
+        if info.domid is None:
+            raise OperationError("Domain cannot be shutdown")
+        self._request(info, reason)
+        return info
+
+    def shutdown_all(self, reason: str = "poweroff") -> list[DomainInfo]:
+        """The same for every running guest; returns those that were asked."""
+        running = [info for info in self.domains() if _is_running(info) and info.uuid != DOM0_UUID]
+        for info in running:
+            self._request(info, reason)
+        return running
+
+    def _request(self, info: DomainInfo, reason: str) -> None:
+        if reason != "reboot":
+            self.hypervisor.shutdown(info.uuid)
+            return
+        if not self._watching:
+            self.hypervisor.watch_reboots(self._rebooted.add)
+            self._watching = True
+        self.hypervisor.reboot(info.uuid)
+
+    def wait_gone(self, infos: Sequence[DomainInfo], on_gone: Callable[[DomainInfo], None]) -> None:
+        """Wait, for ever if need be, until none of them runs; ON_GONE is called as each goes.
+
+        A paused or crashed domain counts as gone, as with xm.
+        """
+        waiting = list(infos)
+        while waiting:
+            running = {info.name for info in self.hypervisor.domains() if _is_running(info)}
+            for info in [info for info in waiting if info.name not in running]:
+                waiting.remove(info)
+                on_gone(info)
+            if waiting:
+                time.sleep(1)
+
+    def wait_rebooted(
+        self, infos: Sequence[DomainInfo], on_done: Callable[[DomainInfo, bool], None]
+    ) -> None:
+        """Wait until each has rebooted (ON_DONE(info, True)) or has stayed away too long (False)."""
+        waiting = {info.uuid: info for info in infos}
+        absences = dict.fromkeys(waiting, 0)
+        while waiting:
+            there = {info.uuid: info for info in self.hypervisor.domains() if info.domid is not None}
+            for uuid, info in list(waiting.items()):
+                now = there.get(uuid)
+                absences[uuid] += now is None
+                back = uuid in self._rebooted or (now is not None and now.domid != info.domid)
+                if (now is not None and back) or absences[uuid] > REBOOT_PATIENCE:
+                    del waiting[uuid]
+                    on_done(info, now is not None)
+            if waiting:
+                self.hypervisor.wait_event(1.0)
+
+    def _started(self, designation: str, verb: str) -> DomainInfo:
+        info = self.find(designation)
+        self._refuse_domain0(info, designation, verb)
+        if info.domid is None:
+            raise OperationError(f"Domain '{designation}' is not started")
+        return info
+
+    @staticmethod
+    def _refuse_domain0(info: DomainInfo, designation: str, verb: str) -> None:
+        if info.uuid == DOM0_UUID:
+            raise OperationError(f"Cannot {verb} privileged domain {designation}")
+
+    # -- consoles
+
+    def open_console(
+        self, designation: str, *, number: int | None = None, on_data: Callable[[int, bytes], None]
+    ) -> ConsoleSession:
+        """Open the consoles of a domain, or only the NUMBERth; ON_DATA(index, bytes) runs inside ``wait``.
+
+        Raises ConsoleBusy, and OperationError for a domain that is off or has no such console.
+        """
+        from xmcompat.console_session import open_session
+
+        info = self.find(designation)
+        if info.domid is None:
+            raise OperationError(f"Domain '{designation}' is not started")
+        if info.uuid == DOM0_UUID:
+            raise OperationError(f"Domain '{designation}' is this host itself; it has no console")
+        return open_session(
+            self.hypervisor, info, self._record(info), designation=designation, number=number, on_data=on_data
+        )
+
+
+def _is_running(info: DomainInfo) -> bool:
+    return info.state in (DomainState.RUNNING, DomainState.BLOCKED)
