@@ -1,0 +1,1 @@
+"""Where guests run: the Hypervisor protocol, the Machine it runs, and libvirt behind it."""

@@ -1,0 +1,1 @@
+"""Text to GuestConfig, and back: every format in which people keep Xen guests."""

@@ -1,0 +1,1 @@
+"""Typed results to text, byte for byte as xm prints it. Pure."""

@@ -1,0 +1,1 @@
+"""The xmcompat program: what xm has no verb for."""

@@ -1,0 +1,1 @@
+"""The place of the xend daemon: what keeps a host ready for xm."""

@@ -1,0 +1,1 @@
+"""The xm program: one module a family of verbs; parse arguments, call the toolstack, render."""
