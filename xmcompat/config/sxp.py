@@ -1,0 +1,198 @@
+"""S-expressions as xend reads and prints them. Pure.
+
+A tree is a list of texts and lists; the reader never makes numbers of texts. The writer takes numbers too.
+Differs from xm: ``\\xHH`` in a quoted text is read as the byte that xend meant when it wrote it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from xmcompat.errors import ConfigLimit, ConfigSyntax
+
+Tree = list[object]
+
+#: A document nested deeper than this is no configuration.
+DEEPEST = 200
+
+_SPACE = " \t\n\v\f\r"
+_BREAKS = "{}()<>[];"
+_ESCAPES = {"a": "\a", "b": "\b", "t": "\t", "n": "\n", "v": "\v", "f": "\f", "r": "\r"}
+_BARE = re.compile(r"[A-Za-z0-9._:/~-]+|@")
+
+
+class Long(int):
+    """A number that Python 2 called long: xend prints it in quotes."""
+
+
+class _Reader:
+    def __init__(self, text: str, path: str | None) -> None:
+        self.text = text
+        self.path = path
+        self.place = 0
+
+    def error(self, message: str) -> ConfigSyntax:
+        line = self.text.count("\n", 0, min(self.place, len(self.text))) + 1
+        return ConfigSyntax(message, path=self.path, line=line if self.path else None)
+
+    def skip(self) -> str:
+        """Pass blanks and comments; the character that follows, "" at the end."""
+        text, end = self.text, len(self.text)
+        while self.place < end:
+            char = text[self.place]
+            if char == "#":
+                newline = text.find("\n", self.place)
+                self.place = end if newline < 0 else newline
+            elif char in _SPACE:
+                self.place += 1
+            else:
+                return char
+        return ""
+
+    def document(self) -> Tree:
+        top: Tree = []
+        stack: list[Tree] = [top]
+        while char := self.skip():
+            if char == "(":
+                if len(stack) > DEEPEST:
+                    raise ConfigLimit(f"lists are nested deeper than {DEEPEST}", path=self.path)
+                self.place += 1
+                inner: Tree = []
+                stack[-1].append(inner)
+                stack.append(inner)
+            elif char == ")":
+                if len(stack) == 1:
+                    raise self.error("syntax error: )")
+                self.place += 1
+                stack.pop()
+            elif char == "\x04" and len(stack) == 1:
+                break
+            else:
+                stack[-1].append(self.quoted(char) if char in "'\"" else self.atom(char))
+        if len(stack) > 1:
+            raise self.error("unexpected EOF")
+        return top
+
+    def atom(self, first: str) -> str:
+        if ord(first) < 0x20:
+            raise self.error(f"invalid character: code {ord(first)}")
+        start, end = self.place, len(self.text)
+        self.place += 1
+        while self.place < end and self.text[self.place] not in _SPACE + "#" + _BREAKS:
+            self.place += 1
+        return self.text[start : self.place]
+
+    def quoted(self, quote: str) -> str:
+        parts: list[str] = []
+        self.place += 1
+        while self.place < len(self.text):
+            char = self.text[self.place]
+            self.place += 1
+            if char == quote:
+                return "".join(parts)
+            parts.append(self.escape() if char == "\\" else char)
+        raise self.error("unexpected EOF")
+
+    def escape(self) -> str:
+        rest = self.text[self.place : self.place + 3]
+        octal = re.match(r"[0-7]{1,3}", rest)
+        if octal:
+            self.place += len(octal[0])
+            if int(octal[0], 8) > 0o377:
+                raise self.error(f"invalid octal escape: out of range {octal[0]}")
+            return chr(int(octal[0], 8))
+        char = rest[:1]
+        self.place += 1
+        if char == "x":
+            digits = re.match(r"x([0-9a-fA-F]{2})", rest)
+            if not digits:
+                raise self.error("invalid hexadecimal escape")
+            self.place += 2
+            return chr(int(digits[1], 16))
+        if char in _ESCAPES:
+            return _ESCAPES[char]
+        if char in "\\'\"" and char:
+            return char
+        if char == "":
+            raise self.error("unexpected EOF")
+        if char.isalpha():
+            return "\\"
+        # the character after the backslash is lost, and the next one kept behind it
+        kept = self.text[self.place : self.place + 1]
+        self.place += len(kept)
+        return "\\" + kept
+
+
+def parse(text: str, path: str | None = None) -> Tree:
+    """The elements of a document, in order; none for an empty one.
+
+    Bytes are one character each (decode files as Latin-1, or as UTF-8 to keep its letters).
+    Raises ConfigSyntax and ConfigLimit.
+    """
+    return _Reader(text, path).document()
+
+
+def write(element: object) -> str:
+    """The compact form of a tree, on one line."""
+    if isinstance(element, list | tuple):
+        return "(" + " ".join(write(child) for child in element) + ")"
+    if isinstance(element, str):
+        return element if _BARE.fullmatch(element) else _quote(element)
+    if element is None:
+        return "'None'"
+    if isinstance(element, Long):
+        return f"'{int(element)}'"
+    return repr(element) if isinstance(element, float) else str(element)
+
+
+def _quote(text: str) -> str:
+    """A text in quotes, as Python 2 shows one: single quotes unless only double ones spare the escaping."""
+    quote = '"' if "'" in text and '"' not in text else "'"
+    parts = []
+    for char in text:
+        if char in (quote, "\\"):
+            parts.append("\\" + char)
+        elif char in "\n\t\r":
+            parts.append({"\n": "\\n", "\t": "\\t", "\r": "\\r"}[char])
+        elif 0x20 <= ord(char) < 0x7F:
+            parts.append(char)
+        elif ord(char) < 0x100:
+            parts.append(f"\\x{ord(char):02x}")
+        else:
+            parts.append("".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogateescape")))
+    return quote + "".join(parts) + quote
+
+
+def pretty(element: object, width: int = 80) -> str:
+    """The form that xend prints, with a newline at the end: lists that do not fit into WIDTH columns are broken."""
+    parts: list[str] = []
+    _lay_out(element, 0, width, parts)
+    return "".join(parts) + "\n"
+
+
+def _lay_out(element: object, column: int, width: int, parts: list[str]) -> None:
+    compact = write(element)
+    if column + len(compact) <= width or not isinstance(element, list) or not element:
+        parts.append(compact)
+        return
+    parts.append("(")
+    _lay_out(element[0], column + 1, width, parts)
+    for child in element[1:]:
+        parts.append("\n" + " " * (column + 4))
+        _lay_out(child, column + 4, width, parts)
+    parts.append("\n" + " " * column + ")")
+
+
+# -- what a tree says
+
+
+def children(tree: Sequence[object], key: str) -> list[Tree]:
+    """The lists in TREE, behind its head, whose own head is KEY."""
+    return [child for child in tree[1:] if isinstance(child, list) and child and child[0] == key]
+
+
+def value(tree: Sequence[object], key: str, default: object = None) -> object:
+    """The second element of the first such list; DEFAULT where there is none, or it has no second element."""
+    found = children(tree, key)
+    return found[0][1] if found and len(found[0]) > 1 else default
