@@ -1,0 +1,368 @@
+"""Statements of a configuration script, walked node by node."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+
+from xmcompat.config import allowed
+from xmcompat.config.interpret_expr import ExceptionClass, Expressions
+from xmcompat.config.modules import ADVICE, Module, ScriptHost, Vars, ip_helpers, modules
+from xmcompat.config.py2values import Budget, Raised, py2_str
+from xmcompat.errors import UnsafeConfig
+
+_COMPOUND = {
+    "ClassDef": "'class'", "With": "'with'", "AsyncWith": "'async'", "AsyncFor": "'async'", "AsyncFunctionDef": "'async'",
+    "Nonlocal": "'nonlocal'", "AnnAssign": "an annotation", "Match": "'match'", "TryStar": "'except*'",
+}  # fmt: skip
+
+
+class Break(Exception):
+    pass
+
+
+class Continue(Exception):
+    pass
+
+
+class Return(Exception):
+    def __init__(self, value: object) -> None:
+        super().__init__()
+        self.value = value
+
+
+class ScriptFunction:
+    """A ``def`` or ``lambda`` of the script."""
+
+    def __init__(self, name: str, arguments: ast.arguments, body: list[ast.stmt], defaults: list[object]) -> None:
+        self.name = name
+        self.names = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args)]
+        self.defaults = dict(zip(reversed(self.names), reversed(defaults), strict=False))
+        self.body = body
+
+
+class Interpreter(Expressions):
+    """Runs one script. ``names`` are its file-level names, ``lines`` where each was assigned last."""
+
+    def __init__(self, budget: Budget, host: ScriptHost, variables: dict[str, object]) -> None:
+        self.warnings: list[str] = []
+        super().__init__(budget, modules(host, budget, self._warn))
+        self.names: dict[str, object] = dict(variables)
+        self.lines: dict[str, int] = {}
+        self.printed: list[str] = []
+        self.frames: list[dict[str, object]] = []
+        self.handled: list[Raised] = []
+        self.predefined.update(ip_helpers(lambda name: self.unsafe(name, "write the address itself")))
+        self.predefined.update({
+            "sys": self.modules["sys"], "os": self.modules["os"], "re": self.modules["re"],
+            "xm_vars": Vars(self._check_variable), "xm_file": budget.path, "xm_help": 0,
+            "_print_": self._print, "_print_to_": self._print_elsewhere,
+        })  # fmt: skip
+
+    def _warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def _check_variable(self, name: str, function: object) -> None:
+        """xm_vars.check(): the function's result becomes the variable; its error is told with the name."""
+        try:
+            self.names[name] = self.call(function, name, self.names.get(name))
+        except Raised as error:
+            raise Raised(error.kind, f"{name} - {error.text}") from None
+        self.lines[name] = self.budget.line
+
+    def _print(self, *values: object) -> None:
+        line = " ".join(py2_str(value, self.budget) for value in values) + "\n"
+        self.budget.room(len(line))
+        self.printed.append(line)
+
+    def _print_elsewhere(self, target: object, *values: object) -> None:
+        if getattr(target, "name", "") == "sys.stdout":
+            self._print(*values)
+
+    # -- names and functions
+
+    def lookup(self, name: str) -> object:
+        if self.frames and name in self.frames[-1]:
+            return self.frames[-1][name]
+        if name in self.names:
+            return self.names[name]
+        return super().lookup(name)
+
+    def assign(self, target: ast.expr, value: object) -> None:
+        self.budget.step()
+        if isinstance(target, ast.Name):
+            self._bind(target.id, value, target.lineno)
+        elif isinstance(target, ast.Tuple | ast.List):
+            items = self.iterate(value)
+            if len(items) != len(target.elts):
+                raise Raised("ValueError", "the number of values does not match the number of names")
+            for one, item in zip(target.elts, items, strict=True):
+                self.assign(one, item)
+        elif isinstance(target, ast.Subscript):
+            self._store(self.evaluate(target.value), target.slice, value)
+        else:
+            raise self.unsafe("assignment to an attribute", "assign to a variable")
+
+    def _bind(self, name: str, value: object, line: int) -> None:
+        if self.frames:
+            self.frames[-1][name] = value
+        else:
+            self.names[name] = value
+            self.lines[name] = line
+
+    def _store(self, container: object, index_node: ast.expr, value: object) -> None:
+        if isinstance(container, dict):
+            self.budget.room(1)
+            container[allowed.checked_key(self.evaluate(index_node))] = value
+            return
+        if not isinstance(container, list):
+            raise Raised("TypeError", "object does not support item assignment")
+        try:
+            if isinstance(index_node, ast.Slice):
+                items = self.iterate(value)
+                self.budget.room(len(container) + len(items))
+                container[self.slice_of(index_node)] = items
+            else:
+                container[self._index(index_node)] = value
+        except (IndexError, ValueError) as error:
+            raise Raised("IndexError", str(error)) from None
+
+    def _index(self, node: ast.expr) -> int:
+        index = self.evaluate(node)
+        if not isinstance(index, int):
+            raise Raised("TypeError", "list indices must be integers")
+        return int(index)
+
+    def make_lambda(self, node: ast.Lambda) -> object:
+        return self._function("<lambda>", node.args, [ast.copy_location(ast.Return(value=node.body), node)], node)
+
+    def _function(self, name: str, arguments: ast.arguments, body: list[ast.stmt], node: ast.AST) -> ScriptFunction:
+        if arguments.vararg or arguments.kwarg or arguments.kwonlyargs:
+            raise self.unsupported(node, "a function with '*' or '**'")
+        return ScriptFunction(name, arguments, body, [self.evaluate(default) for default in arguments.defaults])
+
+    def call_script_function(self, function: object, arguments: list[object], named: dict[str, object]) -> object:
+        if not isinstance(function, ScriptFunction):
+            raise Raised("TypeError", "object is not callable")
+        if len(self.frames) >= self.budget.limits.calls:
+            raise self.budget.over(f"functions call each other more than {self.budget.limits.calls} deep")
+        frame = {**function.defaults, **dict(zip(function.names, arguments, strict=False)), **named}
+        if len(arguments) > len(function.names) or set(frame) != set(function.names):
+            raise Raised("TypeError", f"{function.name}() takes {len(function.names)} arguments")
+        self.frames.append(frame)
+        self.depth += 1
+        try:
+            self.run(function.body)
+        except Return as result:
+            return result.value
+        finally:
+            self.frames.pop()
+            self.depth -= 1
+        return None
+
+    # -- statements
+
+    def run(self, body: list[ast.stmt]) -> None:
+        for statement in body:
+            self.budget.line = statement.lineno
+            self.budget.step()
+            visit = getattr(self, f"do_{type(statement).__name__}", None)
+            if visit is None:
+                raise self.unsupported(statement, _COMPOUND.get(type(statement).__name__, type(statement).__name__))
+            self.depth += 1
+            if self.depth > self.budget.limits.depth:
+                raise self.budget.over("statements are nested too deeply")
+            try:
+                visit(statement)
+            finally:
+                self.depth -= 1
+
+    def do_Pass(self, node: ast.Pass) -> None:  # noqa: N802
+        """Nothing."""
+
+    def do_Global(self, node: ast.Global) -> None:  # noqa: N802
+        """Nothing: names of the file are read anyway."""
+
+    def do_Expr(self, node: ast.Expr) -> None:  # noqa: N802
+        self.evaluate(node.value)
+
+    def do_Assign(self, node: ast.Assign) -> None:  # noqa: N802
+        value = self.evaluate(node.value)
+        for target in node.targets:
+            self.assign(target, value)
+
+    def do_AugAssign(self, node: ast.AugAssign) -> None:  # noqa: N802
+        read = ast.copy_location(_read_of(node.target), node.target)
+        old, more = self.evaluate(read), self.evaluate(node.value)
+        if isinstance(old, list) and isinstance(node.op, ast.Add):
+            items = self.iterate(more)
+            self.budget.room(len(old) + len(items))
+            old.extend(items)
+            self.assign(node.target, old)
+        else:
+            self.assign(node.target, self.binary(node.op, old, more))
+
+    def do_If(self, node: ast.If) -> None:  # noqa: N802
+        while True:  # a chain of elif is walked, not nested
+            if self.evaluate(node.test):
+                self.run(node.body)
+                return
+            if len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If):
+                node = node.orelse[0]
+                continue
+            self.run(node.orelse)
+            return
+
+    def do_For(self, node: ast.For) -> None:  # noqa: N802
+        for item in self.iterate(self.evaluate(node.iter)):
+            self.assign(node.target, item)
+            try:
+                self.run(node.body)
+            except Continue:
+                continue
+            except Break:
+                return
+        self.run(node.orelse)
+
+    def do_While(self, node: ast.While) -> None:  # noqa: N802
+        while self.evaluate(node.test):
+            try:
+                self.run(node.body)
+            except Continue:
+                continue
+            except Break:
+                return
+        self.run(node.orelse)
+
+    def do_Break(self, node: ast.Break) -> None:  # noqa: N802
+        raise Break
+
+    def do_Continue(self, node: ast.Continue) -> None:  # noqa: N802
+        raise Continue
+
+    def do_Return(self, node: ast.Return) -> None:  # noqa: N802
+        raise Return(None if node.value is None else self.evaluate(node.value))
+
+    def do_FunctionDef(self, node: ast.FunctionDef) -> None:  # noqa: N802
+        if node.decorator_list:
+            raise self.unsupported(node, "a decorator")
+        self._bind(node.name, self._function(node.name, node.args, node.body, node), node.lineno)
+
+    def do_Delete(self, node: ast.Delete) -> None:  # noqa: N802
+        for target in node.targets:
+            if isinstance(target, ast.Subscript):
+                self._delete_item(target)
+                continue
+            if not isinstance(target, ast.Name):
+                raise self.unsupported(node, "'del' of this")
+            scope = self.frames[-1] if self.frames else self.names
+            if target.id not in scope:
+                raise Raised("NameError", f"name '{target.id}' is not defined")
+            del scope[target.id]
+
+    def _delete_item(self, target: ast.Subscript) -> None:
+        container = self.evaluate(target.value)
+        try:
+            if isinstance(container, dict):
+                del container[allowed.checked_key(self.evaluate(target.slice))]
+            elif isinstance(container, list):
+                del container[self.slice_of(target.slice) if isinstance(target.slice, ast.Slice) else self._index(target.slice)]
+            else:
+                raise Raised("TypeError", "object does not support item deletion")
+        except (KeyError, IndexError) as error:
+            raise Raised(type(error).__name__, str(error)) from None
+
+    def do_Assert(self, node: ast.Assert) -> None:  # noqa: N802
+        if not self.evaluate(node.test):
+            raise Raised("AssertionError", py2_str(self.evaluate(node.msg), self.budget) if node.msg else "")
+
+    def do_Raise(self, node: ast.Raise) -> None:  # noqa: N802
+        if node.exc is None:
+            if not self.handled:
+                raise Raised("TypeError", "exceptions must be classes or instances, not NoneType")
+            raise self.handled[-1]
+        value = self.evaluate(node.exc)
+        if isinstance(value, ExceptionClass):
+            value = Raised(value.name)
+        raise value if isinstance(value, Raised) else Raised("TypeError", "exceptions must be classes or instances")
+
+    def do_Try(self, node: ast.Try) -> None:  # noqa: N802
+        depth, frames = self.depth, len(self.frames)
+        try:
+            try:
+                self.run(node.body)
+            except Raised as error:
+                self.depth = depth
+                del self.frames[frames:]
+                self._handle(error, node.handlers)
+            else:
+                self.run(node.orelse)
+        finally:
+            self.run(node.finalbody)
+
+    def _handle(self, error: Raised, handlers: list[ast.ExceptHandler]) -> None:
+        for handler in handlers:
+            if handler.type is None or self._catches(self.evaluate(handler.type), error.kind):
+                if handler.name:
+                    self._bind(handler.name, error, handler.lineno)
+                self.handled.append(error)
+                try:
+                    self.run(handler.body)
+                finally:
+                    self.handled.pop()
+                return
+        raise error
+
+    def _catches(self, caught: object, kind: str) -> bool:
+        if isinstance(caught, tuple):
+            return any(self._catches(one, kind) for one in caught)
+        if not isinstance(caught, ExceptionClass):
+            return False
+        if caught.name in ("Exception", "StandardError"):
+            return kind != "SystemExit"
+        return caught.name in (kind, allowed.PARENTS.get(kind))
+
+    # -- imports
+
+    def do_Import(self, node: ast.Import) -> None:  # noqa: N802
+        for alias in node.names:
+            module = self._module(alias.name)
+            if alias.asname:
+                self._bind(alias.asname, module, node.lineno)
+            else:
+                top = alias.name.partition(".")[0]
+                self._bind(top, self._module(top), node.lineno)
+
+    def do_ImportFrom(self, node: ast.ImportFrom) -> None:  # noqa: N802
+        module = self._module(("." * node.level) + (node.module or ""))
+        for alias in node.names:
+            if alias.name == "*":
+                for name, value in module.table.items():
+                    self._bind(name, value, node.lineno)
+                continue
+            value = module.attribute(alias.name)
+            if value is None:
+                raise self.unsafe(f"{module.name}.{alias.name}", module.advice)
+            self._bind(alias.asname or alias.name, value, node.lineno)
+
+    def _module(self, name: str) -> Module:
+        module = self.modules.get(name)
+        if module is None:
+            raise UnsafeConfig(
+                f"module '{name}' is not available", path=self.budget.path, line=self.budget.line,
+                hint=ADVICE.get(name, "write the settings themselves"),
+            )  # fmt: skip
+        return module
+
+
+def _read_of(target: ast.expr) -> ast.expr:
+    """The expression that reads what TARGET assigns to."""
+    if isinstance(target, ast.Name):
+        return ast.Name(id=target.id, ctx=ast.Load())
+    if isinstance(target, ast.Subscript):
+        return ast.Subscript(value=target.value, slice=target.slice, ctx=ast.Load())
+    return target
+
+
+Callback = Callable[..., object]

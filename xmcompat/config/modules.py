@@ -1,0 +1,283 @@
+"""The modules that a configuration may import: those parts of them that tell and compute, none that does anything."""
+
+from __future__ import annotations
+
+import ipaddress
+import posixpath
+import random
+import re
+import string
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from xmcompat.config import allowed
+from xmcompat.config.py2values import Budget, Raised, py2_repr
+from xmcompat.errors import XmError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptHost:
+    """What a script may learn of the host; every answer is the caller's. ``uname`` as os.uname() gives it."""
+
+    uname: tuple[str, str, str, str, str]
+    exists: Callable[[str], bool]
+    isfile: Callable[[str], bool]
+    isdir: Callable[[str], bool]
+    cwd: str
+    now: float
+
+
+class ScriptExit(XmError):
+    """The script has ended itself with sys.exit()."""
+
+    def __init__(self, status: int, message: str = "") -> None:
+        super().__init__(message or f"the configuration has ended itself with status {status}")
+        self.exit_code = status
+
+
+class Attributes:
+    """A thing with attributes: only those in its table exist."""
+
+    def __init__(self, name: str, table: dict[str, object], advice: str = "") -> None:
+        self.name = name
+        self.table = table
+        self.advice = advice
+
+    def attribute(self, name: str) -> object:
+        return self.table.get(name)
+
+    def item(self, key: object) -> object:
+        raise Raised("TypeError", "object is unsubscriptable")
+
+
+class Module(Attributes):
+    """What ``import`` gives."""
+
+
+class _Environ(Attributes):
+    """An environment without variables: a configuration means the same for everyone."""
+
+    def __init__(self) -> None:
+        super().__init__("os.environ", {"get": lambda key, default=None: default, "has_key": lambda key: False})
+
+    def item(self, key: object) -> object:
+        raise Raised("KeyError", repr(key))
+
+
+class Vars(Attributes):
+    """``xm_vars``: the parameters of a script, such as vmid."""
+
+    def __init__(self, check: Callable[[str, object], None]) -> None:
+        super().__init__("xm_vars", {"var": self.declare, "check": self.check})
+        self._declared: list[tuple[str, object]] = []
+        self._check = check
+
+    def declare(self, name: object, use: object = "", check: object = None) -> None:
+        self._declared.append((str(name), check))
+
+    def check(self) -> None:
+        for name, function in self._declared:
+            if function is not None:
+                self._check(name, function)
+
+
+#: Modules that are asked for and not given, with what to write instead.
+ADVICE = {
+    "commands": "write the value itself", "subprocess": "write the value itself", "popen2": "write the value itself",
+    "socket": "write the address itself", "urllib": "write the value itself", "urllib2": "write the value itself",
+}  # fmt: skip
+
+_NO_PROGRAMS = "a configuration cannot run programs or change files; write the value itself"
+
+
+def modules(host: ScriptHost, budget: Budget, warn: Callable[[str], None]) -> dict[str, Module]:
+    """The modules by name."""
+    path = Module("os.path", _path(host), _NO_PROGRAMS)
+    uname = Module("os", {
+        "uname": lambda: host.uname, "getenv": lambda name, default=None: default, "environ": _Environ(),
+        "getcwd": lambda: host.cwd, "path": path, "sep": "/", "linesep": "\n", "name": "posix",
+    }, _NO_PROGRAMS)  # fmt: skip
+    return {
+        "os": uname,
+        "os.path": path,
+        "re": Module("re", _re(budget)),
+        "string": Module("string", _string()),
+        "sys": Module("sys", {
+            "argv": [""], "stdout": Attributes("sys.stdout", {"write": lambda text: None, "flush": lambda: None}),
+            "stderr": Attributes("sys.stderr", {"write": lambda text: None, "flush": lambda: None}),
+            "exit": _exit, "version": "2.7.18", "platform": "linux2", "maxint": 2**63 - 1,
+        }),
+        "math": Module("math", _math()),
+        "time": Module("time", {
+            "time": lambda: host.now, "strftime": lambda form, when=None: _strftime(form, host.now, budget),
+        }),
+        "random": Module("random", _random(warn, budget)),
+    }  # fmt: skip
+
+
+def _exit(status: object = None) -> None:
+    if isinstance(status, str):
+        raise ScriptExit(1, status)
+    raise ScriptExit(int(status) & 0xFF if isinstance(status, int) else 0 if status is None else 1)
+
+
+def _texts(function: Callable[..., object]) -> Callable[..., object]:
+    """FUNCTION for texts only."""
+
+    def checked(*values: object) -> object:
+        if not all(isinstance(value, str) for value in values):
+            raise Raised("TypeError", "expected a string")
+        return function(*values)
+
+    return checked
+
+
+def _path(host: ScriptHost) -> dict[str, object]:
+    return {
+        **{name: _texts(getattr(posixpath, name)) for name in ("join", "basename", "dirname", "splitext", "normpath", "split", "isabs")},
+        "abspath": _texts(lambda path: posixpath.normpath(posixpath.join(host.cwd, path))),
+        "exists": _texts(host.exists), "isfile": _texts(host.isfile), "isdir": _texts(host.isdir), "sep": "/",
+    }  # fmt: skip
+
+
+def _match(found: re.Match[str] | None) -> object:
+    if found is None:
+        return None
+
+    def group(*numbers: object) -> object:
+        try:
+            return found.group(*numbers)  # type: ignore[arg-type]
+        except (IndexError, TypeError):
+            raise Raised("IndexError", "no such group") from None
+
+    return Attributes("match", {
+        "group": group, "groups": lambda default=None: found.groups(default), "groupdict": lambda: found.groupdict(),
+        "start": lambda: found.start(), "end": lambda: found.end(), "span": lambda: found.span(),
+    })  # fmt: skip
+
+
+def _re(budget: Budget) -> dict[str, object]:
+    def searching(name: str) -> Callable[..., object]:
+        def search(pattern: object, subject: object) -> object:
+            return _match(getattr(allowed.checked_pattern(pattern, subject, budget), name)(subject))
+
+        return search
+
+    def sub(pattern: object, new: object, subject: object, count: object = 0) -> object:
+        if not isinstance(new, str) or not isinstance(subject, str) or not isinstance(count, int):
+            raise Raised("TypeError", "re.sub takes texts here")
+        compiled = allowed.checked_pattern(pattern, subject, budget)
+        budget.room((len(subject) + 1) * (len(new) + 1))
+        return compiled.sub(new, subject, count=count)
+
+    def split(pattern: object, subject: object, most: object = 0) -> object:
+        return allowed.checked_pattern(pattern, subject, budget).split(str(subject), int(most))  # type: ignore[call-overload]
+
+    def findall(pattern: object, subject: object) -> object:
+        return allowed.checked_pattern(pattern, subject, budget).findall(str(subject))
+
+    def compiled(pattern: object) -> object:
+        allowed.checked_pattern(pattern, "", budget)
+        table = {name: (lambda *rest, name=name: functions[name](pattern, *rest)) for name in functions}
+        return Attributes("pattern", table)  # type: ignore[arg-type]
+
+    functions: dict[str, Callable[..., object]] = {
+        "search": searching("search"), "match": searching("match"), "sub": sub, "split": split, "findall": findall,
+    }  # fmt: skip
+    return {**functions, "compile": compiled}
+
+
+def _string() -> dict[str, object]:
+    constants = ("digits", "letters", "lowercase", "uppercase", "hexdigits", "octdigits", "punctuation", "whitespace")
+    renamed = {"letters": "ascii_letters", "lowercase": "ascii_lowercase", "uppercase": "ascii_uppercase"}
+    table: dict[str, object] = {name: getattr(string, renamed.get(name, name)) for name in constants}
+
+    def atoi(value: object) -> int:
+        try:
+            return int(str(value)[:100])
+        except ValueError:
+            raise Raised("ValueError", f"invalid literal for int(): {value}") from None
+
+    def joined(values: object, by: object = " ") -> str:
+        if not isinstance(values, list | tuple) or not all(isinstance(value, str) for value in values):
+            raise Raised("TypeError", "string.join takes a list of texts")
+        return str(by).join(values)
+
+    return {
+        **table, "atoi": atoi, "join": joined,
+        "split": lambda value, by=None: _text(value).split(by),
+        "lower": lambda value: _text(value).lower(), "upper": lambda value: _text(value).upper(),
+        "strip": lambda value: _text(value).strip(), "zfill": lambda value, width: _text(value).zfill(min(int(width), 1000)),
+        "replace": _replace,
+    }  # fmt: skip
+
+
+def _replace(value: object, old: object, new: object) -> str:
+    if len(_text(value)) * max(len(_text(new)), 1) > 100_000:
+        raise Raised("ValueError", "string.replace makes a text that is too long")
+    return _text(value).replace(_text(old), _text(new))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise Raised("TypeError", "expected a string")
+    return value
+
+
+def _math() -> dict[str, object]:
+    import math
+
+    return {
+        name: getattr(math, name)
+        for name in ("floor", "ceil", "sqrt", "log", "log10", "fabs", "fmod", "sin", "cos", "tan", "pi", "e")
+    }
+
+
+def _strftime(form: object, now: float, budget: Budget) -> str:
+    budget.room(len(_text(form)) * 10)
+    return time.strftime(_text(form)[:200], time.localtime(now))
+
+
+def _random(warn: Callable[[str], None], budget: Budget) -> dict[str, object]:
+    source = random.Random()  # noqa: S311 - it is the script's own choice
+
+    def told(function: Callable[..., object]) -> Callable[..., object]:
+        def call(*values: object) -> object:
+            warn("'random' gives another result each time the file is read")
+            try:
+                return function(*values)
+            except (TypeError, ValueError, IndexError) as error:
+                raise Raised("ValueError", f"{error} in {py2_repr(list(values), budget)}") from None
+
+        return call
+
+    return {name: told(getattr(source, name)) for name in ("randint", "choice", "random", "randrange", "uniform")}
+
+
+def ip_helpers(refuse: Callable[[str], XmError]) -> dict[str, object]:
+    """Xen's own helpers for addresses. Those that ask the host for its addresses are refused."""
+
+    def asks(name: str) -> Callable[..., object]:
+        def refused(*_values: object) -> object:
+            raise refuse(name)
+
+        return refused
+
+    def aton(text: object) -> int:
+        try:
+            return int(ipaddress.IPv4Address(_text(text)))
+        except ValueError:
+            raise Raised("ValueError", f"illegal IP address {text}") from None
+
+    def ntoa(number: object) -> str:
+        if not isinstance(number, int):
+            raise Raised("TypeError", "an integer is required")
+        return str(ipaddress.IPv4Address(number & 0xFFFFFFFF))
+
+    return {
+        "inet_aton": aton, "inet_ntoa": ntoa,
+        "add_offset_to_ip": lambda ip, offset: ntoa(aton(ip) + offset),
+        "check_subnet": lambda ip, network, mask: int(aton(ip) & aton(mask) == aton(network) & aton(mask)),
+        **{name: asks(name) for name in ("get_defaultroute", "get_current_ipaddr", "get_current_ipmask", "get_current_ipgw")},
+    }  # fmt: skip
