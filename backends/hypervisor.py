@@ -5,8 +5,11 @@ No libvirt type leaks through. This module is on the path of ``xm list`` and imp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from xmcompat.light import NamedTuple, Protocol
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 
 class DomainState:

@@ -1,0 +1,55 @@
+"""What this host is, asked once per create: from the hypervisor, the kernel and the settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from xmcompat.backends.accelerator import Verdict, decide
+from xmcompat.backends.facts import HostFacts
+from xmcompat.backends.settings import Settings, is_local, read
+
+if TYPE_CHECKING:
+    from xmcompat.backends.hypervisor import Hypervisor
+
+#: There, and only there, the unified hierarchy of cgroup version 2 has this file.
+CGROUP_V2_SIGN = "/sys/fs/cgroup/cgroup.controllers"
+
+
+def gather(
+    hypervisor: Hypervisor, *, environ: Mapping[str, str], bridges: bool = True, settings: Settings | None = None
+) -> HostFacts:
+    """The facts that translation needs. BRIDGES False leaves them out, and saves the question.
+
+    Reads the settings of ENVIRON if none are given. ``accelerator_reason`` is empty where the user chose: nobody
+    needs to be told of his own choice. Raises HypervisorUnreachable and ConfigError. May be repeated.
+    """
+    if settings is None:
+        settings = read(environ)
+    verdict = accelerator(hypervisor, environ=environ, settings=settings)
+    host = hypervisor.host()
+    local = is_local(hypervisor.uri)
+    return HostFacts(
+        accelerator=verdict.accelerator,
+        accelerator_reason="" if verdict.chosen else verdict.reason,
+        memory=host.memory,
+        cpus=host.cpus,
+        bridges=tuple(hypervisor.bridges()) if bridges else (),
+        cgroup_v2=local and has_cgroup_v2(),
+        local=local,
+    )
+
+
+def accelerator(
+    hypervisor: Hypervisor, *, environ: Mapping[str, str], settings: Settings, again: bool = False
+) -> Verdict:
+    """The accelerator for guests of HYPERVISOR. AGAIN tries KVM anew instead of remembering."""
+    return decide(
+        local=is_local(hypervisor.uri), supports_kvm=hypervisor.supports_kvm, environ=environ, settings=settings,
+        again=again,
+    )
+
+
+def has_cgroup_v2() -> bool:
+    return os.path.exists(CGROUP_V2_SIGN)

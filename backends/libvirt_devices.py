@@ -1,0 +1,60 @@
+"""What the backend itself needs to read from a domain's XML: its disks and its bridges. Pure; loads lxml."""
+
+from __future__ import annotations
+
+from lxml import etree
+
+from xmcompat.backends.hypervisor import DiskUse
+
+
+def disk_uses(xml: str) -> list[DiskUse]:
+    """The files and volumes of a running domain's XML; images beneath its own (backing files) are read-only."""
+    root = etree.fromstring(xml)
+    name = root.findtext("name") or ""
+    uses = []
+    for disk in root.iterfind("devices/disk"):
+        readonly = disk.find("readonly") is not None
+        shareable = disk.find("shareable") is not None
+        own = ((source, readonly) for source in disk.iterfind("source"))
+        beneath = ((source, True) for source in disk.iterfind(".//backingStore/source"))
+        for source, only_read in (*own, *beneath):
+            path = source.get("file") or source.get("dev")
+            if path:
+                uses.append(DiskUse(domain=name, path=path, readonly=only_read, shareable=shareable))
+    return uses
+
+
+def named_devices(xml: str) -> tuple[list[str], list[tuple[str, str]]]:
+    """The bridges of the interfaces of a new domain, in order, and (path, name) of its disks.
+
+    Unreadable XML has neither; libvirt says what is wrong with it.
+    """
+    try:
+        root = etree.fromstring(xml)
+    except etree.XMLSyntaxError:
+        return [], []
+    bridges = [
+        (source.get("bridge") or "") if (source := nic.find("source")) is not None else ""
+        for nic in root.iterfind("devices/interface")
+    ]
+    disks = []
+    for disk in root.iterfind("devices/disk"):
+        source, target = disk.find("source"), disk.find("target")
+        path = "" if source is None else source.get("file") or source.get("dev") or ""
+        disks.append((path, "" if target is None else target.get("dev") or ""))
+    return bridges, disks
+
+
+def domain_identity(xml: str) -> tuple[str, str]:
+    """Name and uuid ("" where libvirt will draw one) of a new domain; both "" for unreadable XML."""
+    try:
+        root = etree.fromstring(xml)
+    except etree.XMLSyntaxError:
+        return "", ""
+    return (root.findtext("name") or "").strip(), (root.findtext("uuid") or "").strip()
+
+
+def bridge_name(xml: str) -> str | None:
+    """The name of a host interface, by its XML, if it is a bridge."""
+    root = etree.fromstring(xml)
+    return root.get("name") if root.get("type") == "bridge" else None

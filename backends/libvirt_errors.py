@@ -1,0 +1,230 @@
+"""libvirt's errors in our words. Pure: (code, domain, message) in, an error of ``xmcompat.errors`` out.
+
+libvirt's codes are coarse (1, 9 and 38 stand for nearly everything), so texts are looked at as well; they are
+libvirt's and QEMU's own, untranslated since xm runs in the C locale.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Protocol
+
+from xmcompat.errors import (
+    ConnectionLost,
+    ConsoleBusy,
+    DeviceError,
+    DomainNotFound,
+    HypervisorError,
+    HypervisorUnreachable,
+    XmError,
+)
+
+# libvirt's numbers (virErrorNumber, virErrorDomain); they never change
+INTERNAL_ERROR = 1
+NO_CONNECT = 5
+INVALID_CONN = 6
+OPERATION_FAILED = 9
+SYSTEM_ERROR = 38
+RPC = 39
+NO_DOMAIN = 42
+AUTH_FAILED = 45
+OPERATION_INVALID = 55
+AUTH_CANCELLED = 79
+NO_DOMAIN_METADATA = 80
+AUTH_UNAVAILABLE = 93
+FROM_RPC = 7
+
+START_HINT = "start {daemon} (systemctl start {daemon}), or set XMCOMPAT_URI"
+LOST = (
+    "client socket is closed", "End of file while reading data", "Cannot write data", "Cannot recv data",
+    "Unable to read from socket", "Unable to write to socket", "Connection reset by peer", "Broken pipe",
+    "connection was not responding", "received hangup event",
+)  # fmt: skip
+DENIED = ("Permission denied", "Operation not permitted", "access denied", "authentication")
+
+
+class LibvirtError(Protocol):
+    """What is used of libvirt's exception."""
+
+    def get_error_code(self) -> int | None: ...
+
+    def get_error_domain(self) -> int | None: ...
+
+    def get_error_message(self) -> str | None: ...
+
+
+class Failure:
+    """What libvirt reported: numbers and one line of text."""
+
+    def __init__(self, code: int | None, domain: int | None, message: str) -> None:
+        self.code = code or 0
+        self.domain = domain or 0
+        self.text = message
+
+    @property
+    def line(self) -> str:
+        return one_line(self.text)
+
+    def has(self, *parts: str) -> bool:
+        return any(part in self.text for part in parts)
+
+
+def failure_of(error: LibvirtError) -> Failure:
+    return Failure(error.get_error_code(), error.get_error_domain(), error.get_error_message() or str(error))
+
+
+def one_line(message: str) -> str:
+    """The line of a message that says what is wrong, without the noise QEMU and libvirt put before it."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    if not lines:
+        return "unknown error"
+    if "qemu-system" in message:
+        # "2024-01-01T00:00:00.0Z qemu-system-x86_64: -blockdev {...}: What is wrong"
+        reports = [line for line in lines if re.search(r"qemu-system-\S+: ", line) and ": warning: " not in line]
+        if reports:
+            told = re.sub(r"^.*?qemu-system-\S+: ", "", reports[-1])
+            return re.sub(r"^-\S+ (\{.*?\}|\S+): ", "", told)
+    return lines[-1].removeprefix("internal error: ") if len(lines) == 1 else " ".join(lines)
+
+
+def unreachable(failure: Failure, uri: str, *, euid: int) -> HypervisorUnreachable:
+    """An error of opening a connection. The beginnings are xm's own, for scripts; the hint is ours."""
+    socket = _socket(failure.text)
+    daemon = "virtqemud" if "virtqemud" in socket else "libvirtd"
+    denied = failure.has(*DENIED) or failure.code in (AUTH_FAILED, AUTH_CANCELLED, AUTH_UNAVAILABLE)
+    if euid != 0 and denied:
+        return HypervisorUnreachable(
+            "Most commands need root access. Please try again as root.", hint="or join the group libvirt"
+        )
+    if euid != 0 and socket:
+        return HypervisorUnreachable("Most commands need root access. Please try again as root.")
+    for reason in ("No such file or directory", "Connection refused"):
+        if socket and reason in failure.text:
+            return HypervisorUnreachable(
+                f"Unable to connect to xend: {reason}. Is xend running?", hint=START_HINT.format(daemon=daemon)
+            )
+    if failure.code == NO_CONNECT:
+        return HypervisorUnreachable(
+            f"Unable to connect to xend: {failure.line}.", hint="install libvirt-daemon-system, or set XMCOMPAT_URI"
+        )
+    return HypervisorUnreachable(f"Unable to connect to xend: {failure.line}.", hint=f"the hypervisor is {uri}")
+
+
+def _socket(text: str) -> str:
+    found = re.search(r"Failed to connect socket to '([^']*)'", text)
+    return found.group(1) if found else ""
+
+
+def is_lost(failure: Failure) -> bool:
+    """Whether the connection went away in the middle of a call."""
+    return failure.code == INVALID_CONN or (failure.domain == FROM_RPC and failure.has(*LOST))
+
+
+def lost(uri: str) -> ConnectionLost:
+    """Differs from xm: it spoke of HTTP after the exclamation mark."""
+    return ConnectionLost(
+        f"Xend has probably crashed!  The connection to {uri} was lost", hint="see the log of libvirtd, and try again"
+    )
+
+
+def refused(failure: Failure, uri: str, designation: str = "") -> XmError:
+    """An error of any call about the domain DESIGNATION, but for ``create``."""
+    if is_lost(failure):
+        return lost(uri)
+    if failure.code == NO_DOMAIN:
+        return DomainNotFound(designation)
+    if failure.has("Active console session exists", "is locked by lock file"):
+        return ConsoleBusy("The console is open elsewhere", hint="close it there first")
+    return HypervisorError(failure.line)
+
+
+def not_created(failure: Failure, uri: str, bridges: Sequence[str], disks: Sequence[tuple[str, str]]) -> XmError:
+    """An error of ``create``, but for a name that is taken.
+
+    BRIDGES are those of the guest's interfaces, in order; DISKS its (path, device name).
+    """
+    if is_lost(failure):
+        return lost(uri)
+    return (
+        _bridge_error(failure, bridges)
+        or _disk_error(failure, disks)
+        or _kvm_error(failure)
+        or _memory_error(failure)
+        or HypervisorError(failure.line)
+    )
+
+
+def is_taken(failure: Failure) -> bool:
+    """Whether name or uuid of a new domain belong to another one, there or just being made."""
+    return failure.code in (OPERATION_FAILED, OPERATION_INVALID) and failure.has(
+        "already exists with uuid", "is already defined with uuid", "already active", "already being started"
+    )
+
+
+def _bridge_error(failure: Failure, bridges: Sequence[str]) -> DeviceError | None:
+    found = re.search(
+        r"Cannot get interface MTU on '([^']*)'|Unable to add bridge (\S+) port|"
+        r"[Ff]ailed to add tap interface to bridge '([^']*)'",
+        failure.text,
+    )
+    if not found:
+        return None
+    bridge = next(name for name in found.groups() if name)
+    index = bridges.index(bridge) if bridge in bridges else 0
+    return DeviceError(f"Device {index} (vif) could not be connected. Could not find bridge device {bridge}")
+
+
+def _disk_error(failure: Failure, disks: Sequence[tuple[str, str]]) -> DeviceError | None:
+    found = re.search(
+        r"Cannot access (?:storage|backing) file '([^']*)'[^:]*(?::\d+)?(?:, gid:\d+\))?: ([^\n]*)|"
+        r"Could not open '([^']*)': ([^\n]*)",
+        failure.text,
+    )
+    locked = re.search(r"Failed to get (?:shared )?\"[a-z ]+\" lock", failure.text)
+    if found:
+        path, reason = (found.group(1), found.group(2)) if found.group(1) else (found.group(3), found.group(4))
+        why = f"{path}: {reason}"
+    elif locked:
+        image = re.search(r"using the image \[([^\]]*)\]", failure.text)
+        path = image.group(1) if image else ""
+        why = f"{path or 'its image'} is in use by another guest or program"
+    else:
+        return None
+    device = next((target for known, target in disks if known == path), "")
+    return DeviceError(f"Device {device or path} (vbd) could not be connected. {why}")
+
+
+def _kvm_error(failure: Failure) -> HypervisorError | None:
+    if failure.has(
+        "type=kvm", "virt type 'kvm'", "Could not access KVM", "failed to initialize kvm", "failed to initialize KVM",
+        "failed to set MSR", "KVM is not supported", "KVM not supported", "domain type kvm", "'kvm' is not supported",
+    ):  # fmt: skip
+        return HypervisorError(f"KVM does not work here: {failure.line}", hint="set XMCOMPAT_ACCELERATOR=tcg")
+    return None
+
+
+def _memory_error(failure: Failure) -> HypervisorError | None:
+    if failure.has("Cannot allocate memory", "cannot set up guest memory"):
+        return HypervisorError(f"Not enough memory on the host: {failure.line}")
+    return None
+
+
+class Translated:
+    """A context that turns libvirt's errors of a call about the domain DESIGNATION into ours."""
+
+    def __init__(self, error: type[Exception], uri: str, designation: str) -> None:
+        self._error = error
+        self._uri = uri
+        self._designation = designation
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, self._error):
+            known: LibvirtError = error  # type: ignore[assignment]
+            raise refused(failure_of(known), self._uri, self._designation) from None

@@ -1,0 +1,77 @@
+"""What this host's own kernel tells: its memory and processors, its bridges, when a process began.
+
+On the path of ``xm list``: nothing is imported that the interpreter has not loaded already.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from xmcompat.backends.hypervisor import HostInfo
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Of /proc/stat's times those that are work: user, nice, system, irq, softirq. Guests' time is in the first two.
+BUSY = (0, 1, 2, 5, 6)
+
+
+def host_info(proc: str = "/proc") -> HostInfo:
+    """The machine, as ``Hypervisor.host`` wants it."""
+    cpu_lines = [words for words in _lines(f"{proc}/stat") if words[0].startswith("cpu")]
+    ticks = [int(word) for word in cpu_lines[0][1:]]
+    busy = sum(ticks[index] for index in BUSY) * (1_000_000_000 // os.sysconf("SC_CLK_TCK"))
+    memory = next(int(words[1]) for words in _lines(f"{proc}/meminfo") if words[0] == "MemTotal:")
+    return HostInfo(os.uname().nodename, memory, len(cpu_lines) - 1, busy)
+
+
+def _lines(path: str) -> list[list[str]]:
+    with open(path, encoding="utf-8") as file:
+        return [line.split() for line in file]
+
+
+def start_time(words: Sequence[str], proc: str = "/proc") -> float | None:
+    """Unix time at which the process began whose arguments hold WORDS in a row; None where there is none.
+
+    Where several hold them (a guest and its short-lived helpers), the oldest counts.
+    """
+    wanted = b"\0" + b"\0".join(os.fsencode(word) for word in words) + b"\0"
+    starts = []
+    for entry in os.scandir(proc):
+        if entry.name.isdigit():
+            try:
+                if wanted in _read(f"{entry.path}/cmdline"):
+                    starts.append(int(_read(f"{entry.path}/stat").rpartition(b")")[2].split()[19]))
+            except OSError:
+                continue  # it has ended, or is none of our business
+    if not starts:
+        return None
+    boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return boot + min(starts) / os.sysconf("SC_CLK_TCK")
+
+
+def bridges_here(net: str = "/sys/class/net") -> list[str]:
+    """The bridges of this host's (or namespace's) network in the order in which they were made."""
+    try:
+        found = [(_index(entry.path), entry.name) for entry in os.scandir(net) if _is_bridge(entry.path)]
+    except OSError:
+        return []
+    return [name for _, name in sorted(found)]
+
+
+def _is_bridge(device: str) -> bool:
+    return os.path.isdir(f"{device}/bridge")
+
+
+def _index(device: str) -> int:
+    try:
+        return int(_read(f"{device}/ifindex"))
+    except (OSError, ValueError):
+        return 0
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
