@@ -1,0 +1,181 @@
+"""Disks of a new guest against real files and device nodes: xm's sentence for each thing that is wrong."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from xmcompat.errors import DeviceError
+from xmcompat.storage.check import Source, assemble, host_uses, identities
+from xmcompat.storage.sharing import Held, Identity
+
+NUMBER = 51714
+IN_GUEST = "Device {} is mounted in a guest domain,\nand so cannot be mounted now."
+CONNECTED = f"Device {NUMBER} (vbd) could not be connected."
+
+
+def source(path: object, *, kind: str = "file", writable: bool = True, shareable: bool = False) -> Source:
+    return Source(kind, str(path), writable, shareable, NUMBER)
+
+
+def held(path: object, *, readonly: bool = False, shareable: bool = False) -> Held:
+    return Held(domain="other", path=str(path), readonly=readonly, shareable=shareable)
+
+
+def refusal(*sources: Source, others: tuple[Held, ...] = (), mountinfo: str = "") -> str:
+    with pytest.raises(DeviceError) as error:
+        assemble(sources, others=others, mountinfo=mountinfo)
+    assert error.value.exit_code == 1
+    assert error.value.shows_usage
+    return error.value.line()
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "web1.img"
+    path.write_bytes(b"\0" * 512)
+    return path
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Path:
+    """A block device node. Nothing need answer behind it: only its number is looked at."""
+    path = tmp_path / "lv"
+    os.mknod(path, 0o600 | stat.S_IFBLK, os.makedev(259, 4095))
+    return path
+
+
+def test_sound_disks_come_back_as_absolute_paths(image: Path, node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(image.parent)
+    sources = [source("web1.img"), source(node, kind="block"), source(f"{image.parent}/./x/../web1.img")]
+    # the third is the same file again: a domain's own disks do not hinder each other
+    assert assemble(sources, others=[], mountinfo="") == [str(image), str(node), str(image)]
+
+
+def test_no_disks_are_no_question() -> None:
+    assert assemble([], others=[held("/srv/x.img")]) == []
+
+
+def test_a_link_keeps_its_name_which_holds_on_other_hosts_too(image: Path) -> None:
+    link = image.with_name("link")
+    link.symlink_to(image.name)
+    assert assemble([source(link)], others=[], mountinfo="") == [str(link)]
+
+
+@pytest.mark.parametrize("kind", ["file", "block"])
+@pytest.mark.parametrize("missing", ["none.img", "none/x.img", "web1.img/x", "dangling", "nul\0.img"])
+def test_what_does_not_exist(image: Path, kind: str, missing: str) -> None:
+    (image.parent / "dangling").symlink_to("nowhere")
+    path = f"{image.parent}/{missing}"
+    assert refusal(source(path, kind=kind)) == f"{CONNECTED} {path} does not exist."
+
+
+def test_an_empty_path_does_not_exist() -> None:
+    assert refusal(source("")) == f"{CONNECTED}  does not exist."
+
+
+def test_a_ring_of_links_is_told_as_the_kernel_tells_it(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("a")
+    assert refusal(source(tmp_path / "a")) == f"{CONNECTED} {tmp_path}/a: Too many levels of symbolic links."
+
+
+@pytest.mark.parametrize("name", ["file", "directory", "/dev/null"])
+def test_phy_needs_a_block_device(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "directory").mkdir()
+    path = tmp_path / name
+    assert refusal(source(path, kind="block")) == f"{CONNECTED} {path} is not a block device."
+
+
+def test_a_directory_is_no_image(tmp_path: Path) -> None:
+    assert refusal(source(tmp_path)) == f"{CONNECTED} {tmp_path} is a directory."
+
+
+def test_a_pipe_is_no_image(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert refusal(source(tmp_path / "pipe")) == f"{CONNECTED} {tmp_path}/pipe is not a regular file."
+
+
+def test_a_block_device_serves_as_a_file(node: Path) -> None:
+    assert assemble([source(node)], others=[], mountinfo="") == [str(node)]
+
+
+def test_a_read_only_file_is_not_written(image: Path) -> None:
+    image.chmod(0o444)
+    assert refusal(source(image)) == (
+        f"{CONNECTED}\nFile {image} is read-only, and so I will not\nmount it read-write in a guest domain."
+    )
+    assert assemble([source(image, writable=False)], others=[], mountinfo="") == [str(image)]
+    image.chmod(0o464)
+    assert assemble([source(image)], others=[], mountinfo="") == [str(image)]
+
+
+def test_the_device_is_named_as_xm_names_it(tmp_path: Path) -> None:
+    bad = Source("file", f"{tmp_path}/x", True, False, "vdb", "tap")
+    assert refusal(bad) == f"Device vdb (tap) could not be connected. {tmp_path}/x does not exist."
+
+
+def test_the_first_bad_disk_is_the_one_named(image: Path) -> None:
+    assert refusal(source(image), source("/none/1"), source("/none/2")).endswith(" /none/1 does not exist.")
+
+
+def test_a_file_that_another_guest_writes_is_taken_whatever_its_name(image: Path) -> None:
+    other_name = image.with_name("hard")
+    other_name.hardlink_to(image)
+    assert refusal(source(image), others=(held(other_name),)) == f"{CONNECTED}\n{IN_GUEST.format(image)}"
+
+
+def test_a_device_that_another_guest_holds_is_taken_whatever_its_node(node: Path) -> None:
+    again = node.with_name("dm-1")
+    os.mknod(again, 0o600 | stat.S_IFBLK, os.makedev(259, 4095))
+    other = node.with_name("dm-2")
+    os.mknod(other, 0o600 | stat.S_IFBLK, os.makedev(259, 4094))
+    assert refusal(source(node, kind="block"), others=(held(again),)) == f"{CONNECTED}\n{IN_GUEST.format(node)}"
+    assert assemble([source(node, kind="block")], others=[held(other)], mountinfo="") == [str(node)]
+
+
+def test_w_with_an_exclamation_mark_shares(image: Path) -> None:
+    shared = source(image, shareable=True)
+    assert assemble([shared], others=[held(image, shareable=True)], mountinfo="") == [str(image)]
+
+
+def test_a_disk_of_another_guest_that_is_gone_hinders_nobody(image: Path) -> None:
+    assert assemble([source(image)], others=[held("/none/gone.img")], mountinfo="") == [str(image)]
+
+
+def test_a_device_that_this_host_has_mounted_is_taken(node: Path) -> None:
+    mountinfo = "36 35 259:4095 / /srv rw,noatime shared:1 - ext4 /dev/x rw,errors=remount-ro\n"
+    assert refusal(source(node, kind="block"), mountinfo=mountinfo) == (
+        f"{CONNECTED}\nDevice {node} is mounted in the privileged domain,\nand so cannot be mounted by a guest."
+    )
+
+
+def test_a_file_system_without_a_number_is_known_by_its_source() -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
+        path = f"{directory}/sdx1"
+        os.mknod(path, 0o600 | stat.S_IFBLK, os.makedev(259, 4095))
+        (use,) = host_uses(f"36 35 0:44 / /srv rw - btrfs {path} rw\n")
+    assert use.identities == {Identity("block", 259, 4095)}
+    assert not use.readonly
+
+
+def test_this_hosts_own_mounts_are_read_where_none_are_given(image: Path) -> None:
+    assert assemble([source(image)], others=[]) == [str(image)]
+
+
+def test_identities_of_nothing_are_none(image: Path) -> None:
+    found = image.stat()
+    assert identities(str(image)) == {Identity("file", found.st_dev, found.st_ino)}
+    assert identities("/none") == identities("a\0b") == frozenset()
+
+
+def test_checking_opens_and_changes_nothing(image: Path) -> None:
+    image.chmod(0o000)
+    before, files = image.stat(), os.listdir(image.parent)
+    assert assemble([source(image, writable=False)], others=[]) == [str(image)]
+    assert image.stat() == before
+    assert os.listdir(image.parent) == files
