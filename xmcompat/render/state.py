@@ -1,0 +1,41 @@
+"""The state of a domain in Xen's words: six letters, and a number. Pure; loaded by ``xm list``."""
+
+from __future__ import annotations
+
+from xmcompat.backends.hypervisor import DomainState
+
+#: Positions: running, blocked, paused, shut down, crashed, dying. A domain that is off has no letters.
+LETTERS = {
+    DomainState.RUNNING: "r-----",
+    DomainState.BLOCKED: "-b----",
+    DomainState.PAUSED: "--p---",
+    DomainState.SHUTDOWN: "r-----",  # still ending; Xen's "s" is for one that has ended
+    DomainState.CRASHED: "----c-",
+    DomainState.DYING: "-----d",
+    DomainState.SHUTOFF: "",
+}
+
+#: The word for ``xm list --state`` and the number of ``(status N)``.
+HALTED, PAUSED, RUNNING, CRASHED = ("halted", 0), ("paused", 1), ("running", 2), ("crashed", 5)
+_POWER = {
+    DomainState.RUNNING: RUNNING,
+    DomainState.BLOCKED: RUNNING,
+    DomainState.PAUSED: PAUSED,
+    DomainState.SHUTDOWN: RUNNING,
+    DomainState.CRASHED: CRASHED,
+    DomainState.DYING: RUNNING,
+    DomainState.SHUTOFF: HALTED,
+}
+
+
+def letters(state: str) -> str:
+    """The six letters; "" for a domain that is off, "------" for a state that has no word."""
+    return LETTERS.get(state, "------")
+
+
+def power_word(state: str) -> str:
+    return _POWER.get(state, RUNNING)[0]
+
+
+def power_number(state: str) -> int:
+    return _POWER.get(state, RUNNING)[1]

@@ -1,0 +1,5 @@
+"""``python -m xmcompat.xm``."""
+
+from xmcompat.xm.main import run
+
+run()

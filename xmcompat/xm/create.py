@@ -1,0 +1,174 @@
+"""``xm create``: from the words of its command line to a running domain."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from contextlib import closing
+from typing import TYPE_CHECKING, NamedTuple
+
+from xmcompat.errors import ConfigNotFound, DomainNotFound, XmError
+from xmcompat.toolstack import Created, Toolstack
+from xmcompat.xm.options import Words
+
+if TYPE_CHECKING:
+    from xmcompat.config.load import Loaded
+    from xmcompat.notes import Note
+
+SEARCH_PATH = ".:/etc/xen"
+DEFAULT_NAME = "xmdefconfig"
+
+
+class Source(NamedTuple):
+    """What is to be read: a script with ``name=value`` words, or else the SXP file ``sxp``."""
+
+    name: str
+    variables: tuple[str, ...]
+    sxp: str
+
+
+def create(words: Words) -> int:
+    """``xm create [options] CONFIG [name=value ...]``: start a domain, or print what it would be (-n).
+
+    Every error but a configuration that is not there is one line without usage.
+    Source: xm of Xen 4.1. With -q the notes about settings are left out too; warnings about this host are not.
+    """
+    if words.has("help_config"):
+        sys.stdout.write(_variables_text())
+        return 0
+    try:
+        return _create(words)
+    except ConfigNotFound as error:
+        from xmcompat.xm.dispatch import with_use
+
+        raise with_use(error, "create") from None
+    except XmError as error:
+        error.shows_usage = False
+        if isinstance(error, DomainNotFound):
+            error.exit_code = 1
+        raise
+
+
+def _create(words: Words) -> int:
+    quiet = words.has("quiet")
+    source = source_of(words)
+    loaded = _load(source, words.value("path", SEARCH_PATH), quiet=quiet)
+    if words.has("xmldryrun"):
+        return 0
+    if words.has("dryrun"):
+        _say_notes(loaded.notes, quiet=quiet)
+        sys.stdout.write(_dry_form(source, loaded))
+        return 0
+    with Toolstack.open() as toolstack:
+        if words.has("console_autoconnect"):
+            _start_on_console(toolstack, loaded, paused=words.has("paused"), quiet=quiet)
+        else:
+            _say_started(toolstack.create(loaded, paused=words.has("paused")), quiet=quiet)
+    return 0
+
+
+def source_of(words: Words) -> Source:
+    """The last file named wins, as operand or with -f; an operand with "=" is a variable."""
+    name, variables = DEFAULT_NAME, []
+    for option, value in words.events:
+        if option == "" and "=" in value:
+            variables.append(value)
+        elif option in ("", "defconfig"):
+            name = value
+    return Source(name, tuple(variables), words.value("config"))
+
+
+def _variables_text() -> str:
+    """What --help_config prints: each variable with the kind of its value, its meaning, and its default."""
+    from xmcompat.config.keys import KEYS, KeyType
+    from xmcompat.guest import Dialect
+    from xmcompat.render.help import own_options
+
+    values = {KeyType.BOOL: "yes|no", KeyType.INT: "NUMBER", KeyType.LONG: "MASK", KeyType.LIST: "ITEM"}
+    rows = []
+    for key in KEYS.values():
+        if Dialect.XM in key.dialects:
+            default = ("no", "yes")[bool(key.xm_default)] if key.type is KeyType.BOOL else key.xm_default
+            shown = "" if key.xm_default in (None, "", []) else f" (default {default})"
+            rows.append((f"{key.name}={values.get(key.type, 'TEXT')}", key.meaning + shown))
+    return own_options("Values", rows)
+
+
+def _load(source: Source, search_path: str, *, quiet: bool) -> Loaded:
+    """Read it, and say which file it was before anything in it can fail; bad words fail before that."""
+    from xmcompat.config import load
+
+    load.parse_words(source.variables)
+    path = source.sxp or load.find_config(source.name, search_path=search_path)
+    if not quiet:
+        sys.stdout.write(f'Using config file "{path}".\n')
+    loaded = load.load_sxp(path) if source.sxp else load.load(path, words=source.variables)
+    sys.stdout.write(loaded.printed)
+    sys.stdout.flush()
+    return loaded
+
+
+def _dry_form(source: Source, loaded: Loaded) -> str:
+    """What -n prints: the ``(vm ...)`` form, or with -F the file itself, laid out anew."""
+    from xmcompat.config import sxp
+
+    if source.sxp:
+        with open(source.sxp, encoding="utf-8", errors="surrogateescape") as file:
+            return "".join(sxp.pretty(tree, 80) for tree in sxp.parse(file.read()))
+    from xmcompat.config.dryrun import dry_run
+
+    return sxp.pretty(dry_run(loaded.guest), 80)
+
+
+def _start_on_console(toolstack: Toolstack, loaded: Loaded, *, paused: bool, quiet: bool) -> None:
+    """Start with this terminal on its console, which is opened before the guest says its first word.
+
+    A domain without a console runs all the same.
+    """
+    from xmcompat.xm import signals
+    from xmcompat.xm.console import STDIN, STDOUT, Attachment
+
+    created = toolstack.create(loaded, paused=True)
+    uuid = created.info.uuid
+    attachment = Attachment(STDIN, STDOUT)
+    try:
+        with signals.raised():
+            try:
+                session = toolstack.open_console(uuid, number=None, on_data=attachment.on_data)
+            except XmError as error:
+                session, failure = None, error
+            _say_started(created, quiet=quiet)
+            if not paused:
+                toolstack.unpause(uuid)
+    except DomainNotFound:
+        sys.stdout.write("Domain has already finished\n")
+        return
+    except BaseException:
+        toolstack.destroy(uuid)
+        raise
+    if session is None:
+        sys.stderr.write(f"Warning: {failure.line()}\n")
+        sys.stdout.write("Could not start console\n\n")
+        return
+    with closing(session):
+        attachment.run(session)
+
+
+def _say_started(created: Created, *, quiet: bool) -> None:
+    _say_notes(created.notes, quiet=quiet)
+    for warning in created.warnings:
+        sys.stderr.write(f"Warning: {warning}\n")
+    if not quiet:
+        sys.stdout.write(f"Started domain {created.info.name} (id={created.info.domid})\n")
+    sys.stdout.flush()
+
+
+def _say_notes(notes: Iterable[Note], *, quiet: bool) -> None:
+    """A line for each setting that the guest could miss."""
+    from xmcompat.notes import Fate
+
+    told = (Fate.APPROXIMATED, Fate.NO_MEANING, Fate.NOT_YET)
+    if not quiet:
+        for note in notes:
+            if note.fate in told and not note.harmless:
+                sys.stderr.write(f"Warning: {note.text()}\n")

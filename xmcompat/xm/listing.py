@@ -1,0 +1,77 @@
+"""``xm list``, ``uptime``, ``domid``, ``domname``: verbs that only ask."""
+
+from __future__ import annotations
+
+import sys
+
+from xmcompat.errors import UsageError
+from xmcompat.toolstack import Toolstack
+from xmcompat.xm.options import Words
+
+#: Every domain is in it: KVM has no CPU pools.
+POOL = "Pool-0"
+
+
+def domains(words: Words) -> int:
+    """``xm list [-l] [--label] [--state=STATE] [--pool=NAME] [Domain ...]``: a table, or SXP.
+
+    Those named in their order; else all, by name in byte order. Raises DomainNotFound before anything is printed.
+    """
+    if words.has("vcpus"):
+        from xmcompat.xm.dispatch import not_yet
+        from xmcompat.xm.verbs import VERBS
+
+        sys.stderr.write("xm list -v is deprecated.  Please use xm vcpu-list.\n")
+        raise not_yet(VERBS["vcpu-list"])
+    state, named = words.value("state", "all").lower(), words.operands
+    if state != "all" and named:
+        raise UsageError("You may specify either a state or a particular VM, but not both")
+    if words.has("pool") and named:
+        raise UsageError("You may specify either a pool or a particular VM, but not both")
+    with Toolstack.open() as toolstack:
+        infos = toolstack.domains(named)
+        if state != "all":
+            from xmcompat.render.state import power_word
+
+            infos = [info for info in infos if power_word(info.state) == state]
+        if words.value("pool", POOL) != POOL:
+            infos = []
+        if words.has("long"):
+            from xmcompat.config.sxp import pretty
+
+            text = "".join(pretty(tree, 80) for tree in toolstack.describe(infos))
+        else:
+            from xmcompat.render.tables import list_table
+
+            text = list_table(infos, labels=[""] * len(infos) if words.has("label") else None)
+    sys.stdout.write(text)
+    return 0
+
+
+def uptime(words: Words) -> int:
+    """``xm uptime [-s] [Domain ...]``: how long they have been up; 0 for a halted one."""
+    import time
+
+    from xmcompat.render import tables
+
+    with Toolstack.open() as toolstack:
+        rows = [(info, toolstack.uptime(info) or 0.0) for info in toolstack.domains(words.operands)]
+    if words.has("short"):
+        sys.stdout.write(tables.uptime_lines(rows, time.strftime("%H:%M:%S")))
+    else:
+        sys.stdout.write(tables.uptime_table(rows))
+    return 0
+
+
+def domid(words: Words) -> int:
+    """``xm domid DOMAIN``: its id, or ``None`` for a halted one."""
+    with Toolstack.open() as toolstack:
+        sys.stdout.write(f"{toolstack.domid(words.operands[0])}\n")
+    return 0
+
+
+def domname(words: Words) -> int:
+    """``xm domname DOMAIN``: its name."""
+    with Toolstack.open() as toolstack:
+        sys.stdout.write(f"{toolstack.domname(words.operands[0])}\n")
+    return 0

@@ -1,0 +1,84 @@
+"""Reading the words after a verb, in the style that the verb's row names."""
+
+from __future__ import annotations
+
+from xmcompat.errors import UsageError
+from xmcompat.light import NamedTuple
+from xmcompat.xm.verbs import MIXED, NONE, POSIX, RAW, Verb
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class BadOption(UsageError):
+    """What getopt does not accept. ``xm`` shows the usage of the verb's own name after it."""
+
+
+class Words(NamedTuple):
+    """The words after a verb. ``events`` are (option, value) and ("", operand), in the order in which they count.
+
+    An option goes by its long name, or by its letter where it has no other.
+    """
+
+    events: tuple[tuple[str, str], ...]
+
+    @property
+    def operands(self) -> list[str]:
+        return [value for name, value in self.events if not name]
+
+    def has(self, option: str) -> bool:
+        return any(name == option for name, _ in self.events)
+
+    def value(self, option: str, default: str = "") -> str:
+        """The last value given for OPTION."""
+        return next((value for name, value in reversed(self.events) if name == option), default)
+
+
+def read(verb: Verb, words: Sequence[str]) -> Words:
+    """The WORDS after VERB, split into options and operands.
+
+    Short options cluster, long ones may be shortened while they stay unique, "--" ends the options. Raises BadOption
+    with the words of getopt.
+    """
+    if verb.style in (NONE, RAW) or not any(word.startswith("-") for word in words):
+        return Words(tuple(("", word) for word in words))
+    import getopt
+
+    names, letters, longs = _spec(verb.options)
+    events: list[tuple[str, str]] = []
+    rest = list(words)
+    try:
+        if verb.style == MIXED:
+            while rest:
+                pairs, rest = getopt.getopt(rest, letters, longs)
+                events += [(names[flag], value) for flag, value in pairs]
+                events += [("", operand) for operand in rest[:1]]
+                del rest[:1]
+        else:
+            parse = getopt.getopt if verb.style == POSIX else getopt.gnu_getopt
+            pairs, rest = parse(rest, letters, longs)
+            events += [(names[flag], value) for flag, value in pairs]
+            events += [("", operand) for operand in rest]
+    except getopt.GetoptError as error:
+        raise BadOption(error.msg) from None
+    return Words(tuple(events))
+
+
+def _spec(options: Sequence[str]) -> tuple[dict[str, str], str, list[str]]:
+    """From options as help shows them: flag to name, and what getopt wants to know of letters and long names."""
+    names: dict[str, str] = {}
+    letters = ""
+    longs = []
+    for option in options:
+        flags = option.split(", ")
+        name = flags[-1].lstrip("-").partition("=")[0].partition(" ")[0]
+        for flag in flags:
+            if flag.startswith("--"):
+                long, takes_value, _ = flag[2:].partition("=")
+                longs.append(long + takes_value)
+                names["--" + long] = name
+            else:
+                letters += flag[1] + (":" if len(flag) > 2 else "")
+                names[flag[:2]] = name
+    return names, letters, longs

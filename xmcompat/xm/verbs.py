@@ -1,0 +1,235 @@
+"""The table of verbs: one row for each word that ``xm`` knows. Dispatch, parsing, help and the reference read it.
+
+Loaded by every run, ``xm list`` included: tuples only. The texts of help lie in ``xmcompat.xm.helptexts``.
+Source of names, order, aliases, counts and styles: xm of Xen 4.1.
+"""
+
+from __future__ import annotations
+
+from xmcompat.light import NamedTuple
+
+# How the words after the verb are read:
+NONE = "none"        # every word is an operand
+GNU = "gnu"          # options and operands in any order; POSIXLY_CORRECT puts options first
+POSIX = "posix"      # options first; what follows is ignored
+MIXED = "mixed"      # options and operands in any order, and their order tells
+RAW = "raw"          # the verb looks at its words itself
+
+
+class Verb(NamedTuple):
+    """One row. ``counts`` is the least and the most number of words after the verb, None: any.
+
+    ``options`` are written as help shows them ("-d DOMAIN, --domain=DOMAIN"). ``run`` names the function,
+    "module:function" below ``xmcompat.xm``; without one, ``instead`` says what to use until there is one.
+    """
+
+    name: str
+    style: str
+    counts: tuple[int, int] | None
+    synopsis: str
+    run: str = ""
+    options: tuple[str, ...] = ()
+    instead: str = ""
+    counts_if_any: bool = False      # no words at all are right as well
+
+
+LONG = ("-l, --long",)
+ENDING = ("-a, --all", "-w, --wait", "-H, --halt", "-R, --reboot", "-h, --help")
+CREATION = (
+    "-h, --help", "--help_config", "-q, --quiet", "--path=PATH", "-f=FILE, --defconfig=FILE",
+    "-F=FILE, --config=FILE", "-n, --dryrun", "-x, --xmldryrun", "-s, --skipdtd", "-p, --paused",
+    "-c, --console_autoconnect", "--vncviewer", "--vncviewer-autopass",
+)  # fmt: skip
+POOL_CREATION = (
+    "-h, --help", "--help_config", "--path=PATH", "-f=FILE, --defconfig=FILE", "-F=FILE, --config=FILE",
+    "-n, --dryrun",
+)  # fmt: skip
+
+NIC_KEYS = (
+    "[type=<type>] [mac=<mac>] [bridge=<bridge>] [ip=<ip>] [script=<script>] [backend=<BackDomain>] "
+    "[vifname=<name>] [rate=<rate>] [model=<model>] [accel=<accel>]"
+)
+NIC2_KEYS = (
+    "[front_mac=<mac>] [back_mac=<mac>] [backend=<BackDomain>] [trusted=<0|1>] [back_trusted=<0|1>] "
+    "[front_filter_mac=<0|1>] [filter_mac=<0|1>] [bridge=<bridge>] [pdev=<PDEV>] [max_bypasses=<n>]"
+)
+DISK_WORDS = "<Domain> <BackDev> <FrontDev> <Mode> [BackDomain]"
+USB_WORDS = "<domain> <[host:bus.addr] [host:vendor_id:product_id]>"
+ONE_OR_ALL = "[<Domain>|-a|--all]"
+
+ATTACH = "use 'virsh attach-device' and 'virsh detach-device'"
+NO_LABELS = "libvirt confines guests by itself (sVirt), see 'virsh dominfo' for the label of a guest"
+NO_TMEM = "KVM has no transcendent memory, see 'virsh dommemstat' for the memory of a guest"
+NO_POOLS = "use 'virsh emulatorpin' and 'virsh vcpupin' to keep guests on some cpus"
+
+DOMAIN = (
+    Verb("console", GNU, (1, 3), "[-q|--quiet] <Domain>", "console:console", ("-q, --quiet", "-n NUMBER")),
+    Verb("vncviewer", GNU, None, "[--[vncviewer-]autopass] <Domain>", "", ("--autopass", "--vncviewer-autopass"),
+         "use 'virsh vncdisplay' to learn the display, and a viewer of your choice"),
+    Verb("create", MIXED, None, "<ConfigFile> [options] [vars]", "create:create", CREATION),
+    Verb("new", MIXED, None, "<ConfigFile> [options] [vars]", "", CREATION, "use 'virsh define'"),
+    Verb("delete", NONE, (1, 1), "<DomainName>", instead="use 'virsh undefine'"),
+    Verb("destroy", NONE, (1, 1), "<Domain>", "lifecycle:destroy"),
+    Verb("domid", NONE, (1, 1), "<DomainName>", "listing:domid"),
+    Verb("domname", NONE, (1, 1), "<DomId>", "listing:domname"),
+    Verb("dump-core", GNU, None, "[-L|--live] [-C|--crash] [-R|--reset] <Domain> [Filename]", "",
+         ("-L, --live", "-C, --crash", "-R, --reset"), "use 'virsh dump'"),
+    Verb("list", GNU, None, "[options] [Domain, ...]", "listing:domains",
+         ("-l, --long", "--label", "--state=STATE", "--pool=NAME", "-v, --vcpus")),
+    Verb("mem-max", NONE, (2, 2), "<Domain> <Mem>", instead="use 'virsh setmaxmem'"),
+    Verb("mem-set", NONE, (2, 2), "<Domain> <Mem>", instead="use 'virsh setmem'"),
+    Verb("migrate", MIXED, None, "<Domain> <Host>", "",
+         ("-h, --help", "-l, --live", "-p=PORT, --port=PORT", "-n=NODE, --node=NODE", "-s, --ssl",
+          "-c, --change_home_server", "-r=MBIT, --resource=MBIT"), "use 'virsh migrate'"),
+    Verb("pause", NONE, (1, 1), "<Domain>", "lifecycle:pause"),
+    Verb("reboot", MIXED, (1, 3), "<Domain> [-wa]", "lifecycle:reboot", ENDING),
+    Verb("rename", NONE, (2, 2), "<Domain> <NewDomainName>", instead="use 'virsh domrename'"),
+    Verb("reset", NONE, (1, 1), "<Domain>", instead="use 'virsh reset'"),
+    Verb("restore", GNU, (1, 2), "<CheckpointFile> [-p]", "", ("-p, --paused",), "use 'virsh restore'"),
+    Verb("resume", GNU, (1, 2), "<DomainName> [-p]", "", ("-p, --paused",), "use 'virsh start'"),
+    Verb("save", GNU, (2, 3), "[-c] <Domain> <CheckpointFile>", "", ("-c, --checkpoint",), "use 'virsh save'"),
+    Verb("shutdown", MIXED, (1, 4), "<Domain> [-waRH]", "lifecycle:shutdown", ENDING),
+    Verb("start", GNU, None, "<DomainName>", "",
+         ("-p, --paused", "-c, --console_autoconnect", "--vncviewer", "--vncviewer-autopass"), "use 'virsh start'"),
+    Verb("suspend", NONE, (1, 1), "<DomainName>", instead="use 'virsh managedsave'"),
+    Verb("sysrq", NONE, (2, 2), "<Domain> <letter>",
+         instead="use 'virsh send-key DOMAIN KEY_LEFTALT KEY_SYSRQ KEY_LETTER'"),
+    Verb("trigger", NONE, (2, 3), "<Domain> <nmi|reset|init|s3resume|power> [<VCPU>]",
+         instead="use 'virsh inject-nmi', 'virsh reset', 'virsh dompmwakeup' or 'virsh shutdown'"),
+    Verb("top", NONE, (0, 0), "", instead="use 'virt-top'"),
+    Verb("unpause", NONE, (1, 1), "<Domain>", "lifecycle:unpause"),
+    Verb("uptime", GNU, None, "[-s|--short] [Domain, ...]", "listing:uptime", ("-s, --short",)),
+    Verb("usb-add", NONE, (2, 2), USB_WORDS, instead="use 'virsh attach-device'"),
+    Verb("usb-del", NONE, (2, 2), USB_WORDS, instead="use 'virsh detach-device'"),
+    Verb("domstate", GNU, (1, 1), "<domain>", instead="use 'virsh domstate'"),
+    Verb("vcpu-list", NONE, None, "[Domain, ...]", instead="use 'virsh vcpuinfo'"),
+    Verb("vcpu-pin", NONE, (3, 3), "<Domain> <VCPU|all> <CPUs|all>", instead="use 'virsh vcpupin'"),
+    Verb("vcpu-set", NONE, (2, 2), "<Domain> <vCPUs>", instead="use 'virsh setvcpus'"),
+)  # fmt: skip
+HOST = (
+    Verb("debug-keys", NONE, (1, 1), "<Keys>",
+         instead="there is no Xen hypervisor to take keys, /proc/sysrq-trigger is the host's own way"),
+    Verb("dmesg", GNU, (0, 1), "[-c|--clear]", "", ("-c, --clear",), "use 'dmesg' for the kernel's messages"),
+    Verb("info", GNU, (0, 1), "[-c|--config] [-n|--numa]", "", ("-c, --config", "-n, --numa"),
+         "use 'virsh nodeinfo' and 'xmcompat host'"),
+    Verb("log", NONE, (0, 0), "", instead="use 'journalctl -u libvirtd'"),
+    Verb("serve", NONE, (0, 0), "", instead="use 'virsh -c qemu+ssh://HOST/system' from elsewhere"),
+)  # fmt: skip
+SCHEDULER = (
+    Verb("sched-credit2", POSIX, None, "[-d <Domain> [-w[=WEIGHT]]]", "",
+         ("-d DOMAIN, --domain=DOMAIN", "-w WEIGHT, --weight=WEIGHT"), "use 'virsh schedinfo'"),
+    Verb("sched-credit", POSIX, None, "[-d <Domain> [-w[=WEIGHT]|-c[=CAP]]]", "",
+         ("-d DOMAIN, --domain=DOMAIN", "-w WEIGHT, --weight=WEIGHT", "-c CAP, --cap=CAP"), "use 'virsh schedinfo'"),
+    Verb("sched-sedf", GNU, (1, 11), "<Domain> [options]", "",
+         ("-p MS, --period=MS", "-s MS, --slice=MS", "-l MS, --latency=MS", "-e FLAG, --extra=FLAG",
+          "-w WEIGHT, --weight=WEIGHT"), "use 'virsh schedinfo'", True),
+)  # fmt: skip
+DEVICE = (
+    Verb("block-attach", NONE, (4, 5), DISK_WORDS, instead="use 'virsh attach-disk'"),
+    Verb("block-detach", NONE, (2, 3), "<Domain> <DevId> [-f|--force]", "", ("-f, --force",),
+         "use 'virsh detach-disk'"),
+    Verb("block-list", GNU, None, "<Domain> [--long]", "", LONG, "use 'virsh domblklist'"),
+    Verb("block-configure", NONE, (4, 5), DISK_WORDS, instead="use 'virsh change-media'"),
+    Verb("network-attach", NONE, (1, 11), f"<Domain> {NIC_KEYS}", instead="use 'virsh attach-interface'"),
+    Verb("network-detach", NONE, (2, 3), "<Domain> <DevId|mac> [-f|--force]", "", ("-f, --force",),
+         "use 'virsh detach-interface'"),
+    Verb("network-list", GNU, None, "<Domain> [--long]", "", LONG, "use 'virsh domiflist'"),
+    Verb("network2-attach", NONE, (1, 11), f"<Domain> {NIC2_KEYS}", instead="use 'virsh attach-interface'"),
+    Verb("network2-detach", NONE, (2, 3), "<Domain> <DevId> [-f|--force]", "", ("-f, --force",),
+         "use 'virsh detach-interface'"),
+    Verb("network2-list", GNU, None, "<Domain> [--long]", "", LONG, "use 'virsh domiflist'"),
+    Verb("vtpm-list", GNU, None, "<Domain> [--long]", "", LONG, "use 'virsh dumpxml --xpath //tpm'"),
+    Verb("pci-attach", GNU, None, "[-o|--options=<opt>] <Domain> <domain:bus:slot.func> [virtual slot]", "",
+         ("-o OPT, --options=OPT",), "use 'virsh attach-device'"),
+    Verb("pci-detach", NONE, (2, 2), "<Domain> <domain:bus:slot.func>", instead="use 'virsh detach-device'"),
+    Verb("pci-list", GNU, None, "<Domain>", "", LONG, "use 'virsh dumpxml --xpath //hostdev'"),
+    Verb("pci-list-assignable-devices", NONE, (0, 0), "", instead="use 'virsh nodedev-list --cap pci'"),
+    Verb("scsi-attach", NONE, (3, 4), "<Domain> <PhysDevice> <VirtDevice> [BackDomain]",
+         instead="use 'virsh attach-device'"),
+    Verb("scsi-detach", NONE, (2, 2), "<Domain> <VirtDevice>", instead="use 'virsh detach-device'"),
+    Verb("scsi-list", GNU, None, "<Domain> [--long]", "", LONG, "use 'virsh dumpxml --xpath //hostdev'"),
+    Verb("usb-attach", NONE, (4, 4), "<Domain> <DevId> <PortNumber> <BusId>", instead="use 'virsh attach-device'"),
+    Verb("usb-detach", NONE, (3, 3), "<Domain> <DevId> <PortNumber>", instead="use 'virsh detach-device'"),
+    Verb("usb-list", NONE, (1, 1), "<Domain>", instead="use 'virsh dumpxml --xpath //hostdev'"),
+    Verb("usb-list-assignable-devices", NONE, (0, 0), "", instead="use 'virsh nodedev-list --cap usb_device'"),
+    Verb("usb-hc-create", NONE, (3, 3), "<Domain> <USBSpecVer> <NumberOfPorts>", instead=ATTACH),
+    Verb("usb-hc-destroy", NONE, (2, 2), "<Domain> <DevId>", instead=ATTACH),
+)  # fmt: skip
+VNET = (
+    Verb("vnet-list", GNU, None, "[-l|--long]", "", LONG, "use 'virsh net-list'"),
+    Verb("vnet-create", NONE, (1, 1), "<ConfigFile>", instead="use 'virsh net-create'"),
+    Verb("vnet-delete", NONE, (1, 1), "<VnetId>", instead="use 'virsh net-destroy'"),
+)
+SECURITY = (
+    Verb("setpolicy", RAW, None, "<PolicyType> <PolicyName>", instead=NO_LABELS),
+    Verb("labels", RAW, None, "[policy] [type=dom|res|any]", instead=NO_LABELS),
+    Verb("addlabel", RAW, None, "<label> {dom <ConfigFile>|res <resource>|mgt <Domain>} [<policy>]",
+         instead=NO_LABELS),
+    Verb("rmlabel", RAW, None, "{dom <ConfigFile>|res <resource>|mgt <Domain>}", instead=NO_LABELS),
+    Verb("getlabel", RAW, None, "{dom <ConfigFile>|res <resource>|mgt <Domain>}", instead=NO_LABELS),
+    Verb("dry-run", RAW, None, "<ConfigFile>", instead=NO_LABELS),
+    Verb("resources", RAW, None, "", instead=NO_LABELS),
+    Verb("dumppolicy", RAW, None, "", instead=NO_LABELS),
+    Verb("resetpolicy", RAW, None, "", instead=NO_LABELS),
+    Verb("getpolicy", RAW, None, "[options]", "", ("--dumpxml",), NO_LABELS),
+    Verb("getenforce", RAW, None, "", instead=NO_LABELS),
+    Verb("setenforce", RAW, None, "[ Enforcing | Permissive | 1 | 0 ]", instead=NO_LABELS),
+)  # fmt: skip
+TMEM = (
+    Verb("tmem-list", GNU, None, f"[-l|--long] {ONE_OR_ALL}", "", ("-l, --long", "-a, --all"), NO_TMEM),
+    Verb("tmem-thaw", GNU, None, ONE_OR_ALL, "", ("-a, --all",), NO_TMEM),
+    Verb("tmem-freeze", GNU, None, ONE_OR_ALL, "", ("-a, --all",), NO_TMEM),
+    Verb("tmem-destroy", GNU, None, ONE_OR_ALL, "", ("-a, --all",), NO_TMEM),
+    Verb("tmem-set", GNU, None, f"{ONE_OR_ALL} [weight=<weight>] [cap=<cap>] [compress=<compress>]", "",
+         ("-a, --all",), NO_TMEM),
+    Verb("tmem-shared-auth", GNU, None, f"{ONE_OR_ALL} [-u|--uuid=<uuid>] [-A|--auth=<0|1>]", "",
+         ("-a, --all", "-u UUID, --uuid=UUID", "-A AUTH, --auth=AUTH"), NO_TMEM),
+)  # fmt: skip
+CPUPOOL = (
+    Verb("cpupool-create", MIXED, None, "<ConfigFile> [vars]", "", POOL_CREATION, NO_POOLS),
+    Verb("cpupool-new", MIXED, None, "<ConfigFile> [vars]", "", POOL_CREATION, NO_POOLS),
+    Verb("cpupool-start", NONE, (1, 1), "<CPU Pool>", instead=NO_POOLS),
+    Verb("cpupool-list", GNU, (0, 2), "[<CPU Pool>] [-l|--long] [-c|--cpus]", "", ("-l, --long", "-c, --cpus"),
+         NO_POOLS),
+    Verb("cpupool-destroy", NONE, (1, 1), "<CPU Pool>", instead=NO_POOLS),
+    Verb("cpupool-delete", NONE, (1, 1), "<CPU Pool>", instead=NO_POOLS),
+    Verb("cpupool-cpu-add", NONE, (2, 2), "<CPU Pool> <CPU nr>", instead=NO_POOLS),
+    Verb("cpupool-cpu-remove", NONE, (2, 2), "<CPU Pool> <CPU nr>", instead=NO_POOLS),
+    Verb("cpupool-migrate", NONE, (2, 2), "<Domain> <CPU Pool>", instead=NO_POOLS),
+)  # fmt: skip
+LAST = (Verb("shell", NONE, None, "", instead="use 'virsh', which is a shell as well"),)
+
+#: Those of the full help, in its order.
+GROUPS: dict[str, tuple[Verb, ...]] = {
+    "domain": DOMAIN, "host": HOST, "scheduler": SCHEDULER, "device": DEVICE, "vnet": VNET, "security": SECURITY,
+    "tmem": TMEM, "cpupool": CPUPOOL, "last": LAST,
+}  # fmt: skip
+#: Callable, and absent from the full help.
+HIDDEN = (
+    Verb("event-monitor", NONE, None, "", instead="use 'virsh event --all --loop'"),
+    Verb("network-new", NONE, (1, 1), "<name>", instead="use 'virsh net-define'"),
+    Verb("network-del", NONE, (1, 1), "<name>", instead="use 'virsh net-undefine'"),
+    Verb("network-show", NONE, (0, 0), "", instead="use 'virsh net-list'"),
+    Verb("tmem-flush", GNU, None, ONE_OR_ALL, "", ("-a, --all",), NO_TMEM),
+    Verb("tmem-freeable", NONE, None, "", instead=NO_TMEM),
+)
+#: No verb to the look-up by prefix, and found after the aliases.
+HELP = Verb("help", NONE, None, "", "help:full_help")
+
+#: Every verb that a word or its beginning can mean.
+VERBS: dict[str, Verb] = {verb.name: verb for group in (*GROUPS.values(), HIDDEN) for verb in group}
+
+ALIASES = {
+    "balloon": "mem-set", "set-vcpus": "vcpu-set", "vif-list": "network-list", "vbd-create": "block-attach",
+    "vbd-destroy": "block-detach", "vbd-list": "block-list", "pool-create": "cpupool-create",
+    "pool-new": "cpupool-new", "pool-start": "cpupool-start", "pool-list": "cpupool-list",
+    "pool-destroy": "cpupool-destroy", "pool-delete": "cpupool-delete", "pool-cpu-add": "cpupool-cpu-add",
+    "pool-cpu-remove": "cpupool-cpu-remove", "pool-migrate": "cpupool-migrate",
+}  # fmt: skip
+
+#: Those of the short help, in its order.
+COMMON = (
+    "console", "vncviewer", "create", "new", "delete", "destroy", "dump-core", "help", "list", "mem-set",
+    "migrate", "pause", "reboot", "reset", "restore", "resume", "save", "shell", "shutdown", "start", "suspend",
+    "top", "unpause", "uptime", "usb-add", "usb-del", "domstate", "vcpu-set",
+)  # fmt: skip
