@@ -1,0 +1,131 @@
+"""``xmcompat explain``: every key of a file is accounted for, and none twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from xmcompat.config.keys import KEYS
+from xmcompat.notes import Fate
+from xmcompat.tool.main import main
+
+WEB1 = """\
+kernel = '/boot/vmlinuz'
+memory = 128 * 2
+name = 'web1'
+on_chrash = 'restart'
+vif = ['mac=00:16:3E:01:02:03,bridge=xenbr7']
+disk = ['file:/srv/web1.img,xvda,w']
+cpu_weight = 512
+vncpasswd = 'secret'
+"""
+
+
+@pytest.fixture
+def web1(tmp_path: Path) -> Path:
+    path = tmp_path / "web1.cfg"
+    path.write_text(WEB1)
+    (tmp_path / "vmlinuz").touch()
+    path.write_text(WEB1.replace("/boot", str(tmp_path)))
+    return path
+
+
+def explained(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, dict[str, object]]:
+    main(["explain", "--json", *map(str, words)])
+    document = json.loads(capsys.readouterr().out)
+    return {entry["key"]: entry for entry in document["keys"]}
+
+
+def test_every_key_of_the_file_has_its_fate(web1: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    entries = explained(capsys, web1)
+    set_here = {line.split(" = ")[0] for line in WEB1.splitlines()}
+    told = {key.partition("[")[0].partition(".")[0] for key in entries}
+    assert set_here <= told
+    assert {entry["fate"] for entry in entries.values()} <= {fate.value for fate in Fate}
+    assert entries["memory"]["fate"] == "carried over"
+    assert entries["memory"]["value"] == "256"
+    assert entries["cpu_weight"]["fate"] == KEYS["cpu_weight"].fate.value
+    assert "on_crash" in str(entries["on_chrash"]["suggestion"])
+
+
+def test_they_come_in_the_order_of_the_file_with_their_lines(web1: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["explain", "--json", str(web1)])
+    lines = [entry["line"] for entry in json.loads(capsys.readouterr().out)["keys"] if entry["line"]]
+    assert lines == sorted(lines, key=int)
+    assert {2, 3, 4, 7} <= set(lines)
+
+
+def test_a_password_is_not_shown(web1: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["explain", str(web1)])
+    out, err = capsys.readouterr()
+    assert "vncpasswd" in out
+    assert "secret" not in out + err
+    main(["explain", "--json", str(web1)])
+    assert "secret" not in capsys.readouterr().out
+
+
+def test_the_text_ends_with_the_count_and_the_verdict(web1: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", str(web1)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].startswith("web1: ")
+    assert lines[-1].endswith("; can be started")
+    assert any(line.startswith(f"{web1}:4: on_chrash = 'restart': ") for line in lines)
+
+
+def test_a_bridge_or_disk_that_this_host_lacks_does_not_matter(
+    web1: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["explain", str(web1)]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_variables_are_set_as_on_xms_command_line(web1: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert explained(capsys, web1, "memory=300")["memory"]["value"] == "300"
+
+
+def test_what_cannot_be_started_is_accounted_for_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "py.cfg"
+    path.write_text("bootloader = 'pygrub'\nmemory = 64\nname = 'py'\ndisk = ['file:/srv/py.img,xvda,w']\n")
+    assert main(["explain", "--json", str(path)]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["startable"] is False
+    assert "pygrub" in document["refusal"]
+    assert {"bootloader", "memory", "name"} <= {entry["key"] for entry in document["keys"]}
+
+
+def test_a_file_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", str(tmp_path / "none.cfg")]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("Error: ")
+    assert err.count("\n") == 1
+
+
+def test_a_syntax_error_names_file_and_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "bad.cfg"
+    path.write_text("memory = 64\nname = = 'x'\n")
+    assert main(["explain", str(path)]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("Error: ")
+    assert "line 2" in err
+    assert str(path) in err
+    assert "mistake in xmcompat" not in err
+
+
+def test_the_form_that_xm_prints_is_read_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "web1.sxp"
+    (tmp_path / "vmlinuz").touch()
+    path.write_text(f"(vm (name web1) (memory 64) (vcpus 1) (image (linux (kernel {tmp_path}/vmlinuz))))\n")
+    assert main(["explain", "-F", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(": memory = 64: carried over" in line for line in lines)
+    assert lines[-1].endswith("; can be started")
+
+
+def test_an_sxp_file_takes_no_variables(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "-F", "x.sxp", "memory=3"]) == 2
+    assert "an SXP file has none" in capsys.readouterr().err

@@ -1,0 +1,106 @@
+"""``xmcompat explain``: one guest configuration, and what becomes of every key in it. No hypervisor is asked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from xmcompat.errors import NotConvertible
+from xmcompat.notes import Fate, Note
+from xmcompat.tool.output import print_json, printable
+
+if TYPE_CHECKING:
+    from xmcompat.guest import GuestConfig
+
+
+class Account(NamedTuple):
+    """``refusal`` is why the guest cannot be started at all, None where it can."""
+
+    name: str
+    source: str
+    notes: tuple[Note, ...]
+    refusal: str | None
+
+
+@click.command("explain")
+@click.argument("file")
+@click.argument("variables", nargs=-1, metavar="[NAME=VALUE]...")
+@click.option("-F", "--sxp", is_flag=True, help="FILE holds the (vm ...) form that xm create -n prints.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
+def explain(file: str, variables: tuple[str, ...], sxp: bool, as_json: bool) -> int:
+    """Read the guest configuration FILE as xm create would, and show what becomes of every key in it.
+
+    NAME=VALUE sets a variable as on xm's command line. FILE is looked for here and in /etc/xen. Exits 1 where the
+    guest cannot be started on KVM.
+    """
+    wrong = [word for word in variables if "=" not in word]
+    if wrong:
+        raise click.UsageError(f"'{wrong[0]}' is not NAME=VALUE")
+    if sxp and variables:
+        raise click.UsageError("variables are for scripts; an SXP file has none")
+    account = account_of(file, variables, sxp=sxp)
+    if as_json:
+        print_json(_document(account))
+    else:
+        for note in account.notes:
+            click.echo(printable(note.text()))
+        click.echo(printable(_summary(account)))
+    return 0 if account.refusal is None else 1
+
+
+def account_of(file: str, variables: Sequence[str] = (), *, sxp: bool = False) -> Account:
+    """Read FILE and translate it. Raises ConfigError for what cannot be read at all.
+
+    Every name that the file sets has a note from its reading; more of them tell what depends on its value.
+    """
+    from xmcompat.config import load
+
+    loaded = load.load_sxp(file) if sxp else load.load(load.find_config(file), words=variables)
+    guest = loaded.guest
+    notes, refusal = _translated(guest)
+    in_order = sorted((*loaded.notes, *notes), key=lambda note: note.line or 0)
+    return Account(guest.name, guest.source, tuple(in_order), refusal)
+
+
+def _translated(guest: GuestConfig) -> tuple[tuple[Note, ...], str | None]:
+    """The notes of the translation for a host with KVM and all the guest's bridges, or why there is none.
+
+    What becomes of a key must not depend on where the question is asked.
+    """
+    from xmcompat.backends.facts import HostFacts
+    from xmcompat.backends.machine import Accelerator
+    from xmcompat.network.mac import generate
+    from xmcompat.translate.machine import missing_macs, translate
+
+    bridges = tuple(dict.fromkeys(vif.bridge for vif in guest.vifs if vif.bridge))
+    facts = HostFacts(accelerator=Accelerator.KVM, bridges=bridges or ("xenbr0",))
+    try:
+        return translate(guest, facts, macs=[generate() for _ in range(missing_macs(guest))]).notes, None
+    except NotConvertible as error:
+        return (), error.line()
+
+
+def _summary(account: Account) -> str:
+    counts = Counter(note.fate for note in account.notes)
+    parts = [f"{counts[fate]} {fate.value}" for fate in Fate if counts[fate]]
+    verdict = "can be started" if account.refusal is None else f"cannot be started: {account.refusal}"
+    return f"{account.name}: {', '.join(parts) or 'nothing set'}; {verdict}"
+
+
+def _document(account: Account) -> dict[str, object]:
+    return {
+        "name": account.name,
+        "source": account.source,
+        "startable": account.refusal is None,
+        "refusal": account.refusal,
+        "keys": [
+            {
+                "key": note.key, "value": note.value or None, "line": note.line, "fate": note.fate.value,
+                "reason": note.reason or None, "suggestion": note.suggestion or None, "harmless": note.harmless,
+            }
+            for note in account.notes
+        ],
+    }

@@ -1,0 +1,67 @@
+"""The xmcompat program: the commands, and the one place where errors become text and status."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import click
+
+from xmcompat import __version__
+from xmcompat.errors import UsageError, XmError
+from xmcompat.tool.explain import explain
+from xmcompat.tool.host import host
+from xmcompat.tool.keys import keys
+from xmcompat.tool.output import printable
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="xmcompat")
+def program() -> None:
+    """What xm has no verb for: this host, the keys of guest configurations, and what becomes of a file."""
+
+
+for command in (host, keys, explain):
+    program.add_command(command)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command; returns the exit status: 0 done, 1 failed (one line on stderr), 2 not understood."""
+    try:
+        status = program.main(list(arguments), prog_name="xmcompat", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except XmError as error:
+        lines = [printable(line) for line in error.line().split("\n")]  # some sentences of xm have two
+        click.echo("Error: " + "\n".join(lines), err=True)
+        return 2 if isinstance(error, UsageError) else 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python complains when it flushes at exit
+        return 1
+    except OSError as error:
+        click.echo(printable(f"Error: {error.filename or 'system'}: {error.strerror}"), err=True)
+        return 1
+    except (KeyboardInterrupt, click.Abort):
+        return 128 + signal.SIGINT
+    except Exception as error:  # noqa: BLE001 - the outermost boundary: a mistake of ours is one line as well
+        return _mistake(error)
+    return status if isinstance(status, int) else 0
+
+
+def _mistake(error: Exception) -> int:
+    if os.environ.get("XMCOMPAT_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error)
+    text = printable(f"{type(error).__name__}: {error}")
+    click.echo(f"Error: a mistake in xmcompat itself: {text}; XMCOMPAT_DEBUG=1 shows where", err=True)
+    return 1
+
+
+def run() -> None:
+    """The entry point of the ``xmcompat`` command."""
+    sys.exit(main(sys.argv[1:]))
