@@ -14,13 +14,13 @@ from xmcompat.backends.hypervisor import DomainInfo, Hypervisor
 from xmcompat.backends.machine import Accelerator, BlockSource, Disk, FileSource, Machine, XenRecord
 from xmcompat.config import sxp
 from xmcompat.config.load import Loaded
-from xmcompat.config.vdev import vdev_number
+from xmcompat.vdev import vdev_number
 from xmcompat.errors import XmError
 from xmcompat.guest import GuestConfig
 from xmcompat.network import mac
 from xmcompat.network.hostname import HostnameLookup
 from xmcompat.preflight import overcommitted, refuse_foreign_kernel, refuse_taken, refuse_too_large
-from xmcompat.render.dryrun import dry_run
+from xmcompat.config.dryrun import dry_run
 from xmcompat.storage.check import Source, assemble
 from xmcompat.storage.sharing import Held
 from xmcompat.toolstack import Created

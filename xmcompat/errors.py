@@ -32,6 +32,10 @@ class UsageError(XmError):
     """A bad option or operand: the message, the usage block, and one more line on stdout."""
 
     shows_usage = True
+    #: The verb whose usage is shown; empty: the one that was typed.
+    usage_of: str = ""
+    #: The one more line.
+    after: str = ""
 
 
 class CountError(UsageError):

@@ -7,13 +7,14 @@ what ``list`` does not need is imported where it is used.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
 
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.errors import DomainNotFound, OperationError
+from xmcompat.light import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from xmcompat.backends.hypervisor import Hypervisor

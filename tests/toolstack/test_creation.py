@@ -181,5 +181,6 @@ def test_a_firmware_guest_needs_no_kernel(guest: GuestConfig) -> None:
     from xmcompat.guest import FirmwareBoot
 
     fake = FakeHypervisor()
-    hvm = replace(guest, kind=GuestKind.HVM, boot=FirmwareBoot(order="c"))
+    disks = (replace(guest.disks[0], vdev="hda"),)
+    hvm = replace(guest, kind=GuestKind.HVM, boot=FirmwareBoot(order="c"), disks=disks)
     assert create(fake, loaded(hvm), paused=False).info.name == "web1"

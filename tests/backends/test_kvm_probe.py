@@ -1,0 +1,203 @@
+"""The probe's guest, run for real: under this host's KVM, and the same bytes under QEMU's emulation."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xmcompat.backends import kvm_probe
+from xmcompat.backends.kvm_probe import (
+    BROKEN,
+    COMPLETE,
+    FAILED,
+    GUEST_CODE,
+    HALTED,
+    HUNG,
+    REFUSED,
+    SLOW,
+    Outcome,
+    probe,
+    read_outcome,
+    run_guest,
+)
+
+KVM = "/dev/kvm"
+
+#: mark 'R'; halt
+REAL_MODE_GUEST = bytes.fromhex("B052E6E9F4")
+#: mark 'R'; jump to itself
+ENDLESS_GUEST = bytes.fromhex("B052E6E9EBFE")
+BREAKPOINT = 0x10AB - kvm_probe.ENTRY
+
+
+def run_here(code: bytes) -> tuple[str, tuple[str, str]]:
+    marks: list[str] = []
+    end = run_guest(KVM, code, marks.append)
+    return "".join(marks), end
+
+
+def emulated(code: bytes, directory: Path) -> str:
+    """The marks that CODE makes under TCG: a ROM copies it to where the probe puts it, and jumps there."""
+    copier = bytes.fromhex(
+        "FA31C08EC0"        # cli; xor ax,ax; mov es,ax
+        "BE0001BF0010"      # mov si,0x100; mov di,0x1000
+        f"B9{len(code).to_bytes(2, 'little').hex()}"  # mov cx,length
+        "FCF32EA4"          # cld; rep cs movsb
+        "8ED8EA00100000"    # mov ds,ax; jmp 0:0x1000
+    )
+    rom = bytearray(0x10000)
+    rom[: len(copier)] = copier
+    rom[0x100 : 0x100 + len(code)] = code
+    rom[0xFFF0:0xFFF5] = bytes.fromhex("EA000000F0")  # reset: jmp 0xf000:0
+    (directory / "rom").write_bytes(rom)
+    marks = directory / "marks"
+    qemu = subprocess.Popen(
+        ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-machine", "pc,accel=tcg", "-m", "16",
+         "-bios", str(directory / "rom"), "-debugcon", f"file:{marks}"],
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and qemu.poll() is None:
+            if marks.exists() and len(marks.read_bytes()) >= len(COMPLETE):
+                break
+            time.sleep(0.02)
+        return marks.read_text()
+    finally:
+        qemu.kill()
+        qemu.wait()
+
+
+def test_the_guest_is_right_it_makes_every_mark_under_emulation(tmp_path: Path) -> None:
+    assert emulated(GUEST_CODE, tmp_path) == COMPLETE
+
+
+def test_the_guests_breakpoint_is_what_makes_mark_t(tmp_path: Path) -> None:
+    assert GUEST_CODE[BREAKPOINT] == 0xCC
+    without = GUEST_CODE[:BREAKPOINT] + b"\x90" + GUEST_CODE[BREAKPOINT + 1 :]
+    assert emulated(without + b"\x00", tmp_path) == COMPLETE.replace("T", "")
+
+
+def test_this_hosts_kvm_fails_for_what_it_is_and_not_for_a_broken_probe() -> None:
+    outcome = probe()
+    if not os.access(KVM, os.R_OK | os.W_OK):
+        assert (outcome.marks, outcome.end) == ("", REFUSED)
+        return
+    # the control: real mode runs here, by the same way
+    assert run_here(REAL_MODE_GUEST) == ("R", (HALTED, ""))
+    assert outcome.marks[:1] == "R"
+    assert COMPLETE.startswith(outcome.marks)
+    assert outcome.works == ((outcome.marks, outcome.end) == (COMPLETE, HALTED))
+    if not outcome.works:
+        assert outcome.end in (FAILED, SLOW, HUNG)
+        assert outcome.end != FAILED or outcome.detail
+
+
+def test_a_kvm_that_interprets_fails_in_the_loop_even_where_no_breakpoint_stops_it() -> None:
+    if probe().detail != "KVM internal error 1":
+        return  # this host's KVM has hardware behind it, or fails otherwise
+    without = GUEST_CODE[:BREAKPOINT] + b"\x90" + GUEST_CODE[BREAKPOINT + 1 :]
+    marks, (end, detail) = run_here(without)
+    assert (marks, end) == ("RPLIM", SLOW)
+    assert detail.endswith(" ns an instruction")
+
+
+def test_a_probe_that_ends_by_itself_takes_no_time() -> None:
+    probe()
+    start = time.monotonic()
+    outcome = probe()
+    if outcome.end in (HALTED, FAILED, REFUSED):
+        assert time.monotonic() - start < 1.0
+
+
+def test_two_probes_at_once_agree_with_one_and_leave_nothing_open() -> None:
+    alone = probe()
+    before = os.listdir("/proc/self/fd")
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: probe(), range(2)))
+    assert [(one.marks, one.end, one.detail) for one in both] == [(alone.marks, alone.end, alone.detail)] * 2
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """A probe that leaves its pid, makes three marks and hangs."""
+    path = tmp_path / "hanging.py"
+    path.write_text(
+        "import os, signal, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n"
+        "os.write(1, b'RPL')\n"
+        "time.sleep(60)\n"
+    )
+    return path
+
+
+def test_a_hanging_guest_is_ended_at_the_deadline_and_its_marks_are_known(program: Path) -> None:
+    start = time.monotonic()
+    outcome = probe(deadline=1.0, program=str(program))
+    assert time.monotonic() - start < 2.0
+    assert (outcome.marks, outcome.end) == ("RPL", HUNG)
+    pid = (program.parent / "pid").read_text()
+    assert not os.path.exists(f"/proc/{pid}")
+
+
+def test_a_guest_that_hangs_under_kvm_itself_is_ended_too(tmp_path: Path) -> None:
+    if not os.access(KVM, os.R_OK | os.W_OK):
+        return
+    path = tmp_path / "endless.py"
+    source = Path(kvm_probe.__file__).read_text()
+    path.write_text(source.replace("(sys.argv[1], GUEST_CODE,", f"(sys.argv[1], {ENDLESS_GUEST!r},"))
+    assert path.read_text() != source
+    start = time.monotonic()
+    outcome = probe(deadline=1.0, program=str(path))
+    assert (outcome.marks, outcome.end) == ("R", HUNG)
+    assert time.monotonic() - start < 2.5
+    assert outcome.cpu is not None
+    assert outcome.cpu > 0.2
+
+
+def test_ctrl_c_takes_the_child_along(program: Path) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGUSR1, interrupt)
+    timer = threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGUSR1))
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            probe(deadline=30.0, program=str(program))
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, previous)
+    pid = (program.parent / "pid").read_text()
+    assert not os.path.exists(f"/proc/{pid}")
+
+
+def test_a_device_that_is_not_kvm_is_refused_by_name_of_the_request() -> None:
+    assert run_guest("/dev/null", GUEST_CODE, print)[0] == REFUSED
+    assert run_guest("/dev/null", GUEST_CODE, print)[1].startswith("KVM_GET_API_VERSION: ")
+    assert run_guest("/dev/no-such", GUEST_CODE, print) == (REFUSED, "open: No such file or directory")
+
+
+def test_a_child_that_dies_without_a_word_proves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "dies.py").write_text("import os; os.write(1, b'R'); raise SystemExit(1)")
+    outcome = probe(program=str(tmp_path / "dies.py"))
+    assert (outcome.marks, outcome.end) == ("R", BROKEN)
+    assert not outcome.works
+
+
+@given(st.binary(), st.booleans())
+def test_no_output_of_the_child_is_taken_for_success_unless_it_says_so(output: bytes, hung: bool) -> None:
+    outcome = read_outcome(output, hung=hung)
+    assert isinstance(outcome, Outcome)
+    assert not outcome.works

@@ -1,0 +1,45 @@
+"""What is read from the kernel's files."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from xmcompat.backends.local_host import bridges_here, host_info, start_time
+
+
+def test_the_host_is_read_from_proc(tmp_path: Path) -> None:
+    tick = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+    (tmp_path / "stat").write_text(
+        "cpu  100 20 30 4000 500 6 7 0 50 0\ncpu0 1 1 1 1 1 1 1 0 0 0\ncpu3 1 1 1 1 1 1 1 0 0 0\n"
+        "intr 5 0\nctxt 9\nbtime 1700000000\n"
+    )
+    (tmp_path / "meminfo").write_text("MemTotal:       2048000 kB\nMemFree:         100 kB\n")
+    info = host_info(str(tmp_path))
+    assert (info.hostname, info.memory, info.cpus, info.cpu_time) == (
+        os.uname().nodename, 2048000, 2, (100 + 20 + 30 + 6 + 7) * tick,
+    )  # fmt: skip
+
+
+def test_the_start_of_a_process_is_found_by_its_arguments() -> None:
+    before = time.time()
+    mark = f"mark-{os.getpid()}"
+    with subprocess.Popen([sys.executable, "-c", "input()", "-uuid", mark], stdin=subprocess.PIPE) as process:
+        time.sleep(0.1)
+        started = start_time(("-uuid", mark))
+        process.communicate(b"\n")
+    assert started is not None
+    assert before - 0.1 <= started <= time.time()
+    assert start_time(("-uuid", mark)) is None
+    assert start_time(("-uuid", mark[:-1])) is None
+
+
+def test_bridges_come_in_the_order_in_which_they_were_made(tmp_path: Path) -> None:
+    for name, index, bridge in (("xenbr1", 3, True), ("eth0", 2, False), ("xenbr0", 9, True)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "ifindex").write_text(f"{index}\n")
+        if bridge:
+            (tmp_path / name / "bridge").mkdir()
+    assert bridges_here(str(tmp_path)) == ["xenbr1", "xenbr0"]
+    assert bridges_here(str(tmp_path / "none")) == []

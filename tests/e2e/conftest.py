@@ -1,0 +1,76 @@
+"""What the tests of the whole program share: configurations that a private libvirtd can start, and what is left."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.lab.fixtures import Outcome, run_xm
+from xmcompat.backends.libvirt_kvm import LibvirtKvm
+from xmcompat.backends.private_libvirtd import PrivateLibvirtd
+
+Writer = Callable[..., Path]
+
+
+class Bench(NamedTuple):
+    """A directory with guest configurations, and xm run in it inside the node."""
+
+    node: PrivateLibvirtd
+    hypervisor: LibvirtKvm
+    directory: Path
+
+    def xm(self, *words: str, timeout: float = 60.0, **env: str) -> Outcome:
+        return run_xm(
+            self.node, *words, cwd=self.directory, timeout=timeout, env={"XMCOMPAT_ACCELERATOR": "tcg", **env}
+        )
+
+    def config(self, name: str, text: str) -> Path:
+        path = self.directory / name
+        path.write_text(text)
+        return path
+
+    def remains(self) -> tuple[list[str], list[str]]:
+        """The domains of the node, and the network devices of its namespace that are no bridge and not lo."""
+        links = subprocess.run(
+            self.node.enter(["ls", "/sys/class/net"]), capture_output=True, text=True, check=True, timeout=10
+        ).stdout.split()
+        devices = [name for name in links if name not in ("lo", "xenbr0", "xenbr1")]
+        return [info.name for info in self.hypervisor.domains()], devices
+
+
+@pytest.fixture
+def bench(node: PrivateLibvirtd, hypervisor: LibvirtKvm, lab_directory: Path, request: pytest.FixtureRequest) -> Bench:
+    directory = lab_directory / request.node.name.partition("[")[0][-60:]
+    directory.mkdir(exist_ok=True)
+    return Bench(node, hypervisor, directory)
+
+
+@pytest.fixture
+def pv(bench: Bench) -> Writer:
+    """Write a PV configuration whose kernel file has the marks of a bzImage; it starts, and does nothing."""
+    kernel = bytearray(64 * 1024)
+    kernel[0x1FE:0x200] = b"\x55\xaa"
+    kernel[0x200:0x202] = b"\xeb\x62"
+    kernel[0x202:0x206] = b"HdrS"
+    kernel[0x206:0x208] = b"\x0d\x02"
+    kernel[0x211] = 1
+    (bench.directory / "vmlinuz").write_bytes(kernel)
+    (bench.directory / "root.img").write_bytes(bytes(1024 * 1024))
+
+    def write(name: str = "web1.cfg", **settings: object) -> Path:
+        values: dict[str, object] = {
+            "kernel": str(bench.directory / "vmlinuz"),
+            "memory": 32,
+            "name": name.removesuffix(".cfg"),
+            "root": "/dev/xvda2 ro",
+            "disk": [f"file:{bench.directory}/root.img,xvda2,w"],
+            "vif": ["bridge=xenbr0"],
+            **settings,
+        }
+        return bench.config(name, "".join(f"{key} = {value!r}\n" for key, value in values.items() if value is not None))
+
+    return write

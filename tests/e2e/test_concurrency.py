@@ -1,0 +1,79 @@
+"""Several creates at once, and creates that are interrupted at any moment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.e2e.conftest import Bench, Writer
+from tests.lab.fixtures import xm_command
+
+pytestmark = pytest.mark.libvirt
+
+
+def started(bench: Bench, name: str) -> subprocess.Popen[str]:
+    argv = xm_command(
+        bench.node, "create", "-q", name, cwd=bench.directory, env={"XMCOMPAT_ACCELERATOR": "tcg"}
+    )
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def test_of_two_creates_of_one_configuration_one_wins_and_the_other_says_why(bench: Bench, pv: Writer) -> None:
+    pv(disk=None)
+    both = [started(bench, "web1.cfg") for _ in range(2)]
+    ends = [(process.communicate(timeout=60)[1], process.returncode) for process in both]
+    assert sorted(status for _, status in ends) == [0, 1]
+    domid = bench.hypervisor.find("web1").domid
+    assert next(text for text, status in ends if status) == (
+        f"Error: Domain 'web1' already exists with ID '{domid}'\n"
+    )
+    assert bench.remains()[0] == ["web1"]
+
+
+def test_ten_different_creates_at_once_all_start(bench: Bench, pv: Writer) -> None:
+    names = [f"web{number}" for number in range(10)]
+    for name in names:
+        pv(f"{name}.cfg", disk=None)
+    processes = [started(bench, f"{name}.cfg") for name in names]
+    ends = [(process.communicate(timeout=100)[1], process.returncode) for process in processes]
+    assert [status for _, status in ends] == [0] * 10, ends
+    assert sorted(info.name for info in bench.hypervisor.domains()) == names
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_create_interrupted_at_any_moment_leaves_a_running_domain_or_nothing(
+    bench: Bench, pv: Writer, number: int
+) -> None:
+    pv(disk=None)
+    seen = set()
+    for delay in (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.6, 1.0):
+        process = started(bench, "web1.cfg")
+        time.sleep(delay)
+        os.killpg(process.pid, number)
+        _, stderr = process.communicate(timeout=60)
+        time.sleep(0.2)
+        assert "Traceback" not in stderr
+        domains, devices = settled(bench)
+        assert domains in ([], ["web1"])
+        assert bool(devices) == bool(domains)
+        if domains:
+            assert bench.hypervisor.find("web1").state == "running"
+            bench.hypervisor.destroy(bench.hypervisor.find("web1").uuid)
+        seen.add(bool(domains))
+    assert seen, "no moment was tried"
+
+
+def settled(bench: Bench) -> tuple[list[str], list[str]]:
+    """What remains, once libvirtd has ended what it had begun: two looks that agree."""
+    before = bench.remains()
+    for _ in range(20):
+        time.sleep(0.3)
+        after = bench.remains()
+        if after == before and bool(after[0]) == bool(after[1]):
+            break
+        before = after
+    return before

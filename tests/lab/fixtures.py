@@ -1,0 +1,163 @@
+"""The lab: a libvirtd in namespaces of its own with two bridges, and guests small enough to start in a moment.
+
+Loaded by ``tests/conftest.py`` as a plug-in. Nothing is skipped where the lab cannot be: root, libvirtd and QEMU are
+needed. A lab that a killed run has left behind is removed when the next one starts.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.lab.guests import tick_xml, write_roms
+from xmcompat.backends.hypervisor import DomainInfo
+from xmcompat.backends.libvirt_kvm import LibvirtKvm, connect
+from xmcompat.backends.private_init import process_start
+from xmcompat.backends.private_libvirtd import PrivateLibvirtd
+from xmcompat.errors import DomainNotFound, XmError
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+#: Short, for the sake of Unix sockets; one folder in it for each run, named for its process.
+LABS = Path("/tmp/xmcompat-lab")
+BRIDGES = ("xenbr0", "xenbr1")
+
+Starter = Callable[..., DomainInfo]
+
+
+class Outcome(NamedTuple):
+    stdout: str
+    stderr: str
+    status: int
+
+
+def remove_stale_labs(labs: Path = LABS) -> None:
+    """Remove what runs that were killed have left: their libvirtds, guests, cgroups and files."""
+    for lab in sorted(labs.glob("*")) if labs.is_dir() else ():
+        if not _owner_lives(lab):
+            remove_lab(lab)
+
+
+def _owner_lives(lab: Path) -> bool:
+    try:
+        pid, start = (lab / "owner").read_text().split()
+        return process_start(int(pid)) == start
+    except (OSError, ValueError):
+        return False
+
+
+def remove_lab(lab: Path) -> None:
+    for settings in lab.glob("*/settings.json"):
+        try:
+            PrivateLibvirtd.at(settings.parent).stop()
+        except XmError:
+            continue  # half made: nothing runs in it
+    shutil.rmtree(lab, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def lab_directory() -> Iterator[Path]:
+    """This run's own folder in the lab."""
+    remove_stale_labs()
+    directory = LABS / str(os.getpid())
+    directory.mkdir(parents=True)
+    (directory / "owner").write_text(f"{os.getpid()} {process_start(os.getpid())}")
+    try:
+        yield directory
+    finally:
+        remove_lab(directory)
+
+
+@pytest.fixture(scope="session")
+def node(lab_directory: Path) -> Iterator[PrivateLibvirtd]:
+    """A libvirtd in its own namespaces, with the bridges xenbr0 and xenbr1."""
+    node = PrivateLibvirtd(lab_directory / "node", name="lab", own_network=True, bridges=BRIDGES)
+    node.start()
+    try:
+        yield node
+    finally:
+        node.stop()
+
+
+@pytest.fixture(scope="session")
+def roms(lab_directory: Path) -> Path:
+    """The directory of the tiny guests' firmware."""
+    write_roms(lab_directory)
+    return lab_directory
+
+
+@pytest.fixture
+def hypervisor(node: PrivateLibvirtd) -> Iterator[LibvirtKvm]:
+    """A connection to the node; guests that the test leaves are destroyed."""
+    hypervisor = connect(node.uri)
+    try:
+        yield hypervisor
+    finally:
+        hypervisor.close()
+        destroy_all(node)
+
+
+@pytest.fixture
+def start(hypervisor: LibvirtKvm, roms: Path) -> Starter:
+    """Start a tiny guest: ``start("web1", paused=True, bridges=["xenbr0"])``; see ``guests.tick_xml``."""
+
+    def start(name: str, *, paused: bool = False, **details: object) -> DomainInfo:
+        return hypervisor.create(tick_xml(name, roms, **details), paused=paused)  # type: ignore[arg-type]
+
+    return start
+
+
+def destroy_all(node: PrivateLibvirtd) -> None:
+    """End every guest of the node and forget those that are known."""
+    left = connect(node.uri)
+    try:
+        for info in left.domains():
+            try:
+                left.destroy(info.uuid)
+                if info.persistent:
+                    left._connection.lookupByUUIDString(info.uuid).undefine()
+            except DomainNotFound:
+                continue  # it ended by itself
+    finally:
+        left.close()
+
+
+def xm_command(
+    node: PrivateLibvirtd, *words: str, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> list[str]:
+    """The command that runs ``xm WORDS`` inside the node."""
+    variables = {"XMCOMPAT_URI": node.uri, "PYTHONPATH": str(CHECKOUT), "LC_ALL": "C.UTF-8", **(env or {})}
+    return node.enter([sys.executable, "-m", "xmcompat.xm", *words], cwd=cwd, env=variables)
+
+
+def run_xm(
+    node: PrivateLibvirtd,
+    *words: str,
+    input: str | None = None,
+    timeout: float = 60.0,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Outcome:
+    """Run ``xm WORDS`` inside the node, in CWD, with ENV added. After TIMEOUT seconds it is killed; that raises."""
+    with subprocess.Popen(
+        xm_command(node, *words, cwd=cwd, env=env),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            stdout, stderr = process.communicate(input or "", timeout)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return Outcome(stdout, stderr, process.returncode)
