@@ -226,7 +226,8 @@ class PrivateLibvirtd:
             try:
                 output, _ = launcher.communicate(timeout=START_DEADLINE)
             except BaseException as error:
-                launcher.kill()
+                # its group: process 1 belongs to it, and its number may not have been written down yet
+                os.killpg(launcher.pid, signal.SIGKILL)
                 if not isinstance(error, subprocess.TimeoutExpired):
                     raise
                 output = b"it did not get ready in time"

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,16 @@ V2 = "30 25 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdele
 def own_cgroups(name: str) -> list[Path]:
     """The cgroups of private libvirtds of that name, wherever on the machine."""
     return [Path(folder) for folder, _, _ in os.walk("/sys/fs/cgroup") if f"xmcompat-{name}-" in folder]
+
+
+def processes_of(private: PrivateLibvirtd) -> list[str]:
+    """The processes whose command line names its directory."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if os.fsencode(private.directory) in path.read_bytes():
+                found.append(path.parent.name)
+    return found
 
 
 def inside(private: PrivateLibvirtd, *argv: str) -> str:
@@ -262,6 +273,20 @@ def test_one_that_cannot_answer_is_an_error_that_names_the_log_and_leaves_nothin
     )
     assert not private.running
     assert own_cgroups("private") == []
+
+
+@pytest.mark.libvirt
+def test_one_that_takes_too_long_to_prepare_leaves_nothing(
+    private: PrivateLibvirtd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ip").write_text("#!/bin/sh\nexec sleep 1000\n")
+    (tmp_path / "ip").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(private_libvirtd, "START_DEADLINE", 0.5)
+    with pytest.raises(HypervisorUnreachable, match="it did not get ready in time$"):
+        private.start()
+    assert own_cgroups("private") == []
+    assert processes_of(private) == []
 
 
 @pytest.mark.libvirt
