@@ -1,12 +1,17 @@
-"""libvirt XML to Machine, and the record that xm keeps in a domain's metadata. Pure; loads lxml.
+"""libvirt XML to Machine, and the record in a domain's metadata. Pure; loads lxml. The door is ``domain_xml``.
 
-For domains of any maker: what a Machine has no word for is passed over.
+Domains of any maker are read; what a Machine has no word for is passed over.
 """
 
 from __future__ import annotations
 
+from enum import Enum
+from fractions import Fraction
+from typing import TypeVar
+
 from lxml import etree
 
+from xmcompat.backends.domain_xml import METADATA_URI
 from xmcompat.backends.machine import (
     Accelerator,
     BlockSource,
@@ -30,26 +35,20 @@ from xmcompat.backends.machine import (
 )
 from xmcompat.errors import HypervisorError
 
-METADATA_URI = "urn:xmcompat:guest:1"
+_DECIMAL, _BINARY = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}, {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+#: libvirt's default model of a USB controller on a PC.
+_USB = "piix3-uhci"
+_PS2 = ("ps2", "xen", "")
 
-#: KiB in libvirt's units.
-_UNITS = {
-    "b": 1 / 1024, "bytes": 1 / 1024, "KB": 1000 / 1024, "k": 1, "KiB": 1, "MB": 10**6 / 1024, "M": 1024, "MiB": 1024,
-    "GB": 10**9 / 1024, "G": 1024**2, "GiB": 1024**2, "TB": 10**12 / 1024, "T": 1024**3, "TiB": 1024**3,
-}  # fmt: skip
-
-
-def _root(xml: str) -> etree._Element:
-    try:
-        return etree.fromstring(xml, etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False))
-    except etree.XMLSyntaxError as error:
-        raise HypervisorError(f"the XML of a domain cannot be read: {error.msg}") from None
+_Word = TypeVar("_Word", bound=Enum)
 
 
 def parse(xml: str) -> Machine:
-    """The machine of a domain's XML. Raises HypervisorError for text that is no XML."""
+    """See ``domain_xml.parse``."""
     root = _root(xml)
-    memory = _memory(root.find("memory"))
+    if root.tag != "domain":
+        raise HypervisorError(f"this is not the XML of a domain: <{root.tag}>")
+    memory = _memory(root.find("memory"), 0)
     cpu = root.find("cpu")
     return Machine(
         name=root.findtext("name") or "",
@@ -73,13 +72,16 @@ def parse(xml: str) -> Machine:
         on_reboot=root.findtext("on_reboot") or "restart",
         on_crash=root.findtext("on_crash") or "destroy",
         disks=tuple(_disk(element) for element in root.iterfind("devices/disk")),
+        scsi=_controller(root, "scsi", ""),
         nics=tuple(_nic(element) for element in root.iterfind("devices/interface")),
         consoles=_consoles(root),
         graphics=tuple(_graphics(element) for element in root.iterfind("devices/graphics")),
         video=_video(root.find("devices/video/model")),
-        usb=_usb(root),
+        usb=_controller(root, "usb", _USB) or "none",
         inputs=tuple(
-            (element.get("type", ""), element.get("bus", "")) for element in root.iterfind("devices/input")
+            (element.get("type", ""), element.get("bus", ""))
+            for element in root.iterfind("devices/input")
+            if element.get("bus", "") not in _PS2  # every PC has those
         ),
         panic=root.find("devices/panic") is not None,
         description=root.findtext("description") or "",
@@ -88,28 +90,38 @@ def parse(xml: str) -> Machine:
 
 
 def read_record(metadata_xml: str) -> XenRecord | None:
-    """The record in our element of a domain's metadata (or in a whole domain's XML); None where there is none."""
+    """See ``domain_xml.read_record``."""
     root = _root(metadata_xml)
-    name = etree.QName(root)
-    own = root if name.localname == "guest" else root.find(f".//{{{METADATA_URI}}}guest")
-    return _record(own)
+    tag = f"{{{METADATA_URI}}}guest"
+    # libvirt gives the element alone without its namespace
+    return _record(root if root.tag in (tag, "guest") else root.find(f".//{tag}"))
+
+
+def _root(xml: str) -> etree._Element:
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True)
+    try:
+        return etree.fromstring(xml, parser)
+    except (etree.XMLSyntaxError, ValueError) as error:
+        raise HypervisorError(f"the XML of a domain cannot be read: {error}".partition("\n")[0]) from None
 
 
 def _record(element: etree._Element | None) -> XenRecord | None:
     if element is None:
         return None
-    started = element.get("started")
     try:
-        when = float(started) if started else None
+        started = float(element.get("started", ""))
     except ValueError:
-        when = None
+        started = None
     return XenRecord(
         sxp=element.text or "",
         source=element.get("source", ""),
         dialect=element.get("dialect", "xm"),
-        started=when,
+        started=started,
         consoles=tuple(element.get("consoles", "").split()),
     )
+
+
+# -- words and numbers
 
 
 def _attribute(element: etree._Element | None, name: str) -> str:
@@ -117,26 +129,46 @@ def _attribute(element: etree._Element | None, name: str) -> str:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text and text.strip().lstrip("-").isdecimal() else None
+    try:
+        return int(text) if text else None
+    except ValueError:
+        return None
 
 
-def _memory(element: etree._Element | None, default: int = 0) -> int:
+def _word(kind: type[_Word], text: str, default: _Word) -> _Word:
+    try:
+        return kind(text)
+    except ValueError:
+        return default
+
+
+def _memory(element: etree._Element | None, default: int) -> int:
+    """KiB, rounded up. "KB" is 1000 bytes, "K" and "KiB" are 1024."""
     if element is None or not element.text:
         return default
-    return int((_number(element.text) or 0) * _UNITS.get(element.get("unit", "KiB"), 1))
+    unit = element.get("unit", "KiB").lower()
+    table = _DECIMAL if len(unit) == 2 and unit.endswith("b") else _BINARY
+    size = Fraction((_number(element.text) or 0) * table.get(unit[:1], 1), 1024)
+    return -(-size.numerator // size.denominator)
+
+
+# -- boot and clock
 
 
 def _boot(element: etree._Element | None) -> MachineBoot:
     if element is None:
-        return DeviceBoot()
+        return DeviceBoot(order=())
     kernel = element.findtext("kernel")
     if kernel:
         return DirectKernel(
             kernel=kernel, initrd=element.findtext("initrd") or "", cmdline=element.findtext("cmdline") or ""
         )
     loader = element.find("loader")
-    rom = loader.text or "" if loader is not None and loader.get("type") == "rom" else ""
-    firmware = "efi" if element.get("firmware") == "efi" else rom
+    firmware = ""
+    if element.get("firmware") == "efi" or _attribute(loader, "type") == "pflash":
+        firmware = "efi"
+    elif loader is not None:
+        firmware = loader.text or ""
     return DeviceBoot(order=tuple(boot.get("dev", "") for boot in element.iterfind("boot")), firmware=firmware)
 
 
@@ -146,7 +178,7 @@ def _clock(element: etree._Element | None) -> Clock:
     timers = tuple(
         Timer(
             name=timer.get("name", ""),
-            present=None if timer.get("present") is None else timer.get("present") == "yes",
+            present={"yes": True, "no": False}.get(timer.get("present", "")),
             tickpolicy=timer.get("tickpolicy", ""),
         )
         for timer in element.iterfind("timer")
@@ -159,15 +191,17 @@ def _clock(element: etree._Element | None) -> Clock:
     )
 
 
+# -- devices
+
+
 def _disk(element: etree._Element) -> Disk:
     driver, target = element.find("driver"), element.find("target")
     alias = _attribute(element.find("alias"), "name")
-    bus, device = _attribute(target, "bus"), element.get("device", "disk")
     return Disk(
-        source=_source(element),
+        source=_source(element.find("source")),
         target=_attribute(target, "dev"),
-        bus=Bus(bus) if bus in {one.value for one in Bus} else Bus.VIRTIO,
-        device=DiskDevice(device) if device in {one.value for one in DiskDevice} else DiskDevice.DISK,
+        bus=_word(Bus, _attribute(target, "bus"), Bus.VIRTIO),
+        device=_word(DiskDevice, element.get("device", "disk"), DiskDevice.DISK),
         driver=_attribute(driver, "type") or "raw",
         cache=_attribute(driver, "cache"),
         io=_attribute(driver, "io"),
@@ -178,45 +212,48 @@ def _disk(element: etree._Element) -> Disk:
     )
 
 
-def _source(element: etree._Element) -> DiskSource | None:
-    source = element.find("source")
+def _source(source: etree._Element | None) -> DiskSource | None:
     if source is None:
         return None
-    if source.get("file"):
-        return FileSource(path=source.get("file", ""))
-    if source.get("dev"):
-        return BlockSource(path=source.get("dev", ""))
-    if source.get("protocol"):
-        host = source.find("host")
-        return NetworkSource(
-            protocol=source.get("protocol", ""),
-            name=source.get("name", ""),
-            host=_attribute(host, "name"),
-            port=_number(_attribute(host, "port")),
-            socket=_attribute(host, "socket"),
-        )
-    return None
+    if path := source.get("file"):
+        return FileSource(path=path)
+    if path := source.get("dev"):
+        return BlockSource(path=path)
+    protocol = source.get("protocol")
+    if not protocol:
+        return None
+    host = source.find("host")
+    return NetworkSource(
+        protocol=protocol,
+        name=source.get("name", ""),
+        host=_attribute(host, "name"),
+        port=_number(_attribute(host, "port")),
+        socket=_attribute(host, "socket"),
+    )
 
 
 def _nic(element: etree._Element) -> Nic:
-    source = element.find("source")
-    outbound = element.find("bandwidth/outbound")
+    source, outbound = element.find("source"), element.find("bandwidth/outbound")
+    target = _attribute(element.find("target"), "dev")
     return Nic(
         mac=_attribute(element.find("mac"), "address"),
-        bridge=_attribute(source, "bridge") or _attribute(source, "network"),
-        model=_attribute(element.find("model"), "type") or "virtio",
-        target=_attribute(element.find("target"), "dev"),
+        bridge=_attribute(source, "bridge") or _attribute(source, "network") or _attribute(source, "dev"),
+        model=_attribute(element.find("model"), "type"),
+        target="" if target.startswith("vnet") else target,  # libvirt's choice
         outbound_average=_number(_attribute(outbound, "average")),
         outbound_burst=_number(_attribute(outbound, "burst")),
     )
 
 
 def _consoles(root: etree._Element) -> tuple[CharDevice, ...]:
-    """Serial and parallel ports, then virtio consoles; a console that only repeats a port is left out."""
+    """Serial and parallel ports, then virtio consoles. A console that only repeats a port is left out."""
     found = [_char(element, kind) for kind in ("serial", "parallel") for element in root.iterfind(f"devices/{kind}")]
     for element in root.iterfind("devices/console"):
-        if _attribute(element.find("target"), "type") == "virtio":
-            found.append(_char(element, "virtio"))
+        kind = _attribute(element.find("target"), "type") or "serial"
+        if kind == "virtio":
+            found.append(_char(element, kind))
+        elif kind == "serial" and all(device.kind != "serial" for device in found):
+            found.insert(0, _char(element, kind))
     return tuple(found)
 
 
@@ -228,7 +265,7 @@ def _char(element: etree._Element, kind: str) -> CharDevice:
     return CharDevice(
         kind=kind,
         type=type_,
-        path="" if type_ == "pty" else _attribute(source, "path"),
+        path="" if type_ == "pty" else _attribute(source, "path"),  # that of a pty is another each time
         mode=_attribute(source, "mode"),
         host=_attribute(source, "host"),
         service=_attribute(source, "service"),
@@ -242,21 +279,20 @@ def _graphics(element: etree._Element) -> Graphics:
     port = _number(element.get("port"))
     return Graphics(
         type=element.get("type", "vnc"),
-        listen=_attribute(element.find("listen"), "address") or element.get("listen", "127.0.0.1"),
-        port=None if port in (None, -1) or element.get("autoport") == "yes" else port,
+        listen=_attribute(element.find("listen"), "address") or element.get("listen", ""),
+        port=None if element.get("autoport") == "yes" or port == -1 else port,
         password=element.get("passwd"),
         keymap=element.get("keymap", ""),
     )
 
 
-def _video(element: etree._Element | None) -> Video:
-    if element is None:
-        return Video()
-    return Video(model=element.get("type", "none"), vram=_number(element.get("vram")))
+def _video(model: etree._Element | None) -> Video:
+    return Video() if model is None else Video(model=model.get("type", "none"), vram=_number(model.get("vram")))
 
 
-def _usb(root: etree._Element) -> str:
+def _controller(root: etree._Element, kind: str, default: str) -> str:
+    """The model of the first controller of that kind, DEFAULT where it names none, "" where there is no controller."""
     for element in root.iterfind("devices/controller"):
-        if element.get("type") == "usb":
-            return element.get("model", "")
+        if element.get("type") == kind:
+            return element.get("model") or default
     return ""

@@ -180,6 +180,7 @@ class Machine:
     on_reboot: str = "restart"
     on_crash: str = "restart"
     disks: tuple[Disk, ...] = ()
+    scsi: str = ""                       # model of the SCSI controller, "" where none is needed
     nics: tuple[Nic, ...] = ()
     consoles: tuple[CharDevice, ...] = ()
     graphics: tuple[Graphics, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 from xmcompat.backends.hypervisor import Console, DomainInfo, Hypervisor
 from xmcompat.backends.machine import XenRecord
@@ -25,9 +26,7 @@ class ConsoleSession:
         """Open all of them, or none. Raises ConsoleBusy."""
         with ExitStack() as undo:
             for index, name in enumerate(self.names):
-                console = self._hypervisor.open_console(
-                    info.uuid, name, lambda data, index=index: on_data(index, data), self._on_end
-                )
+                console = self._hypervisor.open_console(info.uuid, name, partial(on_data, index), self._on_end)
                 undo.callback(console.close)
                 self._consoles.append(console)
             undo.pop_all()

@@ -117,7 +117,9 @@ def _with_real_paths(hypervisor: Hypervisor, machine: Machine, guest: GuestConfi
 
 
 def _at(disk: Disk, path: str | None) -> Disk:
-    return disk if path is None or disk.source is None else replace(disk, source=replace(disk.source, path=path))
+    if path is None or not isinstance(disk.source, FileSource | BlockSource):
+        return disk
+    return replace(disk, source=replace(disk.source, path=path))
 
 
 def _source(disk: Disk, guest: GuestConfig) -> Source:
@@ -129,6 +131,6 @@ def _source(disk: Disk, guest: GuestConfig) -> Source:
         path=disk.source.path,
         writable=not disk.readonly,
         shareable=disk.shareable,
-        device_number=vdev_number(disk.vdev) if disk.vdev else disk.target,
+        device_number=vdev_number(disk.vdev) or disk.vdev or disk.target,
         device_class=protocol.split(":")[0] if protocol.startswith("tap") else "vbd",
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from xmcompat.backends import domain_xml
 from xmcompat.backends.hypervisor import DomainInfo, Hypervisor
 from xmcompat.backends.machine import XenRecord
-from xmcompat.config import sxp
+from xmcompat.config.sxp import parse as parse_sxp
+from xmcompat.errors import ConfigError
 from xmcompat.render.domain_sxp import domain_tree
 
 
@@ -13,9 +14,20 @@ def describe(hypervisor: Hypervisor, info: DomainInfo, record: XenRecord | None)
     """The ``(domain ...)`` tree. A domain that xm did not start is described from its libvirt XML."""
     if info.domid == 0:
         return domain_tree(info, None)
-    vm = sxp.parse(record.sxp)[0] if record and record.sxp else None
-    machine = None if vm is not None else domain_xml.parse(hypervisor.domain_xml(info.uuid))
+    vm = _form(record)
+    machine = domain_xml.parse(hypervisor.domain_xml(info.uuid)) if vm is None else None
     started = None
     if info.domid is not None:
         started = record.started if record and record.started else hypervisor.start_time(info.uuid)
     return domain_tree(info, vm, start_time=started, machine=machine)
+
+
+def _form(record: XenRecord | None) -> list[object] | None:
+    """The ``(vm ...)`` form that was kept; None where there is none, or somebody has spoilt it."""
+    if record is None:
+        return None
+    try:
+        forms = parse_sxp(record.sxp)
+    except ConfigError:
+        return None
+    return forms[0] if forms and isinstance(forms[0], list) else None

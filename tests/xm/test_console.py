@@ -24,17 +24,25 @@ from xmcompat.xm.signals import Ended
 
 
 def test_input_goes_to_the_primary_console_at_first() -> None:
-    assert ConsoleMixer().target == 0
+    assert ConsoleMixer().targets(b"root\r", 2) == (0,)
+
+
+@pytest.mark.parametrize("enter", [b"\r", b"\n", b"\r\n\r"])
+def test_enter_wakes_all_consoles_until_one_has_spoken(enter: bytes) -> None:
+    mixer = ConsoleMixer()
+    assert list(mixer.targets(enter, 2)) == [0, 1]
+    mixer.show(1, b"login: ")
+    assert mixer.targets(enter, 2) == (1,)
 
 
 def test_the_serial_port_is_shown_until_the_primary_console_speaks() -> None:
     mixer = ConsoleMixer()
     assert mixer.show(1, b"Linux version") == b"Linux version"
-    assert mixer.target == 1
+    assert mixer.targets(b"a", 2) == (1,)
     assert mixer.show(0, b"login: ") == b"login: "
-    assert mixer.target == 0
+    assert mixer.targets(b"a", 2) == (0,)
     assert mixer.show(1, b"late message") == b""
-    assert mixer.target == 0
+    assert mixer.targets(b"\r", 2) == (0,)
 
 
 def test_an_empty_word_is_no_word() -> None:
@@ -54,7 +62,7 @@ def test_what_the_primary_console_says_is_always_shown_and_silences_the_others(s
             assert shown == data
         elif primary_spoke:
             assert shown == b""
-            assert mixer.target == 0
+            assert mixer.targets(b"a", 3) == (0,)
 
 
 class FakeSession(ConsoleSession):

@@ -212,6 +212,15 @@ def test_a_script_that_fails_does_so_after_the_line_about_the_file(xm: Xm, start
     assert starts.asked == []
 
 
+@pytest.mark.parametrize("status", [0, 3])
+def test_a_script_that_ends_itself_gives_the_status(xm: Xm, starts: Starts, tmp_path: Path, status: int) -> None:
+    (tmp_path / "web1.cfg").write_text(f"import sys\nsys.exit({status})\n")
+    result = xm("create", "web1.cfg")
+    assert (result.status, result.out) == (status, USING)
+    assert (result.err == "") == (status == 0)
+    assert starts.asked == []
+
+
 def test_ctrl_c_goes_through(xm: Xm, starts: Starts) -> None:
     starts.error = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):

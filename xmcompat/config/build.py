@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from xmcompat.config.keys import KEYS
 from xmcompat.config.specs import integer, is_on, parse_disk, parse_vif, vfb_from, vfb_values
+from xmcompat.config.specs_more import CHECKED, check
 from xmcompat.errors import ConfigError, NotConvertible
 from xmcompat.guest import (
     Boot,
@@ -26,22 +27,28 @@ from xmcompat.guest import (
     Vif,
 )
 from xmcompat.notes import Fate
+from xmcompat.units import parse_cpus
 from xmcompat.vdev import vdev_number
 
 Values = Mapping[str, Value]
 
 _NAME = re.compile(r"[A-Za-z0-9_.:+-]+")
 _UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
-_SCALARS = (str, int, float)
+#: Characters that no XML document, and so no guest of libvirt, can hold.
+_UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _ACTIONS = {action.value: action for action in EventAction if action is not EventAction.SOFT_RESET}
 _EVENTS = {"on_poweroff": "shutdown", "on_reboot": "reboot", "on_crash": "crash"}
 _DEFAULT_ACTIONS = {
     "on_poweroff": EventAction.DESTROY, "on_reboot": EventAction.RESTART, "on_crash": EventAction.RESTART,
 }  # fmt: skip
-_RESTARTS = {"onreboot": ("destroy", "restart", "destroy"), "always": ("restart", "restart", "restart")}
+#: What the obsolete restart option makes of the three. xend 4.1 stumbled over "never"; its meaning is plain.
+RESTARTS = {
+    "onreboot": ("destroy", "restart", "destroy"), "always": ("restart",) * 3, "never": ("destroy",) * 3,
+}  # fmt: skip
 
-#: An arbitrary bound that no x86 guest exceeds, so that nonsense does not reach libvirt.
+#: Arbitrary bounds that no x86 guest exceeds, so that nonsense does not reach libvirt.
 MOST_VCPUS = 4096
+MOST_NICS = 64
 
 
 def build(
@@ -57,7 +64,10 @@ def build(
     Raises ConfigError with xm's sentences, NotConvertible for what is never done on KVM.
     """
     known = {key: value for key, value in values.items() if key in KEYS}
-    _refuse(known, path, lines or {})
+    _refuse_unfit(known)
+    _refuse(known, dialect, path, lines or {})
+    for option in CHECKED:
+        check(option, _list(known, option) if isinstance(known.get(option, []), list) else [])
     kind = _kind(known)
     vcpus, online = _vcpus(known)
     memory = _number(known, "memory", 128)
@@ -98,11 +108,18 @@ def build(
     )
 
 
-def _refuse(known: Values, path: str, lines: Mapping[str, int]) -> None:
-    """What would endanger data or the host: never started."""
+def _refuse_unfit(known: Values) -> None:
+    for key, value in known.items():
+        if _UNFIT.search("\n".join(map(str, value)) if isinstance(value, list) else str(value)):
+            raise ConfigError(f"{key} has a character that no setting can have")
+
+
+def _refuse(known: Values, dialect: Dialect, path: str, lines: Mapping[str, int]) -> None:
+    """What would endanger data or the host: never started. What the dialect does not know was never followed."""
     for key, value in known.items():
         row = KEYS[key]
-        if row.fate is Fate.REFUSED and value not in (0, "", "0", []):
+        foreign = dialect is not Dialect.XL and Dialect.XM not in row.dialects
+        if row.fate is Fate.REFUSED and not foreign and value not in (0, "", "0", []):
             raise NotConvertible(
                 f"{key} = {value!r} cannot be had on KVM: {row.reason}", path=path, line=lines.get(key),
                 hint="remove it from the configuration",
@@ -136,7 +153,7 @@ def _name(known: Values, default: str) -> str:
     if not name:
         raise ConfigError("Missing VM Name")
     if not _NAME.fullmatch(name):
-        raise ConfigError("Invalid VM Name", hint=f"'{name}' may have letters, digits and _ - . : + only")
+        raise ConfigError("Invalid VM Name")
     return name
 
 
@@ -163,22 +180,23 @@ def _vcpus(known: Values) -> tuple[int, int | None]:
     most = _number(known, "maxvcpus", 0)
     if not 0 < vcpus <= MOST_VCPUS or most > MOST_VCPUS:
         raise ConfigError(f"vcpus = {vcpus} is not a number of vcpus")
-    if not most:
-        return vcpus, None
-    return most, min(vcpus, most)
+    return most or vcpus, vcpus if 0 < vcpus < most else None
 
 
 def _check_cpus(known: Values, vcpus: int) -> None:
     cpus = known.get("cpus")
     if isinstance(cpus, list) and len(cpus) != vcpus:
         raise ConfigError("Invalid Configuration: vcpus and the item number of cpus are not same")
+    for text in cpus if isinstance(cpus, list) else [cpus]:
+        if isinstance(text, str):
+            parse_cpus(text)
 
 
 def _action(known: Values, event: str) -> EventAction:
     word = _text(known, event)
     restart = _text(known, "restart")
-    if not word and restart in _RESTARTS:
-        word = _RESTARTS[restart][list(_EVENTS).index(event)]
+    if not word and restart in RESTARTS:
+        word = RESTARTS[restart][list(_EVENTS).index(event)]
     if not word:
         return _DEFAULT_ACTIONS[event]
     if word not in _ACTIONS:
@@ -189,13 +207,19 @@ def _action(known: Values, event: str) -> EventAction:
 def _boot(known: Values, kind: GuestKind) -> Boot:
     kernel = _text(known, "kernel")
     if kind is GuestKind.HVM:
-        if kernel and kernel.rpartition("/")[2] != "hvmloader" and _text(known, "loader"):
+        if boots_kernel(known):
             return KernelBoot(kernel=kernel, ramdisk=_text(known, "ramdisk"), cmdline=compose_cmdline(known))
         return FirmwareBoot(order=_text(known, "boot") or "c")
     loader = _text(known, "bootloader")
     if loader or not kernel:
         return LoaderBoot(bootloader=loader, args=_text(known, "bootargs"), cmdline=compose_cmdline(known))
     return KernelBoot(kernel=kernel, ramdisk=_text(known, "ramdisk"), cmdline=compose_cmdline(known))
+
+
+def boots_kernel(known: Values) -> bool:
+    """Whether a guest with builder hvm starts a kernel of the host; else kernel= is Xen's firmware."""
+    kernel = _text(known, "kernel")
+    return bool(kernel) and kernel.rpartition("/")[2] != "hvmloader" and bool(_text(known, "loader"))
 
 
 def extra_arguments(known: Values) -> str:
@@ -264,6 +288,8 @@ def _vifs(known: Values) -> tuple[Vif, ...]:
             raise ConfigError(f'The mac "{vif.mac}" is already defined')
         vifs.append(vif)
     wanted = _number(known, "nics", -1)
+    if wanted > MOST_NICS:
+        raise ConfigError(f"nics = {wanted} is not a number of interfaces")
     return tuple(vifs + [Vif()] * max(0, wanted - len(vifs)))
 
 

@@ -5,10 +5,14 @@ Errors are xm's, word for word, since scripts match them. Source: xm's create co
 
 from __future__ import annotations
 
+import re
+
 from xmcompat.errors import ConfigError
 from xmcompat.guest import Vbd, VbdMode, Vfb, Vif
 from xmcompat.vdev import vdev_number
 
+#: What int() of Python 2 takes; longer ones are no amounts of anything.
+_DIGITS = re.compile(r"[+-]?[0-9]{1,30}")
 _MODES = {"r": VbdMode.READ_ONLY, "w": VbdMode.READ_WRITE, "w!": VbdMode.SHARED}
 
 #: Types that blktap knew; others are refused.
@@ -18,32 +22,43 @@ _RAW_TAP = ("aio", "sync", "ioemu")
 VIF_KEYS = ("backend", "bridge", "ip", "mac", "script", "type", "vifname", "rate", "model", "accel", "policy", "label")
 VFB_KEYS = (
     "vnc", "sdl", "vncunused", "vncdisplay", "vnclisten", "vncpasswd", "display", "videoram", "xauthority", "opengl",
-    "keymap", "serial", "monitor", "type",
+    "keymap", "serial", "monitor",
 )  # fmt: skip
 
 
 def parse_disk(text: str) -> Vbd:
     """``UNAME,VDEV,MODE[,BACKEND[,PROTOCOL]]``. Raises ConfigError.
 
-    Blanks belong to the fields, as with xm. Differs from xm: five fields that come from a comma missing between two
-    disks are named as such; xm passed them on.
+    Blanks belong to the fields, as with xm. Differs from xm: a comma missing between two disks is named as such;
+    xm passed on what came of it.
     """
     fields = text.split(",")
+    if _lacks_comma(fields):
+        raise ConfigError(f"Invalid disk specifier: {text}", hint="a comma is missing between two disks of the list")
     if not 3 <= len(fields) <= 5:
         raise ConfigError(f"Invalid disk specifier: {text}")
     uname, vdev, mode = fields[:3]
     if mode not in _MODES:
-        if len(fields) > 3 and mode[:1] in "rw" and ":" in mode:
-            raise ConfigError(
-                f"Invalid disk specifier: {text}", hint="a comma is missing between two disks of the list"
-            )
-        raise ConfigError("Invalid mode", hint=f"disk '{text}' has the mode '{mode}'; write r, w or w!")
+        raise ConfigError("Invalid mode")
     name, cdrom, ioemu = _front_end(vdev)
     protocol, path, image_format = _back_end(uname, cdrom=cdrom)
     return Vbd(
         uname=uname, protocol=protocol, path=path, image_format=image_format, vdev=name, mode=_MODES[mode],
         cdrom=cdrom, ioemu=ioemu, backend=fields[3] if len(fields) > 3 else "", abi=fields[4] if len(fields) > 4 else "",
     )  # fmt: skip
+
+
+def _lacks_comma(fields: list[str]) -> bool:
+    """Whether two disks have run together: 'a,xvda,w' 'b,xvdb,w' is one text, with the mode "wb".
+
+    Told by a device name where a back end's domain, or the next disk, stands.
+    """
+    if len(fields) < 5 or len(fields) % 2 == 0:
+        return False
+    names = fields[1::2]
+    return all(vdev_number(name.removeprefix("ioemu:").partition(":")[0]) is not None for name in names) and all(
+        not name.isdecimal() for name in names[1:]
+    )
 
 
 def _front_end(text: str) -> tuple[str, bool, bool]:
@@ -61,9 +76,7 @@ def _back_end(uname: str, *, cdrom: bool) -> tuple[str, str, str]:
         return "", "", "raw"
     protocol, colon, rest = uname.partition(":")
     if not colon:
-        raise ConfigError(
-            "Block device must have physical details specified", hint=f"write phy:{uname} or file:{uname}"
-        )
+        raise ConfigError("Block device must have physical details specified")
     if protocol == "phy":
         return "phy", rest if rest.startswith("/") else f"/dev/{rest}", "raw"
     if protocol == "file":
@@ -90,23 +103,23 @@ def _tap(protocol: str, rest: str) -> tuple[str, str, str]:
     return f"{protocol}:{kind}", ":".join(words[1:]), "raw" if kind in _RAW_TAP else kind
 
 
-def _pairs(text: str) -> list[tuple[str, str]]:
-    """The key=value pieces, blanks around both taken off; none for a blank string. Raises ConfigError."""
+def pairs(text: str) -> list[tuple[str, str]]:
+    """The key=value pieces, blanks around both taken off; none for a blank text. Raises ConfigError."""
     if not text.strip():
         return []
-    pairs = []
+    found = []
     for piece in text.split(","):
         key, equals, value = piece.partition("=")
         if not equals:
             raise ConfigError(f"{piece} should be a pair, separated by an equals sign.")
-        pairs.append((key.strip(), value.strip()))
-    return pairs
+        found.append((key.strip(), value.strip()))
+    return found
 
 
 def parse_vif(text: str) -> Vif:
-    """``key=value,...``; an empty string is an interface with all defaults. Raises ConfigError."""
+    """``key=value,...``; an empty text is an interface with all defaults. Raises ConfigError."""
     values: dict[str, str] = {}
-    for key, value in _pairs(text):
+    for key, value in pairs(text):
         if key not in VIF_KEYS:
             raise ConfigError(f"Invalid vif option: {key}")
         values[key] = value
@@ -116,13 +129,12 @@ def parse_vif(text: str) -> Vif:
 def vfb_values(text: str) -> dict[str, str]:
     """The keys of one frame buffer, ``type=vnc`` as ``vnc=1``. Raises ConfigError."""
     values: dict[str, str] = {}
-    for key, value in _pairs(text):
+    for key, value in pairs(text):
+        # the old form: type=vnc is vnc=1
+        key, value = (value, "1") if key == "type" else (key, value)
         if key not in VFB_KEYS:
             raise ConfigError(f"configuration option {key} unknown to vfbs")
-        if key == "type":
-            values[value] = "1"
-        else:
-            values[key] = value
+        values[key] = value
     return values
 
 
@@ -150,11 +162,10 @@ def is_on(value: object) -> bool:
 
 def integer(value: object, key: str) -> int:
     """A number as xend takes it: an int, a float without a fraction, or a text of digits. Raises ConfigError."""
-    try:
-        if isinstance(value, float) and value != int(value):
-            raise ValueError
-        return int(str(value).strip(), 0) if isinstance(value, str) and value.strip().lower().startswith("0x") else int(
-            value  # type: ignore[call-overload]
-        )
-    except (TypeError, ValueError, OverflowError):
-        raise ConfigError(f"{key} = {value!r} is not a whole number") from None
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and _DIGITS.fullmatch(value.strip()):
+        return int(value)
+    raise ConfigError(f"{key} = {value!r} is not a whole number")

@@ -1,7 +1,10 @@
 """S-expressions as xend reads and prints them. Pure.
 
 A tree is a list of texts and lists; the reader never makes numbers of texts. The writer takes numbers too.
-Differs from xm: ``\\xHH`` in a quoted text is read as the byte that xend meant when it wrote it.
+A text stands for its UTF-8 bytes: those above 0x7e are written as ``\\xHH``, and read back to the same text.
+Bytes that are no UTF-8 are lone surrogates, as ``errors="surrogateescape"`` makes them.
+Differs from xm: ``\\xHH`` is read as the byte that xend meant when it wrote it; a list that ends with the input is an
+error, where xend returned nothing.
 """
 
 from __future__ import annotations
@@ -84,50 +87,47 @@ class _Reader:
         return self.text[start : self.place]
 
     def quoted(self, quote: str) -> str:
-        parts: list[str] = []
+        """The text in quotes: characters as they are, escapes as bytes; together they are UTF-8."""
+        parts = bytearray()
         self.place += 1
         while self.place < len(self.text):
             char = self.text[self.place]
             self.place += 1
             if char == quote:
-                return "".join(parts)
-            parts.append(self.escape() if char == "\\" else char)
+                return parts.decode("utf-8", "surrogateescape")
+            if char == "\\":
+                parts += self.escape()
+            else:
+                parts += char.encode("utf-8", "surrogateescape")
         raise self.error("unexpected EOF")
 
-    def escape(self) -> str:
+    def escape(self) -> bytes:
         rest = self.text[self.place : self.place + 3]
         octal = re.match(r"[0-7]{1,3}", rest)
         if octal:
             self.place += len(octal[0])
             if int(octal[0], 8) > 0o377:
                 raise self.error(f"invalid octal escape: out of range {octal[0]}")
-            return chr(int(octal[0], 8))
+            return bytes([int(octal[0], 8)])
         char = rest[:1]
+        if char == "":
+            raise self.error("unexpected EOF")
         self.place += 1
         if char == "x":
             digits = re.match(r"x([0-9a-fA-F]{2})", rest)
             if not digits:
                 raise self.error("invalid hexadecimal escape")
             self.place += 2
-            return chr(int(digits[1], 16))
+            return bytes([int(digits[1], 16)])
         if char in _ESCAPES:
-            return _ESCAPES[char]
-        if char in "\\'\"" and char:
-            return char
-        if char == "":
-            raise self.error("unexpected EOF")
-        if char.isalpha():
-            return "\\"
-        # the character after the backslash is lost, and the next one kept behind it
-        kept = self.text[self.place : self.place + 1]
-        self.place += len(kept)
-        return "\\" + kept
+            return _ESCAPES[char].encode()
+        # the character behind any other backslash is lost
+        return char.encode() if char in "\\'\"" else b"\\"
 
 
 def parse(text: str, path: str | None = None) -> Tree:
     """The elements of a document, in order; none for an empty one.
 
-    Bytes are one character each (decode files as Latin-1, or as UTF-8 to keep its letters).
     Raises ConfigSyntax and ConfigLimit.
     """
     return _Reader(text, path).document()
@@ -143,7 +143,13 @@ def write(element: object) -> str:
         return "'None'"
     if isinstance(element, Long):
         return f"'{int(element)}'"
-    return repr(element) if isinstance(element, float) else str(element)
+    return _number(element) if isinstance(element, float) else str(element)
+
+
+def _number(number: float) -> str:
+    """A float with twelve digits at most, as Python 2 shows it."""
+    text = f"{number:.12g}"
+    return text if set(text) & set(".en") else f"{text}.0"
 
 
 def _quote(text: str) -> str:
@@ -157,8 +163,6 @@ def _quote(text: str) -> str:
             parts.append({"\n": "\\n", "\t": "\\t", "\r": "\\r"}[char])
         elif 0x20 <= ord(char) < 0x7F:
             parts.append(char)
-        elif ord(char) < 0x100:
-            parts.append(f"\\x{ord(char):02x}")
         else:
             parts.append("".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogateescape")))
     return quote + "".join(parts) + quote

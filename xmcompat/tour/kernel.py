@@ -24,11 +24,12 @@ ZSTD_SECONDS = 60.0
 
 
 class Kernel(NamedTuple):
-    """An unpacked kernel. ``modules`` is the folder of its modules; its modules.dep is there."""
+    """An unpacked kernel. ``modules`` is the folder of its modules, somewhere in the unpacked package ``place``."""
 
     version: str
     image: Path
     modules: Path
+    place: Path
 
 
 def fetch_kernel(cache: Path, say: Say) -> Kernel:
@@ -71,8 +72,8 @@ def _named(names: Sequence[str], pattern: str) -> str | None:
 
 def _cached(cache: Path) -> Kernel | None:
     """The newest kernel of the cache, for when apt has no lists."""
-    folders = sorted((cache / "unpacked").glob("linux-*[!t]"), key=lambda folder: folder.stat().st_mtime, reverse=True)
-    for folder in folders:
+    folders = [folder for folder in (cache / "unpacked").glob("linux-*") if folder.suffix != ".part"]
+    for folder in sorted(folders, key=lambda folder: folder.stat().st_mtime, reverse=True):
         try:
             return _indexed(_kernel_in(folder, folders))
         except XmError:
@@ -88,21 +89,19 @@ def _kernel_in(folder: Path, module_folders: Sequence[Path]) -> Kernel:
     for place in module_folders:
         for modules in (place / "lib/modules" / version, place / "usr/lib/modules" / version):
             if (modules / "kernel").is_dir():
-                return Kernel(version, images[-1], modules)
+                return Kernel(version, images[-1], modules, place)
     raise XmError(f"the modules of kernel {version} are missing")
 
 
 def _indexed(kernel: Kernel) -> Kernel:
     """The kernel, with its modules.dep made if it is not there: packages come without."""
     if not (kernel.modules / "modules.dep").exists():
-        base = kernel.modules.parents[2]
-        other = base.parent / "lib" if base.name == "usr" else base / "usr/lib"
-        if base.name == "usr":
-            base = base.parent
-        if not other.exists():  # depmod looks in /lib or in /usr/lib, by its release
-            other.parent.mkdir(exist_ok=True)
-            other.symlink_to("usr/lib" if other.parent == base else "../lib")
-        run(("depmod", "-b", base, kernel.version), seconds=DEPMOD_SECONDS)
+        links = {kernel.place / "lib": "usr/lib", kernel.place / "usr/lib": "../lib"}
+        for link, target in links.items():  # depmod looks in one or the other, by its release
+            if not link.exists():
+                link.parent.mkdir(exist_ok=True)
+                link.symlink_to(target)
+        run(("depmod", "-b", kernel.place, kernel.version), seconds=DEPMOD_SECONDS)
     return kernel
 
 

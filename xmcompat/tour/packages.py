@@ -58,7 +58,7 @@ def candidate(name: str) -> Package | None:
         output = run(("apt-cache", "show", "--no-all-versions", name), seconds=LOOKUP_SECONDS)
     except ProgramFailed as error:
         if "is not installed" in error.message:
-            raise XmError("there is no apt here", hint="the tour's guest is made of Debian's or Ubuntu's packages") from None
+            raise XmError("there is no apt here", hint="the guest is made of Debian's or Ubuntu's packages") from None
         return None
     return parse_candidate(output, name)
 

@@ -1,25 +1,35 @@
-"""Clocks and timers. Pure."""
+"""The guest's clock and timers. Pure."""
 
 from __future__ import annotations
 
 from xmcompat.backends.machine import Clock, Timer
 from xmcompat.guest import Dialect, GuestConfig, GuestKind
+from xmcompat.translate.findings import Findings
+from xmcompat.translate.options import flag, text
+
+#: xl's names of the timer modes; xm counts them.
+_TIMER_MODES = {
+    "delay_for_missed_ticks": "0", "no_delay_for_missed_ticks": "1", "no_missed_ticks_pending": "2",
+    "one_missed_tick_pending": "3",
+}  # fmt: skip
+_CATCH_UP = (Timer(name="rtc", tickpolicy="catchup"), Timer(name="pit", tickpolicy="delay"))
+_TIMERS = {"2": (Timer(name="pit", tickpolicy="discard"),), "3": (Timer(name="pit", tickpolicy="delay"),)}
 
 
-def translate_clock(guest: GuestConfig) -> Clock:
-    """The real-time clock as the guest saw it, and the timers of a PC that serve old guests best.
-
-    xm gives no HPET unless asked; xl gives one to guests that boot by BIOS.
-    """
+def clock(guest: GuestConfig, findings: Findings) -> Clock:
+    """UTC or local time, shifted by rtc_timeoffset seconds; ticks that are caught up; no HPET unless asked for."""
     hvm = guest.kind is GuestKind.HVM
-    default = 1 if hvm and guest.dialect is Dialect.XL else 0
-    hpet = bool(guest.options.get("hpet", default)) and hvm
-    timers = (
-        Timer(name="rtc", tickpolicy="catchup"),
-        Timer(name="pit", tickpolicy="delay"),
-        Timer(name="hpet", present=hpet),
-    )
+    mode = text(guest, "timer_mode") if hvm else ""
+    timers = _TIMERS.get(_TIMER_MODES.get(mode, mode), _CATCH_UP)
+    hpet = hvm and flag(guest, "hpet", guest.dialect is Dialect.XL)
+    timers = (*timers, Timer(name="hpet", present=hpet))
     basis = "localtime" if guest.localtime else "utc"
+    if not hvm and (guest.localtime or guest.rtc_timeoffset):
+        findings.approximated(
+            "localtime" if guest.localtime else "rtc_timeoffset",
+            "the guest reads its time from an emulated clock chip once, when it boots",
+            suggestion="run NTP in the guest",
+        )
     if guest.rtc_timeoffset:
         return Clock(offset="variable", adjustment=guest.rtc_timeoffset, basis=basis, timers=timers)
     return Clock(offset=basis, timers=timers)

@@ -1,105 +1,254 @@
 """The kernel command line of a paravirtual guest: what must be said differently on KVM. Pure.
 
-Device names change, the console changes, and a few words speak to Xen alone. Whatever is changed is told.
+Device names change, the console changes, and a few words speak to Xen alone. Whatever is changed is told, and
+nothing else is touched: blanks, quotes and the order of the other words stay, and what follows a lone "--" is init's.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from xmcompat.notes import Fate, Note
+from xmcompat.guest import GuestConfig
+from xmcompat.translate.findings import Findings
 from xmcompat.vdev import vdev_name
 
-#: Words whose value names a block device.
-DEVICE_WORDS = ("root", "resume", "real_root", "rootdev", "real_resume", "swap")
+#: Words whose value is a block device, or begins with one.
+_DEVICE_WORDS = ("root", "resume", "real_root", "real_resume", "rootdev", "swap", "cryptdevice", "luks_root")
+_SOURCE_WORDS = ("cryptopts", "dm-mod.create", "dm")
 
-#: Words that speak to Xen alone; prefixes end in "." or "=".
-XEN_WORDS = ("xencons=", "clocksource=xen", "independent_wallclock=", "xen-blkfront.", "xen-netfront.",
-             "xen_netfront.", "xen_blkfront.", "xenfb.")  # fmt: skip
+#: Words that mean something to a kernel on Xen alone; those with "=" or "." at the end are beginnings.
+_XEN_WORDS = (
+    "clocksource=xen", "earlyprintk=xen", "independent_wallclock=", "xen-blkfront.", "xen_blkfront.", "xen-netfront.",
+    "xen_netfront.", "xen-fbfront.", "xenfb.", "xen_emul_unplug=",
+)  # fmt: skip
 
 SERIAL, VIRTIO = "ttyS0", "hvc0"
+_PIECES = re.compile(r'(?:"[^"]*"?|[^\s"])+')
+_PAIR = re.compile(r"([0-9]{1,3}):([0-9]{1,3})")
+_NUMBER = re.compile(r"0x([0-9a-fA-F]{3,8})|([0-9a-fA-F]{3,4})")
 
 
-class Translated(NamedTuple):
-    """``primary`` is the console that is /dev/console in the guest: "hvc0" or "ttyS0"."""
+class Cmdline(NamedTuple):
+    """``primary`` is the console that ``xm console`` shows first: "hvc0" or "ttyS0"."""
 
     text: str
     primary: str
-    notes: tuple[Note, ...]
 
 
-def translate_cmdline(cmdline: str, devices: Mapping[str, str]) -> Translated:
-    """The command line for KVM. DEVICES maps the guest's device names to new ones: {"xvda2": "vda"}."""
-    notes: list[Note] = []
-    words, consoles = [], []
-    for word in cmdline.split():
-        key, equals, value = word.partition("=")
-        if key == "console" and equals:
-            consoles.append(_console(value, notes))
-        elif any(word == xen or (xen[-1] in ".=" and word.startswith(xen)) for xen in XEN_WORDS):
-            notes.append(Note(key="extra", value=word, fate=Fate.NO_MEANING, reason="it speaks to Xen", harmless=True))
-        elif key in DEVICE_WORDS and equals:
-            words.append(f"{key}={_device(key, value, devices, notes)}")
-        else:
-            words.append(word)
-    given = list(dict.fromkeys(consoles))
-    others = [name for name in given if _name(name) not in (SERIAL, VIRTIO)]
-    serial = next((name for name in given if _name(name) == SERIAL), SERIAL)
-    virtio = next((name for name in given if _name(name) == VIRTIO), VIRTIO)
-    serial_last = bool(given) and _name(given[-1]) == SERIAL
-    pair = (virtio, serial) if serial_last else (serial, virtio)
-    words += [f"console={name}" for name in (*others, *pair)]
-    return Translated(" ".join(words), SERIAL if serial_last else VIRTIO, tuple(notes))
+def pv_cmdline(
+    guest: GuestConfig, cmdline: str, devices: Mapping[str, str], findings: Findings, *, panic_reboots: bool = False
+) -> Cmdline:
+    """CMDLINE for KVM. DEVICES maps the guest's device names to the new ones: {"xvda2": "vda"}.
+
+    PANIC_REBOOTS adds "panic=60" where nothing is said: a guest without a driver for the panic device would stay
+    there for ever, and a minute is what Xen wants a domain to have lived before it is restarted.
+    """
+    kernel, dashes, init = _parted(cmdline)
+    words = _Words(kernel)
+    words.change(lambda word: _device_word(guest, word, devices, findings))
+    words.change(lambda word: _xen_word(guest, word, findings))
+    if panic_reboots and not any(word.startswith("panic=") for word in words):
+        words.append("panic=60")
+        findings.carried(_key(guest, "panic"), "panic=60 is added: the kernel itself must reboot after a crash")
+    primary = _consoles(guest, words, findings)
+    return Cmdline(words.text() + dashes + init, primary)
 
 
-def _name(console: str) -> str:
-    """"ttyS0" of "ttyS0,115200n8"."""
-    return console.partition(",")[0]
+def _parted(cmdline: str) -> tuple[str, str, str]:
+    """What the kernel reads, " --", and what it hands to init."""
+    found = re.search(r"(?:^|\s+)--(?=\s|$)", cmdline)
+    return (cmdline, "", "") if not found else (cmdline[: found.start()], " --", cmdline[found.end() :])
 
 
-def _console(value: str, notes: list[Note]) -> str:
-    if _name(value) != "xvc0":
-        return value
-    notes.append(
-        Note(
-            key="extra", value=f"console={value}", fate=Fate.APPROXIMATED,
-            reason="xvc0 is Xen's; the console is hvc0 here",
-            suggestion="a getty on xvc0 in the guest must be moved to hvc0",
-        )
-    )  # fmt: skip
-    return VIRTIO
+class _Words:
+    """The words of a command line and the blanks before them."""
+
+    def __init__(self, text: str) -> None:
+        self._pieces: list[tuple[str, str]] = []
+        end = 0
+        for found in _PIECES.finditer(text):
+            self._pieces.append((text[end : found.start()], found[0]))
+            end = found.end()
+        self._tail = text[end:]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([word for _, word in self._pieces])
+
+    def change(self, into: Callable[[str], str | None]) -> None:
+        """Put INTO(word) in the place of each word; None takes it away, with the blanks before it."""
+        changed = [(blank, into(word)) for blank, word in self._pieces]
+        self._pieces = [(blank, word) for blank, word in changed if word is not None]
+
+    def insert(self, place: int, word: str) -> None:
+        """Put WORD before the PLACEth one."""
+        blank, old = self._pieces[place]
+        self._pieces[place : place + 1] = [(blank, word), (" ", old)]
+
+    def remove(self, place: int) -> None:
+        del self._pieces[place]
+
+    def append(self, word: str) -> None:
+        self._pieces.append((" ", word))
+        self._tail = ""
+
+    def text(self) -> str:
+        text = "".join(blank + word for blank, word in self._pieces) + self._tail
+        return text.lstrip() if self._pieces else ""
 
 
-def _device(key: str, value: str, devices: Mapping[str, str], notes: list[Note]) -> str:
-    """The value of a word that names a device; LABEL=, UUID=, LVM paths and the like stay as they are."""
-    old = _named_device(value)
-    new = devices.get(old)
-    if new is None or new == old:
-        return value
-    if re.fullmatch(r"/dev/[a-z]+[0-9]*", value):
-        result = f"/dev/{new}"
-    elif value == old:
-        result = new
+def _key(guest: GuestConfig, word: str) -> str:
+    """The option that a word of the command line comes from."""
+    if word == "root" and "root" in guest.options:
+        return "root"
+    return "cmdline" if "cmdline" in guest.options else "extra"
+
+
+# -- devices
+
+
+def _device_word(guest: GuestConfig, word: str, devices: Mapping[str, str], findings: Findings) -> str:
+    key, equals, value = word.partition("=")
+    if not equals:
+        return word
+    if key in _DEVICE_WORDS:
+        device, colon, rest = (value, "", "") if _PAIR.fullmatch(value) else value.partition(":")
+        new = _renamed(device, devices) + colon + rest
+    elif key in _SOURCE_WORDS:
+        new = re.sub(r"/dev/[a-z]+[0-9]*(?![\w/-])", lambda found: _renamed(found[0], devices), value)
     else:
-        result = f"/dev/{new}"  # it was a number
-    notes.append(
-        Note(
-            key="root" if key == "root" else "extra", value=f"{key}={value}", fate=Fate.CARRIED,
-            reason=f"the device is called {new} in the guest: {key}={result}", harmless=True,
-        )
-    )  # fmt: skip
-    return result
+        return word
+    if new == value:
+        _warn_of_absent(guest, key, value, devices, findings)
+        return word
+    findings.approximated(
+        _key(guest, key), f"{key}={new} in its place: so the device is called in the guest", value=word, harmless=True
+    )
+    return f"{key}={new}"
 
 
-def _named_device(value: str) -> str:
-    """The Xen name of the device that VALUE means: "/dev/xvda2", "xvda2", "0xca02", "ca02", "202:2"."""
+def _warn_of_absent(
+    guest: GuestConfig, key: str, value: str, devices: Mapping[str, str], findings: Findings
+) -> None:
+    name = _device_name(value)
+    if name and name not in devices:
+        findings.approximated(
+            _key(guest, key), f"no disk of the configuration is called {name}; the guest will not find it",
+            value=f"{key}={value}",
+        )  # fmt: skip
+
+
+def _renamed(value: str, devices: Mapping[str, str]) -> str:
+    """The new way to say VALUE ("/dev/xvda2", "xvda2", "0xca02", "ca02", "202:2"); as it is where it means none."""
+    name = _device_name(value)
+    new = _new_name(name, devices)
+    if not new:
+        return value
+    return new if value == name else f"/dev/{new}"
+
+
+def _new_name(name: str, devices: Mapping[str, str]) -> str:
+    """A partition of a whole disk that was given keeps its number: "xvda1" of {"xvda": "vda"} is "vda1"."""
+    if name in devices:
+        return devices[name]
+    whole = name.rstrip("0123456789")
+    return devices[whole] + name[len(whole) :] if whole in devices else ""
+
+
+def _device_name(value: str) -> str:
+    """The name that Xen gives to the device, "" where VALUE means none of the guest's disks."""
     name = value.removeprefix("/dev/")
-    if re.fullmatch(r"(xvd|sd|hd)[a-z]+[0-9]*", name):
+    if re.fullmatch(r"(xvd|sd|hd)[a-z]{1,2}[0-9]*", name):
         return name
-    pair = re.fullmatch(r"([0-9]+):([0-9]+)", value)
-    if pair:
+    if pair := _PAIR.fullmatch(value):
         return vdev_name(int(pair[1]) << 8 | int(pair[2])) or ""
-    number = re.fullmatch(r"0x([0-9a-fA-F]{3,8})|([0-9a-fA-F]{3,4})", value)
+    number = _NUMBER.fullmatch(value)
     return (vdev_name(int(number[1] or number[2], 16)) or "") if number else ""
+
+
+# -- words for Xen
+
+
+def _xen_word(guest: GuestConfig, word: str, findings: Findings) -> str | None:
+    if not any(word == xen or (xen[-1] in ".=" and word.startswith(xen)) for xen in _XEN_WORDS):
+        return word
+    findings.no_meaning(_key(guest, "extra"), "left out: it speaks to Xen", value=word, harmless=True)
+    return None
+
+
+# -- consoles
+
+
+def _consoles(guest: GuestConfig, words: _Words, findings: Findings) -> str:
+    """Name the serial port and the virtio console, the last one as /dev/console; returns the main one."""
+    wish = _classic_wish(guest, words, findings)
+    words.change(lambda word: _console_word(guest, word, findings))
+    _drop_repeated(words)
+    names = _names(words)
+    virtio, serial = _last(names, VIRTIO), _last(names, SERIAL)
+    if virtio < 0 and serial < 0:
+        pair = (VIRTIO, SERIAL) if wish == SERIAL else (SERIAL, VIRTIO)
+        screen = _last(names, "tty0") if guest.vfbs else -1
+        for name in pair:
+            if screen < 0:
+                words.append(f"console={name}")
+            else:  # the screen stays /dev/console
+                words.insert(_last(_names(words), "tty0"), f"console={name}")
+        return pair[1]
+    if serial < 0:
+        words.insert(names.index(VIRTIO), f"console={SERIAL}")
+    elif virtio < 0:
+        words.insert(names.index(SERIAL), f"console={VIRTIO}")
+    return VIRTIO if virtio > serial else SERIAL
+
+
+def _names(words: _Words) -> list[str]:
+    """For each word the console that it names, "" for other words."""
+    return [_console_name(word) for word in words]
+
+
+def _last(names: list[str], name: str) -> int:
+    return len(names) - 1 - names[::-1].index(name) if name in names else -1
+
+
+def _drop_repeated(words: _Words) -> None:
+    """Of equal consoles the last one counts."""
+    every = list(words)
+    for place in reversed(range(len(every))):
+        if every[place].startswith("console=") and every[place] in every[place + 1 :]:
+            words.remove(place)
+
+
+def _console_name(word: str) -> str:
+    """"ttyS0" of "console=ttyS0,115200n8", "" of what names no console."""
+    return word.removeprefix("console=").partition(",")[0] if word.startswith("console=") else ""
+
+
+def _console_word(guest: GuestConfig, word: str, findings: Findings) -> str:
+    if _console_name(word) not in ("xvc0", "xvc"):
+        return word
+    findings.approximated(
+        _key(guest, "extra"), f"console={VIRTIO} in its place: the guest has no xvc0 on KVM", value=word,
+        suggestion="a login on xvc0 (inittab, securetty) must move to hvc0 or ttyS0 in the guest",
+    )  # fmt: skip
+    return f"console={VIRTIO}"
+
+
+def _classic_wish(guest: GuestConfig, words: _Words, findings: Findings) -> str:
+    """Take xencons= away. "xencons=ttyS" had put the console where the serial port is here: then that one leads."""
+    wish = ""
+
+    def without(word: str) -> str | None:
+        nonlocal wish
+        if not word.startswith("xencons="):
+            return word
+        wish = SERIAL if word.startswith("xencons=ttyS") else VIRTIO
+        findings.no_meaning(
+            _key(guest, "extra"), f"left out: the console is {wish} here", value=word,
+            suggestion=f"the guest needs a login on {wish}", harmless=wish == SERIAL,
+        )  # fmt: skip
+        return None
+
+    words.change(without)
+    return wish

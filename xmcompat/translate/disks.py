@@ -1,169 +1,151 @@
-"""Virtual block devices to QEMU's disks. Pure."""
+"""Virtual block devices to QEMU's disks: what lies behind them, and how they are cached and shared. Pure.
+
+Where each one goes (bus and name) is settled in ``places``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import NamedTuple
+import re
+from collections import Counter
 
-from xmcompat.backends.machine import BlockSource, Bus, Disk, DiskDevice, DiskSource, FileSource
-from xmcompat.guest import GuestConfig, GuestKind, Vbd, VbdMode
-from xmcompat.notes import Fate, Note
-from xmcompat.vdev import index_letters, letters_index, split_vdev, vdev_number
+from xmcompat.backends.machine import BlockSource, Bus, Disk, DiskDevice, DiskSource, FileSource, NetworkSource
+from xmcompat.guest import FirmwareBoot, GuestConfig, GuestKind, Vbd, VbdMode
+from xmcompat.translate.findings import Findings
+from xmcompat.translate.options import text
+from xmcompat.translate.places import Place, hvm_places, pv_places
+from xmcompat.vdev import vdev_number
 
-#: QEMU's names for the formats that Xen's words mean. "vhd" is "vpc" there; its own "vhd" is another format.
-DRIVERS = {"raw": "raw", "qcow": "qcow", "qcow2": "qcow2", "vhd": "vpc", "vmdk": "vmdk"}
+#: QEMU's drivers for the formats that Xen's words mean. "vhd" would be another format there.
+DRIVERS = {"raw": "raw", "qcow": "qcow", "qcow2": "qcow2", "vhd": "vpc", "vmdk": "vmdk", "qed": "qed"}
 
-_IDE_PLACES = "abcd"
-
-
-class Disks(NamedTuple):
-    """``names`` maps the guest's old device names to its new ones; ``refusals`` say what cannot be done at all."""
-
-    disks: tuple[Disk, ...]
-    names: dict[str, str]
-    notes: tuple[Note, ...]
-    refusals: tuple[str, ...]
+#: Words for a plain image or volume of the host; "tap:aio" counts by its first.
+_LOCAL = ("", "phy", "file", "tap", "tap2", "vhd", "qcow", "qcow2", "raw", "vmdk", "aio", "ioemu", "tapdisk")
+_LOCAL_DOMAIN = ("", "0", "Domain-0")
+_NBD = re.compile(r"([^\s:]+|\[[0-9a-fA-F:]+\])[\s:]+([0-9]{1,5})")
 
 
-def translate_disks(guest: GuestConfig) -> Disks:
-    """The disks in the order of the configuration. Letters follow the device numbers, as in Xen."""
-    hvm = guest.kind is GuestKind.HVM
-    notes: list[Note] = []
-    refusals: list[str] = []
-    targets = _hvm_targets(guest.disks, refusals) if hvm else _pv_targets(guest.disks)
-    disks, names = [], {}
-    for index, vbd in enumerate(guest.disks):
-        key = f"disk[{index}]"
-        _check(vbd, key, refusals)
-        target, bus = targets.get(index, ("", Bus.VIRTIO))
-        if not target:
-            continue
-        if hvm and bus is Bus.IDE and vbd.mode is VbdMode.READ_ONLY and not vbd.cdrom:
-            bus, target = Bus.SCSI, _free_scsi(targets, index)
-            notes.append(_note(key, vbd, Fate.APPROXIMATED, "IDE disks cannot be read-only on KVM; it is a SCSI disk"))
-        disks.append(_disk(vbd, target, bus))
-        names[vbd.vdev] = target
-    notes += _name_note(guest, disks, hvm=hvm)
-    return Disks(tuple(disks), names, tuple(notes), tuple(refusals))
+def disks(guest: GuestConfig, findings: Findings) -> tuple[Disk, ...]:
+    """The disks in the order in which the guest shall find them, floppies last."""
+    _refuse_twins(guest, findings)
+    place = hvm_places if guest.kind is GuestKind.HVM else pv_places
+    found = [_disk(guest, placed, findings) for placed in place(guest, findings)]
+    return (*found, *_floppies(guest))
 
 
-def _note(key: str, vbd: Vbd, fate: Fate, reason: str, **more: str) -> Note:
-    return Note(key=key, value=f"{vbd.uname},{vbd.vdev},{vbd.mode.value}", fate=fate, reason=reason, **more)  # type: ignore[arg-type]
+def is_local(backend: str) -> bool:
+    """Whether a back end is the host itself."""
+    return backend in _LOCAL_DOMAIN
 
 
-def _check(vbd: Vbd, key: str, refusals: list[str]) -> None:
-    """What must not be done to a user's data or cannot be done yet."""
-    where = f"{key} '{vbd.uname},{vbd.vdev},{vbd.mode.value}'"
-    if vbd.backend not in ("", "0", "Domain-0"):
-        refusals.append(f"{where}: a driver domain (back end '{vbd.backend}') cannot be had on KVM")
-    if vbd.image_format not in DRIVERS:
-        refusals.append(f"{where}: images of type '{vbd.image_format}' are not supported")
-    elif vbd.mode is VbdMode.SHARED and vbd.image_format != "raw":
-        refusals.append(f"{where}: two writers would destroy a {vbd.image_format} image; only raw ones can be shared")
-    protocol = vbd.protocol.split(":")[0]
-    if protocol not in ("", "phy", "file", "tap", "tap2", "vhd"):
-        refusals.append(f"{where}: '{protocol}:' is not supported yet; give the device itself as phy:/dev/...")
+def _refuse_twins(guest: GuestConfig, findings: Findings) -> None:
+    """xend's sentences for what is given twice."""
+    for uname, count in Counter(vbd.uname for vbd in guest.disks if vbd.uname).items():
+        if count > 1:
+            findings.unconnected(f'The file "{uname}" is already used')
+    for vdev, count in Counter(vbd.vdev for vbd in guest.disks).items():
+        if count > 1:
+            findings.unconnected(f'The device "{vdev}" is already defined')
+        if vdev_number(vdev) is None:
+            findings.unconnected(f"Unable to find number for device ({vdev})")
 
 
-def _pv_targets(vbds: Sequence[Vbd]) -> dict[int, tuple[str, Bus]]:
-    """vda, vdb, ... in the order of device numbers; CD-ROMs are SCSI ones, since virtio has none."""
-    order = sorted(range(len(vbds)), key=lambda index: (_number(vbds[index]), index))
-    targets, disks, cdroms = {}, 0, 0
-    for index in order:
-        if vbds[index].cdrom:
-            targets[index] = (f"sd{index_letters(cdroms)}", Bus.SCSI)
-            cdroms += 1
-        else:
-            targets[index] = (f"vd{index_letters(disks)}", Bus.VIRTIO)
-            disks += 1
-    return targets
-
-
-def _number(vbd: Vbd) -> int:
-    number = vdev_number(vbd.vdev)
-    return 1 << 31 if number is None else number
-
-
-def _hvm_targets(vbds: Sequence[Vbd], refusals: list[str]) -> dict[int, tuple[str, Bus]]:
-    """hda to hdd, and xvda to xvdd, are IDE's four places; sd names are SCSI; the others are virtio."""
-    targets: dict[int, tuple[str, Bus]] = {}
-    taken: dict[str, int] = {}
-    virtios = 0
-    for index in sorted(range(len(vbds)), key=lambda index: (vbds[index].vdev[:2] != "hd", _number(vbds[index]), index)):
-        vbd = vbds[index]
-        kind, letters, part = split_vdev(vbd.vdev)
-        if part:
-            refusals.append(
-                f"disk[{index}] '{vbd.vdev}': a guest that boots by BIOS needs whole disks"
-            )
-            continue
-        if kind == "sd":
-            target, bus = f"sd{letters}", Bus.SCSI
-        elif letters in _IDE_PLACES and f"hd{letters}" not in taken:
-            target, bus = f"hd{letters}", Bus.IDE
-        elif vbd.cdrom:
-            target, bus = f"sd{letters}", Bus.SATA
-        else:
-            target, bus = f"vd{index_letters(virtios)}", Bus.VIRTIO
-            virtios += 1
-        taken[target] = index
-        targets[index] = (target, bus)
-    return targets
-
-
-def _free_scsi(targets: dict[int, tuple[str, Bus]], index: int) -> str:
-    used = {letters_index(name[2:]) for name, _ in targets.values() if name.startswith("sd")}
-    place = next(number for number in range(len(targets) + 1) if number not in used)
-    targets[index] = (f"sd{index_letters(place)}", Bus.SCSI)
-    return targets[index][0]
-
-
-def _disk(vbd: Vbd, target: str, bus: Bus) -> Disk:
-    source = _source(vbd)
-    disk = Disk(
+def _disk(guest: GuestConfig, place: Place, findings: Findings) -> Disk:
+    vbd, key = guest.disks[place.number], f"disk[{place.number}]"
+    _check(vbd, key, findings)
+    source = _source(vbd, key, findings)
+    shared = vbd.mode is VbdMode.SHARED and not vbd.cdrom
+    cache, io = _caching(vbd, source, shared=shared)
+    if vbd.cdrom and vbd.mode is not VbdMode.READ_ONLY:
+        findings.approximated(key, "a CD-ROM cannot be written to", value=_shown(vbd), harmless=True)
+    return Disk(
         source=source,
-        target=target,
-        bus=bus,
+        target=place.target,
+        bus=place.bus,
         device=DiskDevice.CDROM if vbd.cdrom else DiskDevice.DISK,
         driver=DRIVERS.get(vbd.image_format, "raw"),
+        cache=cache,
+        io=io,
         readonly=vbd.cdrom or vbd.mode is VbdMode.READ_ONLY,
-        shareable=vbd.mode is VbdMode.SHARED and not vbd.cdrom,
+        shareable=shared,
         vdev=vbd.vdev,
     )
-    if source is None:
-        return disk
-    if isinstance(source, BlockSource):
-        return replace(disk, cache="none", io="native")
-    return replace(disk, cache="none") if disk.shareable else disk
 
 
-def _source(vbd: Vbd) -> DiskSource | None:
+def _shown(vbd: Vbd) -> str:
+    return f"{vbd.uname},{vbd.vdev},{vbd.mode.value}"
+
+
+def _check(vbd: Vbd, key: str, findings: Findings) -> None:
+    """Refuse what would harm the user's data."""
+    if not is_local(vbd.backend):
+        findings.refuse(
+            key, f"KVM has no driver domains (back end '{vbd.backend}'); give a disk of this host", value=_shown(vbd)
+        )
+    if vbd.image_format not in DRIVERS:
+        findings.refuse(
+            key, f"images of type '{vbd.image_format}' cannot be read; convert it with qemu-img", value=_shown(vbd)
+        )
+    elif vbd.mode is VbdMode.SHARED and vbd.image_format != "raw":
+        findings.refuse(
+            key,
+            f"a {vbd.image_format} image would be destroyed by a second writer; only raw ones can be shared (w!)",
+            value=_shown(vbd),
+        )
+    elif vbd.image_format == "qcow":
+        findings.approximated(
+            key, "some of Xen's qcow images are of a kind of their own, which QEMU does not read", value=_shown(vbd),
+            suggestion="qemu-img convert -f qcow -O qcow2 tells, and helps",
+        )  # fmt: skip
+
+
+def _source(vbd: Vbd, key: str, findings: Findings) -> DiskSource | None:
+    word, _, kind = vbd.protocol.partition(":")
     if not vbd.path:
+        if not vbd.cdrom:
+            findings.refuse(key, "a disk needs an image or a volume before its first comma", value=_shown(vbd))
         return None
-    if vbd.protocol == "phy" or (vbd.protocol != "file" and vbd.path.startswith("/dev/")):
+    if kind in ("ram", "remus"):
+        findings.refuse(key, f"'{vbd.protocol}:' does not exist on KVM; give an image or a volume", value=_shown(vbd))
+    elif word == "drbd":
+        findings.approximated(
+            key, "nothing promotes the DRBD resource at the start, or demotes it at the end", value=_shown(vbd),
+            suggestion=f"run 'drbdadm primary {vbd.path}' first",
+        )  # fmt: skip
+        return BlockSource(path=vbd.path if vbd.path.startswith("/") else f"/dev/drbd/by-res/{vbd.path}")
+    elif word == "nbd" and (found := _NBD.fullmatch(vbd.path.strip())):
+        return NetworkSource(protocol="nbd", host=found[1].strip("[]"), port=int(found[2]))
+    elif word not in _LOCAL:
+        findings.refuse(
+            key,
+            f"'{vbd.protocol}:' is not supported yet; attach it to this host and give it as phy:/dev/...",
+            value=_shown(vbd),
+        )
+    if word == "phy" or _is_device(vbd.path):
         return BlockSource(path=vbd.path)
     return FileSource(path=vbd.path)
 
 
-def _name_note(guest: GuestConfig, disks: Sequence[Disk], *, hvm: bool) -> list[Note]:
-    """How the guest will call its disks; a partition's file system lies directly on a disk of its own."""
-    renamed = [
-        disk
-        for disk in disks
-        if disk.device is DiskDevice.DISK and disk.vdev and (disk.bus is Bus.VIRTIO if hvm else disk.vdev != disk.target)
-    ]
-    if not renamed:
+def _is_device(path: str) -> bool:
+    return path.startswith("/dev/") and not path.startswith("/dev/shm/")
+
+
+def _caching(vbd: Vbd, source: DiskSource | None, *, shared: bool) -> tuple[str, str]:
+    """Volumes are not cached by the host, as with Xen. Files are left to QEMU: not every file system could do
+    without its cache; shared ones must."""
+    if source is None or vbd.cdrom:
+        return "", ""
+    if isinstance(source, BlockSource):
+        return "none", "native"
+    if shared:
+        return "none", ""
+    return ("writethrough", "") if vbd.protocol.endswith(":sync") else ("", "")
+
+
+def _floppies(guest: GuestConfig) -> list[Disk]:
+    if guest.kind is not GuestKind.HVM or not isinstance(guest.boot, FirmwareBoot):
         return []
-    names = ", ".join(f"{disk.vdev} is {disk.target}" for disk in renamed)
-    if hvm:
-        reason, advice = f"virtio disks: {names}", "the guest needs a virtio driver for them"
-    else:
-        reason = f"in the guest {names}"
-        advice = "what names them there, such as /etc/fstab, must use the new names, LABEL= or UUID="
     return [
-        Note(
-            key="disk", fate=Fate.APPROXIMATED, reason=reason, suggestion=advice, path=guest.source or None,
-            line=guest.lines.get("disk"),
-        )
-    ]  # fmt: skip
+        Disk(source=FileSource(path=path), target=drive, bus=Bus.FDC, device=DiskDevice.FLOPPY)
+        for drive in ("fda", "fdb")
+        if (path := text(guest, drive))
+    ]

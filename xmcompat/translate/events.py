@@ -1,56 +1,56 @@
-"""What follows the end of a domain, in the words that libvirt's QEMU driver takes. Pure."""
+"""What follows the end of a domain, in the words that libvirt's QEMU driver takes. Pure.
+
+It takes destroy and restart for every event, and preserve and the core dumps for a crash alone.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from xmcompat.guest import EventAction, GuestConfig
-from xmcompat.notes import Fate, Note
+from xmcompat.translate.findings import Findings
 
-A = EventAction
+_TAKEN = (EventAction.DESTROY, EventAction.RESTART)
+_TAKEN_FOR_CRASH = (*_TAKEN, EventAction.PRESERVE, EventAction.COREDUMP_DESTROY, EventAction.COREDUMP_RESTART)
 
-#: What libvirt 9.0 takes for on_poweroff and on_reboot; the others have the nearest that leaves nothing running.
-_ENDS = {A.DESTROY: "destroy", A.RESTART: "restart"}
-_NEAREST_END = {
-    A.PRESERVE: "destroy", A.RENAME_RESTART: "restart", A.COREDUMP_DESTROY: "destroy", A.COREDUMP_RESTART: "restart",
-    A.SOFT_RESET: "restart",
-}  # fmt: skip
-_CRASHES = {
-    A.DESTROY: "destroy", A.RESTART: "restart", A.PRESERVE: "preserve", A.COREDUMP_DESTROY: "coredump-destroy",
-    A.COREDUMP_RESTART: "coredump-restart",
-}  # fmt: skip
-_NEAREST_CRASH = {A.RENAME_RESTART: "preserve", A.SOFT_RESET: "restart"}
-
-
-class Events(NamedTuple):
-    on_poweroff: str
-    on_reboot: str
-    on_crash: str
-    notes: tuple[Note, ...]
+#: What stands in for the others, and what is lost.
+_INSTEAD = {
+    EventAction.PRESERVE: (EventAction.DESTROY, "the domain goes; QEMU keeps nothing of it"),
+    EventAction.RENAME_RESTART: (EventAction.DESTROY, "the domain goes and is not started again"),
+    EventAction.COREDUMP_DESTROY: (EventAction.DESTROY, "no core is dumped"),
+    EventAction.COREDUMP_RESTART: (EventAction.RESTART, "no core is dumped"),
+    EventAction.SOFT_RESET: (EventAction.RESTART, "the machine is reset as a whole"),
+}
+_INSTEAD_FOR_CRASH = {
+    EventAction.RENAME_RESTART: (EventAction.PRESERVE, "the crashed domain is kept, and none is started"),
+    EventAction.SOFT_RESET: (EventAction.RESTART, "the machine is reset as a whole"),
+}
 
 
-def translate_events(guest: GuestConfig) -> Events:
-    """The three actions. Those that libvirt refuses become the nearest one, with a note."""
-    notes: list[Note] = []
+def events(guest: GuestConfig, findings: Findings) -> tuple[str, str, str]:
+    """libvirt's on_poweroff, on_reboot and on_crash."""
+    poweroff = _ordinary("on_poweroff", guest.on_poweroff, findings)
+    reboot = _ordinary("on_reboot", guest.on_reboot, findings)
+    crash = guest.on_crash
+    if crash not in _TAKEN_FOR_CRASH:
+        crash, loss = _INSTEAD_FOR_CRASH[crash]
+        _say("on_crash", guest.on_crash, crash, loss, findings)
+    if (poweroff, reboot) == (EventAction.RESTART, EventAction.DESTROY):
+        poweroff = EventAction.DESTROY
+        findings.approximated(
+            "on_poweroff",
+            "libvirt cannot restart on power off and destroy on reboot; the domain is destroyed on both",
+            value=guest.on_poweroff.value,
+            suggestion="set on_reboot='restart' as well if it shall come back",
+        )
+    return poweroff.value, reboot.value, crash.value
 
-    def choose(key: str, exact: dict[EventAction, str], nearest: dict[EventAction, str]) -> str:
-        action: EventAction = getattr(guest, key)
-        if action in exact:
-            return exact[action]
-        notes.append(_note(guest, key, f"'{action.value}' cannot be had on KVM yet; it is '{nearest[action]}'"))
-        return nearest[action]
 
-    poweroff = choose("on_poweroff", _ENDS, _NEAREST_END)
-    reboot = choose("on_reboot", _ENDS, _NEAREST_END)
-    crash = choose("on_crash", _CRASHES, _NEAREST_CRASH)
-    if (poweroff, reboot) == ("restart", "destroy"):
-        notes.append(_note(guest, "on_poweroff", "'restart' does not go with on_reboot 'destroy'; it is 'destroy'"))
-        poweroff = "destroy"
-    return Events(poweroff, reboot, crash, tuple(notes))
+def _ordinary(key: str, action: EventAction, findings: Findings) -> EventAction:
+    if action in _TAKEN:
+        return action
+    instead, loss = _INSTEAD[action]
+    _say(key, action, instead, loss, findings)
+    return instead
 
 
-def _note(guest: GuestConfig, key: str, reason: str) -> Note:
-    return Note(
-        key=key, fate=Fate.APPROXIMATED, reason=reason, value=getattr(guest, key).value, path=guest.source or None,
-        line=guest.lines.get(key),
-    )  # fmt: skip
+def _say(key: str, action: EventAction, instead: EventAction, loss: str, findings: Findings) -> None:
+    findings.approximated(key, f"'{instead.value}' stands in for it: {loss}", value=action.value)

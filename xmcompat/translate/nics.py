@@ -5,159 +5,194 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from fractions import Fraction
 
 from xmcompat.backends.facts import HostFacts
 from xmcompat.backends.machine import Nic
-from xmcompat.errors import DeviceError
-from xmcompat.guest import GuestConfig, GuestKind, Vif
-from xmcompat.notes import Fate, Note
+from xmcompat.guest import Dialect, GuestConfig, GuestKind, Vif
+from xmcompat.translate.disks import is_local
+from xmcompat.translate.findings import Findings
 
-#: Emulated models by the names that Xen's users write.
-MODELS = ("rtl8139", "e1000", "ne2k_pci", "ne2k_isa", "pcnet", "i82551", "i82557b", "i82559er", "virtio")
-LONGEST_DEVICE = 15
-_REGENERATED = ("vnet", "macvtap", "macvlan")
-_MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", re.IGNORECASE)
-_RATE = re.compile(r"\s*([0-9]+)([GMK]?)([Bb])/s(?:@([0-9]+)([mu]?)s)?\s*")
-_SCALE = {"": 1, "K": 1000, "M": 10**6, "G": 10**9}
-_INTERVAL = {"": 1.0, "m": 1e-3, "u": 1e-6}
+#: Emulated models; Xen's users wrote some of them in QEMU's own way.
+MODELS = {
+    name: name for name in ("rtl8139", "e1000", "ne2k_pci", "ne2k_isa", "pcnet", "i82551", "i82557b", "i82559er",
+                            "virtio", "e1000e", "vmxnet3")
+} | {"virtio-net": "virtio", "virtio-net-pci": "virtio", "ne2000": "ne2k_pci", "ne2k": "ne2k_pci"}  # fmt: skip
+
+#: Bytes that the kernel allows for a device's name.
+LONGEST_NAME = 15
+#: Beginnings of names that libvirt keeps for itself.
+_LIBVIRTS = ("vnet", "macvtap", "macvlan")
+_GUESSED_BRIDGE = "xenbr0"
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.IGNORECASE)
+_RATE = re.compile(r"([0-9]+)([GMK]?)([Bb])/s(?:@([0-9]+)([mu]?)s)?")
+_SCALE = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+_INTERVAL = {"": Fraction(1), "m": Fraction(1, 10**3), "u": Fraction(1, 10**6)}
+_MOST_CREDIT = 2**32 - 1
 
 
-class Nics(NamedTuple):
-    nics: tuple[Nic, ...]
-    notes: tuple[Note, ...]
-    refusals: tuple[str, ...]
+def missing_macs(guest: GuestConfig) -> int:
+    """The number of interfaces for which a MAC address must be drawn."""
+    return sum(not vif.mac for vif in guest.vifs)
 
 
-def translate_nics(guest: GuestConfig, facts: HostFacts, macs: Sequence[str]) -> Nics:
-    """The interfaces in order; MACS serve those without an address.
-
-    Raises DeviceError where a bridge is not on the host, with xm's sentence.
-    """
+def nics(guest: GuestConfig, facts: HostFacts, macs: Sequence[str], findings: Findings) -> tuple[Nic, ...]:
+    """The interfaces in order; MACS serve those without an address, which have none where MACS are too few."""
     drawn = iter(macs)
-    nics: list[Nic] = []
-    notes: list[Note] = []
-    refusals: list[str] = []
-    for index, vif in enumerate(guest.vifs):
-        key = f"vif[{index}]"
-        mac = vif.mac or next(drawn, "")
-        refusals += _refusals(key, vif, mac)
-        target, average, burst = _target(key, vif, notes), None, None
-        if vif.rate:
-            limit = bandwidth(vif.rate)
-            if limit is None:
-                notes.append(_note(key, "rate", vif.rate, "it is no rate; xm does not limit the interface either"))
-            else:
-                average, burst = limit
-        bridge = _bridge(index, vif, facts)
-        if vif.bridge and bridge != vif.bridge:
-            notes.append(
-                Note(
-                    key=f"{key}.bridge", value=vif.bridge, fate=Fate.APPROXIMATED,
-                    reason=f"there is no such bridge; {bridge} has its place", harmless=True,
-                )
-            )  # fmt: skip
-        notes += _unused(key, vif)
-        nics.append(
-            Nic(
-                mac=mac.lower(), bridge=bridge, model=_model(guest, vif, key, notes), target=target,
-                outbound_average=average, outbound_burst=burst,
-            )
-        )  # fmt: skip
-    return Nics(tuple(nics), tuple(notes), tuple(refusals))
-
-
-def _note(key: str, sub: str, value: str, reason: str, **more: str) -> Note:
-    return Note(key=f"{key}.{sub}", value=value, fate=Fate.APPROXIMATED, reason=reason, **more)  # type: ignore[arg-type]
-
-
-def _refusals(key: str, vif: Vif, mac: str) -> list[str]:
-    found = []
-    if vif.backend not in ("", "0", "Domain-0"):
-        found.append(f"{key}: a driver domain (backend={vif.backend}) cannot be had on KVM")
-    if mac and not _MAC.fullmatch(mac):
-        found.append(f"{key}: '{mac}' is no MAC address")
-    elif mac and int(mac[:2], 16) & 1:
-        found.append(f"{key}: '{mac}' is a multicast address; an interface cannot have it")
-    elif mac.lower().startswith("fe"):
-        found.append(f"{key}: MAC addresses that begin with fe belong to the host's end on KVM; choose 00:16:3e:...")
+    found = tuple(
+        _nic(guest, facts, index, vif.mac or next(drawn, ""), findings) for index, vif in enumerate(guest.vifs)
+    )
+    addresses = [nic.mac for nic in found if nic.mac]
+    for mac in dict.fromkeys(addresses):
+        if addresses.count(mac) > 1:
+            findings.unconnected(f'The mac "{mac}" is already defined')
     return found
 
 
-def _bridge(index: int, vif: Vif, facts: HostFacts) -> str:
-    """The bridge of the host: the one named; eth0 for a missing xenbr0; the first one where none is named."""
-    there = facts.bridges
-    if not vif.bridge:
-        if not there:
-            raise DeviceError(
-                f"Device {index} (vif) could not be connected. Could not find bridge, and none was specified"
-            )
-        return there[0]
-    if vif.bridge in there or not there:
-        return vif.bridge
-    renamed = re.fullmatch(r"xenbr([0-9]+)", vif.bridge)
-    if renamed and f"eth{renamed[1]}" in there:
-        return f"eth{renamed[1]}"
-    raise DeviceError(
-        f"Device {index} (vif) could not be connected. Could not find bridge device {vif.bridge}",
-        hint=f"this host has: {', '.join(there)}",
+def _nic(guest: GuestConfig, facts: HostFacts, index: int, mac: str, findings: Findings) -> Nic:
+    vif, key = guest.vifs[index], f"vif[{index}]"
+    _check_mac(mac, key, findings)
+    _tell_unused(vif, key, findings)
+    average, burst = _bandwidth(guest, vif, key, findings)
+    return Nic(
+        mac=mac.lower(),
+        bridge=_bridge(facts, vif, index, findings),
+        model=_model(guest, vif, key, findings),
+        target=_target(vif, key, findings),
+        outbound_average=average,
+        outbound_burst=burst,
     )
 
 
-def _target(key: str, vif: Vif, notes: list[Note]) -> str:
+def _check_mac(mac: str, key: str, findings: Findings) -> None:
+    if not mac:
+        return
+    if not _MAC.fullmatch(mac):
+        findings.refuse(key, "that is no MAC address; write six bytes as in 00:16:3e:12:34:56", value=f"mac={mac}")
+    elif mac[:2].lower() == "fe":
+        findings.refuse(
+            key, "KVM keeps addresses that begin with fe for the host's end; take one in 00:16:3e", value=f"mac={mac}"
+        )
+    elif int(mac[:2], 16) & 1:
+        findings.refuse(key, "an interface cannot have a multicast address; take one in 00:16:3e", value=f"mac={mac}")
+
+
+def _tell_unused(vif: Vif, key: str, findings: Findings) -> None:
+    if not is_local(vif.backend):
+        findings.refuse(
+            key, "KVM has no driver domains; leave the back end out", value=f"backend={vif.backend}"
+        )
+    if vif.script and vif.script.rpartition("/")[2] != "vif-bridge":
+        findings.not_yet(
+            key, "the interface joins a bridge; the script is not run, so nothing is routed or translated",
+            value=f"script={vif.script}",
+        )  # fmt: skip
+    if vif.ip:
+        findings.not_yet(
+            key, "nothing keeps the guest from using other addresses", value=f"ip={vif.ip}",
+            suggestion="filter on the bridge until it is",
+        )  # fmt: skip
+    if vif.accel:
+        findings.no_meaning(key, "a network card's acceleration for Xen", value=f"accel={vif.accel}", harmless=True)
+    if vif.policy or vif.label:
+        findings.no_meaning(key, "Xen's security labels do not exist", value=f"policy={vif.policy},label={vif.label}")
+
+
+def _bridge(facts: HostFacts, vif: Vif, index: int, findings: Findings) -> str:
+    """The bridge named; eth0 for a missing xenbr0 (the later naming); the first one where none is named."""
+    there = facts.bridges
+    device = f"Device {index} (vif) could not be connected."
+    if not vif.bridge:
+        if there:
+            return there[0]
+        if facts.local:
+            findings.unconnected(f"{device} Could not find bridge, and none was specified")
+        else:
+            findings.approximated(
+                f"vif[{index}]", f"no bridge is named and none of that host is known; {_GUESSED_BRIDGE} is tried",
+                suggestion="name one with bridge=",
+            )  # fmt: skip
+        return _GUESSED_BRIDGE
+    if vif.bridge in there or not there or not facts.local:
+        return vif.bridge
+    old_name = re.fullmatch(r"xenbr([0-9]+)", vif.bridge)
+    if old_name and f"eth{old_name[1]}" in there:
+        findings.carried(
+            f"vif[{index}]", f"eth{old_name[1]} serves, as with Xen's scripts", value=f"bridge={vif.bridge}"
+        )
+        return f"eth{old_name[1]}"
+    findings.unconnected(f"{device} Could not find bridge device {vif.bridge}")
+    return vif.bridge
+
+
+def _model(guest: GuestConfig, vif: Vif, key: str, findings: Findings) -> str:
+    if guest.kind is not GuestKind.HVM:
+        return "virtio"
+    model = MODELS.get(vif.model or "rtl8139")
+    if model is None:
+        findings.approximated(key, "QEMU has no such model; it is an rtl8139", value=f"model={vif.model}")
+        model = "rtl8139"
+    paravirtual = vif.type == "vif" if guest.dialect is Dialect.XL else vif.type not in ("", "ioemu")
+    if paravirtual:
+        findings.approximated(
+            key, "it is a virtio interface", value=f"type={vif.type}", suggestion="the guest needs a driver for it"
+        )
+        return "virtio"
+    if model != "virtio" and (not vif.type or guest.dialect is Dialect.XL):
+        findings.approximated(
+            key, f"a guest that used Xen's network driver finds an emulated {model}",
+            suggestion="set model=virtio once it has a driver for that",
+        )  # fmt: skip
+    return model
+
+
+def _target(vif: Vif, key: str, findings: Findings) -> str:
     name = vif.vifname
-    if len(name) > LONGEST_DEVICE or "/" in name or name.startswith(_REGENERATED):
-        notes.append(_note(key, "vifname", name, "the kernel or libvirt does not take that name; it gets another"))
+    if not name:
+        return ""
+    why = ""
+    if len(name.encode(errors="replace")) > LONGEST_NAME:
+        why = f"it is longer than {LONGEST_NAME} characters"
+    elif not re.fullmatch(r"[^/\s:%]+", name) or name in (".", ".."):
+        why = "no network device can be called that"
+    elif name.startswith(_LIBVIRTS):
+        why = "libvirt keeps such names for itself"
+    if why:
+        findings.approximated(key, f"libvirt names the device: {why}", value=f"vifname={name}")
         return ""
     return name
 
 
-def _model(guest: GuestConfig, vif: Vif, key: str, notes: list[Note]) -> str:
-    if guest.kind is not GuestKind.HVM:
-        return "virtio"
-    if vif.type not in ("", "ioemu"):
-        notes.append(_note(key, "type", vif.type, "it is a virtio interface here; the guest needs a driver for it"))
-        return "virtio"
-    model = vif.model or "rtl8139"
-    if model not in MODELS:
-        notes.append(_note(key, "model", model, "QEMU has no such model here; it is an rtl8139"))
-        return "rtl8139"
-    return model
-
-
-def _unused(key: str, vif: Vif) -> list[Note]:
-    notes = []
-    if vif.script and vif.script.rpartition("/")[2] != "vif-bridge":
-        notes.append(
-            Note(
-                key=f"{key}.script", value=vif.script, fate=Fate.NOT_YET,
-                reason="the interface joins a bridge; routed and translated networks come later",
-            )
-        )  # fmt: skip
-    if vif.ip:
-        notes.append(
-            Note(
-                key=f"{key}.ip", value=vif.ip, fate=Fate.NOT_YET,
-                reason="the guest is not kept from using other addresses",
-            )
-        )  # fmt: skip
-    for sub in ("accel", "policy", "label"):
-        if getattr(vif, sub):
-            notes.append(
-                Note(key=f"{key}.{sub}", value=getattr(vif, sub), fate=Fate.NO_MEANING, reason="it is Xen's own")
-            )
-    return notes
+def _bandwidth(guest: GuestConfig, vif: Vif, key: str, findings: Findings) -> tuple[int | None, int | None]:
+    if not vif.rate:
+        return None, None
+    limit = bandwidth(vif.rate)
+    if limit is not None:
+        return limit
+    if not _RATE.fullmatch(vif.rate.strip()):
+        if guest.dialect is Dialect.XL:
+            findings.refuse(key, "that is no rate; write one like 10Mb/s@50ms", value=f"rate={vif.rate}")
+        else:
+            findings.approximated(
+                key, "that is no rate; the interface is not limited, as with xm", value=f"rate={vif.rate}",
+                suggestion="write one like 10Mb/s@50ms",
+            )  # fmt: skip
+    return None, None
 
 
 def bandwidth(rate: str) -> tuple[int, int] | None:
-    """("average" in kilobytes a second, "burst" in KiB) of a Xen rate such as "10Mb/s@50ms"; None for no limit."""
-    found = _RATE.fullmatch(rate)
+    """("average" in kilobytes a second, "burst" in KiB) of a Xen rate such as "10Mb/s@50ms"; None for no limit.
+
+    Kilobytes are of 1000 bytes. Xen hands out credit for each interval of 50 ms, if none is given; less than 64 KiB
+    of it would drop large segments here.
+    """
+    found = _RATE.fullmatch(rate.strip())
     if not found:
         return None
     number, scale, unit, interval, fraction = found.groups()
-    bytes_a_second = int(number) * _SCALE[scale] // (8 if unit == "b" else 1)
-    seconds = int(interval) * _INTERVAL[fraction] if interval else 0.05
-    credit = bytes_a_second * seconds
-    if not bytes_a_second or credit > 2**32 - 1:
+    speed = Fraction(int(number) * _SCALE[scale], 8 if unit == "b" else 1)
+    credit = speed * (int(interval) * _INTERVAL[fraction] if interval else Fraction(50, 1000))
+    if not speed or not credit or credit > _MOST_CREDIT:
         return None
-    return max(1, round(bytes_a_second / 1000)), max(64, math.ceil(credit / 1024))
+    return max(1, math.floor(speed / 1000 + Fraction(1, 2))), max(64, math.ceil(credit / 1024))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 
 from xmcompat.console_session import ConsoleSession
@@ -39,10 +39,14 @@ class ConsoleMixer:
             self._speaker = index
         return data if index == self._speaker else b""
 
-    @property
-    def target(self) -> int:
-        """The console that input goes to: the one shown, and the primary one as long as none has spoken."""
-        return 0 if self._speaker is None else self._speaker
+    def targets(self, data: bytes, consoles: int) -> Sequence[int]:
+        """Which of so many CONSOLES the input DATA goes to: the one shown, and the primary one until one has spoken.
+
+        Until then, Enter alone goes to all of them: it wakes the one at which somebody listens and hurts none.
+        """
+        if self._speaker is not None:
+            return (self._speaker,)
+        return range(consoles) if not data.strip(b"\r\n") else (0,)
 
 
 class Attachment:
@@ -100,8 +104,8 @@ class Attachment:
                 self._readable = False
                 data = self._read()
                 before, escape, _ = data.partition(ESCAPE)
-                if before:
-                    session.send(self._mixer.target, before)
+                for index in self._mixer.targets(before, len(session.names)) if before else ():
+                    session.send(index, before)
                 if escape:
                     return
                 if not data:

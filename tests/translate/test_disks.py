@@ -1,0 +1,195 @@
+"""Virtual block devices: where they go, what lies behind them, what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.translate.guests import HOST, HVM, PV, said, vbd
+from xmcompat.backends.machine import BlockSource, Bus, Disk, DiskDevice, FileSource, NetworkSource
+from xmcompat.errors import DeviceError, NotConvertible
+from xmcompat.guest import GuestConfig, Vbd
+from xmcompat.notes import Fate
+from xmcompat.translate.machine import translate
+
+
+def disks(guest: GuestConfig, *vbds: Vbd, **options: object) -> tuple[Disk, ...]:
+    return translate(replace(guest, disks=vbds, options=options), HOST).machine.disks
+
+
+def refusal(guest: GuestConfig, *vbds: Vbd) -> str:
+    with pytest.raises(NotConvertible) as caught:
+        disks(guest, *vbds)
+    return caught.value.line()
+
+
+def places(*found: Disk) -> list[tuple[str, str, str]]:
+    return [(disk.vdev, disk.target, disk.bus.value) for disk in found]
+
+
+def test_letters_follow_the_device_numbers_not_the_list() -> None:
+    given = ("phy:/dev/c,xvdc,w", "phy:/dev/q,xvdq,w", "phy:/dev/a,xvda2,w", "phy:/dev/b,xvda1,w")
+    found = disks(PV, *map(vbd, given))
+    assert places(*found) == [
+        ("xvda1", "vda", "virtio"), ("xvda2", "vdb", "virtio"), ("xvdc", "vdc", "virtio"), ("xvdq", "vdd", "virtio"),
+    ]  # fmt: skip
+
+
+def test_sd_and_hd_names_of_a_paravirtual_guest_are_virtio_too() -> None:
+    found = disks(PV, vbd("phy:/dev/b,sda2,w"), vbd("phy:/dev/a,hda1,w"), vbd("phy:/dev/c,51712,w"))
+    assert places(*found) == [("hda1", "vda", "virtio"), ("sda2", "vdb", "virtio"), ("51712", "vdc", "virtio")]
+
+
+def test_a_cd_rom_of_a_paravirtual_guest_needs_scsi() -> None:
+    machine = translate(replace(PV, disks=(vbd(",xvdc:cdrom,r"), vbd("file:/a.img,xvda1,w"))), HOST).machine
+    assert machine.scsi == "virtio-scsi"
+    assert machine.disks[1] == Disk(
+        source=None, target="sda", bus=Bus.SCSI, device=DiskDevice.CDROM, readonly=True, vdev="xvdc"
+    )
+
+
+def test_many_disks_go_on_behind_vdz() -> None:
+    vbds = [vbd(f"phy:/dev/{number},{number << 8 | 1 << 28},w") for number in range(16, 46)]
+    assert [disk.target for disk in disks(PV, *vbds)][24:28] == ["vdy", "vdz", "vdaa", "vdab"]
+
+
+@pytest.mark.parametrize(
+    ("given", "source", "driver", "cache", "io"),
+    [
+        (vbd("phy:/dev/vg0/a,xvda1,w"), BlockSource(path="/dev/vg0/a"), "raw", "none", "native"),
+        (vbd("file:/a.img,xvda1,w"), FileSource(path="/a.img"), "raw", "", ""),
+        (vbd("file:/dev/loop3,xvda1,w"), BlockSource(path="/dev/loop3"), "raw", "none", "native"),
+        (vbd("file:/dev/shm/a.img,xvda1,w"), FileSource(path="/dev/shm/a.img"), "raw", "", ""),
+        (vbd("tap:x,xvda1,w", protocol="tap:aio", path="/a"), FileSource(path="/a"), "raw", "", ""),
+        (vbd("tap:x,xvda1,w", protocol="tap:sync", path="/a"), FileSource(path="/a"), "raw", "writethrough", ""),
+        (vbd("tap:x,xvda1,w", protocol="tap:vhd", path="/a", image_format="vhd"), FileSource(path="/a"), "vpc", "", ""),
+        (vbd("nbd:x,xvda1,w", path="h 10809"), NetworkSource(protocol="nbd", host="h", port=10809), "raw", "", ""),
+        (vbd("nbd:x,xvda1,w", path="[::1]:7"), NetworkSource(protocol="nbd", host="::1", port=7), "raw", "", ""),
+        (vbd("drbd:r0,xvda1,w"), BlockSource(path="/dev/drbd/by-res/r0"), "raw", "none", "native"),
+    ],
+)
+def test_what_lies_behind_a_disk(given: Vbd, source: object, driver: str, cache: str, io: str) -> None:
+    (disk,) = disks(PV, given)
+    assert (disk.source, disk.driver, disk.cache, disk.io) == (source, driver, cache, io)
+
+
+def test_modes() -> None:
+    found = disks(PV, vbd("file:/a,xvda1,r"), vbd("file:/b,xvdb,w"), vbd("file:/c,xvdc,w!"), vbd("phy:/dev/d,xvdd,w!"))
+    assert [(disk.readonly, disk.shareable, disk.cache) for disk in found] == [
+        (True, False, ""), (False, False, ""), (False, True, "none"), (False, True, "none"),
+    ]  # fmt: skip
+
+
+def test_two_writers_of_an_image_with_a_format_are_refused() -> None:
+    given = vbd("tap:qcow2:/a,xvda1,w!", protocol="tap:qcow2", path="/a", image_format="qcow2")
+    assert refusal(PV, given) == (
+        "web1.cfg: disk[0] = tap:qcow2:/a,xvda1,w!: a qcow2 image would be destroyed by a second writer; "
+        "only raw ones can be shared (w!)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (vbd("phy:/dev/a,xvda1,w", backend="storagedom"), "KVM has no driver domains (back end 'storagedom')"),
+        (vbd("tap:x,xvda1,w", protocol="tap:ram", image_format="raw"), "'tap:ram:' does not exist on KVM"),
+        (vbd("iscsi:iqn.x,xvda1,w"), "'iscsi:' is not supported yet; attach it to this host and give it as phy:/dev/..."),
+        (vbd("nbd:nonsense,xvda1,w"), "'nbd:' is not supported yet"),
+        (vbd("file:/a,xvda1,w", image_format="remus"), "images of type 'remus' cannot be read"),
+        (vbd(",xvda1,w"), "a disk needs an image or a volume before its first comma"),
+    ],
+)
+def test_refusals(given: Vbd, reason: str) -> None:
+    assert reason in refusal(PV, given)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ("file:/a,xvda,w", "file:/a,xvdb,w", 'The file "file:/a" is already used'),
+        ("file:/a,xvda,w", "file:/b,xvda,w", 'The device "xvda" is already defined'),
+        ("file:/a,xvda,w", "file:/b,nonsense,w", "Unable to find number for device (nonsense)"),
+    ],
+)
+def test_what_xend_says_to_twins(first: str, second: str, message: str) -> None:
+    with pytest.raises(DeviceError) as caught:
+        disks(PV, vbd(first), vbd(second))
+    assert caught.value.line() == message
+
+
+def test_ide_scsi_and_virtio_places_of_a_guest_with_a_bios() -> None:
+    found = disks(
+        HVM, vbd("file:/f,xvdf,w"), vbd("file:/b,xvdb,w"), vbd("file:/a,hda,w"), vbd("file:/s,sdc,w"), vbd(",hdc:cdrom,r")
+    )
+    assert places(*found) == [
+        ("hda", "hda", "ide"), ("xvdb", "hdb", "ide"), ("hdc", "hdc", "ide"), ("sdc", "sdc", "scsi"),
+        ("xvdf", "vda", "virtio"),
+    ]  # fmt: skip
+    assert translate(replace(HVM, disks=(vbd("file:/s,sdc,w"),)), HOST).machine.scsi == "lsilogic"
+
+
+def test_a_read_only_ide_disk_becomes_virtio_and_is_told() -> None:
+    translation = translate(replace(HVM, disks=(vbd("file:/a,hda,r"),)), HOST)
+    assert places(*translation.machine.disks) == [("hda", "vda", "virtio")]
+    assert said(translation, "disk[0]") == [
+        (Fate.APPROXIMATED, "QEMU has no read-only IDE disks; it is the virtio disk vda in the guest")
+    ]
+
+
+def test_a_fifth_cd_rom_goes_to_sata() -> None:
+    vbds = [vbd(f"file:/{letter},hd{letter}:cdrom,r") for letter in "abcde"]
+    assert places(*disks(HVM, *vbds))[4] == ("hde", "sda", "sata")
+
+
+def test_ahci_puts_hd_names_on_sata() -> None:
+    found = disks(HVM, vbd("file:/a,hda,w"), vbd("file:/c,hdc:cdrom,r"), hdtype="ahci")
+    assert places(*found) == [("hda", "sda", "sata"), ("hdc", "sdc", "sata")]
+
+
+def test_a_partition_for_a_guest_with_a_bios_is_a_whole_disk() -> None:
+    translation = translate(replace(HVM, disks=(vbd("file:/a,xvda2,w"),)), HOST)
+    assert places(*translation.machine.disks) == [("xvda2", "hda", "ide")]
+    assert said(translation, "disk[0]") == [(Fate.APPROXIMATED, "the partition is the whole disk hda in the guest")]
+
+
+def test_floppies_come_last_and_have_no_name_of_xens() -> None:
+    found = disks(HVM, vbd("file:/a,hda,w"), fda="/srv/a.img", fdb="/srv/b.img")
+    assert found[1:] == (
+        Disk(source=FileSource(path="/srv/a.img"), target="fda", bus=Bus.FDC, device=DiskDevice.FLOPPY),
+        Disk(source=FileSource(path="/srv/b.img"), target="fdb", bus=Bus.FDC, device=DiskDevice.FLOPPY),
+    )
+
+
+vdevs = st.lists(
+    st.tuples(
+        st.sampled_from(["xvd", "hd", "sd"]), st.sampled_from("abcdefgh"), st.sampled_from(["", "1", "2"]),
+        st.sampled_from(["r", "w"]), st.sampled_from(["", ":cdrom"]),
+    ),
+    max_size=10, unique_by=lambda one: one[:3],
+)  # fmt: skip
+
+
+@given(vdevs, st.sampled_from([PV, HVM]))
+def test_every_disk_has_a_place_of_its_own_that_qemu_can_give_it(
+    chosen: list[tuple[str, str, str, str, str]], guest: GuestConfig
+) -> None:
+    vbds = [
+        vbd(f"file:/{index},{kind}{letter}{part}{cdrom},{mode}")
+        for index, (kind, letter, part, mode, cdrom) in enumerate(chosen)
+    ]
+    try:
+        found = disks(guest, *vbds)
+    except NotConvertible:
+        assert sum(one.cdrom for one in vbds) > 7  # more CD-ROMs than one controller takes
+        return
+    assert sorted(disk.vdev for disk in found) == sorted(one.vdev for one in vbds)
+    assert len({disk.target for disk in found}) == len(found)
+    for disk in found:
+        assert disk.target[:2] == {"ide": "hd", "virtio": "vd"}.get(disk.bus.value, "sd")
+        assert disk.target[2:].isalpha()
+        assert disk.device is DiskDevice.DISK or disk.bus is not Bus.VIRTIO
+        assert not (disk.bus is Bus.IDE and disk.readonly and disk.device is DiskDevice.DISK)
+    assert sum(disk.bus is Bus.IDE for disk in found) <= 4

@@ -1,0 +1,280 @@
+"""The whole machine: memory, processors, boot, events, clock, displays; and what cannot be had."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from tests.translate.guests import HOST, HVM, PV, said, vbd
+from xmcompat.backends.facts import HostFacts
+from xmcompat.backends.machine import (
+    Accelerator,
+    CharDevice,
+    Clock,
+    DeviceBoot,
+    DirectKernel,
+    Graphics,
+    Machine,
+    Timer,
+    Video,
+    XenRecord,
+)
+from xmcompat.errors import NotConvertible
+from xmcompat.guest import Dialect, EventAction, FirmwareBoot, GuestConfig, GuestKind, KernelBoot, LoaderBoot, Vfb
+from xmcompat.notes import Fate
+from xmcompat.translate.machine import translate
+
+
+def machine(guest: GuestConfig, **options: object) -> Machine:
+    return translate(replace(guest, options=options), HOST).machine
+
+
+def test_memory_is_counted_in_kib() -> None:
+    found = translate(replace(PV, memory=256, maxmem=512), HOST)
+    assert (found.machine.memory, found.machine.current_memory) == (524288, 262144)
+    assert said(found, "maxmem")[0][0] is Fate.APPROXIMATED
+    equal = translate(replace(PV, memory=256, maxmem=256), HOST)
+    assert (equal.machine.memory, equal.machine.current_memory, said(equal, "maxmem")) == (262144, 262144, [])
+
+
+@pytest.mark.parametrize(("online", "shown"), [(None, None), (2, 2), (4, None), (0, None)])
+def test_vcpus(online: int | None, shown: int | None) -> None:
+    found = machine(replace(PV, vcpus=4, vcpus_online=online))
+    assert (found.vcpus, found.vcpus_online) == (4, shown)
+
+
+def test_the_processor_is_the_hosts_or_all_that_the_emulator_can_do() -> None:
+    assert (machine(PV).cpu_mode, machine(PV).cpu_features) == ("host-model", ())
+    emulated = translate(PV, HostFacts(accelerator=Accelerator.TCG)).machine
+    assert (emulated.accelerator, emulated.cpu_mode, emulated.cpu_features) == (Accelerator.TCG, "maximum", ())
+    assert machine(HVM, pae=0, nx="0").cpu_features == (("nx", "disable"), ("pae", "disable"))
+
+
+def test_pvh_is_run_as_pv() -> None:
+    guest = replace(PV, disks=(vbd("file:/a,xvda1,w"),))
+    assert machine(replace(guest, kind=GuestKind.PVH)) == machine(guest)
+
+
+@pytest.mark.parametrize(
+    ("boot", "becomes"),
+    [
+        (FirmwareBoot(order="dca"), DeviceBoot(order=("cdrom", "hd", "fd"))),
+        (FirmwareBoot(order="cnc"), DeviceBoot(order=("hd", "network"))),
+        (FirmwareBoot(order=""), DeviceBoot(order=("hd",))),
+        (FirmwareBoot(firmware="ovmf"), DeviceBoot(order=("hd",), firmware="efi")),
+        (FirmwareBoot(firmware="/opt/bios.bin"), DeviceBoot(order=("hd",))),
+        (KernelBoot(kernel="/k", ramdisk="/r", cmdline="root=/dev/xvda1 console=xvc0"),
+         DirectKernel(kernel="/k", initrd="/r", cmdline="root=/dev/xvda1 console=xvc0")),
+    ],
+)  # fmt: skip
+def test_boot_of_a_guest_with_a_bios(boot: FirmwareBoot | KernelBoot, becomes: DeviceBoot | DirectKernel) -> None:
+    assert machine(replace(HVM, boot=boot)).boot == becomes
+
+
+@pytest.mark.parametrize("loader", ["pygrub", ""])
+def test_a_boot_loader_of_the_host_is_refused_with_what_to_do(loader: str) -> None:
+    with pytest.raises(NotConvertible) as caught:
+        translate(replace(PV, boot=LoaderBoot(bootloader=loader), lines={"bootloader": 7}), HOST)
+    assert caught.value.line() == (
+        "web1.cfg:7: bootloader = pygrub: not supported yet: nothing takes the kernel out of the guest's disk; "
+        "copy kernel and ramdisk to this host and name them with kernel= and ramdisk="
+    )
+
+
+def test_every_refusal_is_told_at_once() -> None:
+    guest = replace(
+        PV, boot=LoaderBoot(bootloader="pygrub"), disks=(vbd("iscsi:x,xvda,w"), vbd("tap:x,xvdb,w", protocol="tap:ram"))
+    )
+    with pytest.raises(NotConvertible) as caught:
+        translate(guest, HOST)
+    line = caught.value.line()
+    assert [key in line for key in ("bootloader", "disk[0]", "disk[1]")] == [True] * 3
+    assert "\n" not in line
+
+
+EVERY = tuple(EventAction)
+CRASH = ("destroy", "restart", "preserve", "coredump-destroy", "coredump-restart")
+
+
+@pytest.mark.parametrize(("poweroff", "reboot", "crash"), list(itertools.product(EVERY, EVERY, EVERY)))
+def test_only_events_that_libvirt_takes_come_out_and_the_others_are_told(
+    poweroff: EventAction, reboot: EventAction, crash: EventAction
+) -> None:
+    given = replace(PV, on_poweroff=poweroff, on_reboot=reboot, on_crash=crash)
+    found = translate(given, HOST)
+    became = (found.machine.on_poweroff, found.machine.on_reboot, found.machine.on_crash)
+    assert became[0] in ("destroy", "restart")
+    assert became[1] in ("destroy", "restart")
+    assert became[2] in CRASH
+    assert became[:2] != ("restart", "destroy")
+    for key, wish, is_now in zip(("on_poweroff", "on_reboot", "on_crash"), (poweroff, reboot, crash), became, strict=True):
+        assert bool(said(found, key)) == (wish.value != is_now)
+
+
+@pytest.mark.parametrize(
+    ("guest", "options", "clock"),
+    [
+        (PV, {}, Clock(offset="utc")),
+        (replace(PV, localtime=True), {}, Clock(offset="localtime")),
+        (replace(PV, rtc_timeoffset=-60), {}, Clock(offset="variable", adjustment=-60, basis="utc")),
+        (replace(HVM, localtime=True, rtc_timeoffset=60), {}, Clock(offset="variable", adjustment=60, basis="localtime")),
+    ],
+)
+def test_clocks(guest: GuestConfig, options: dict[str, object], clock: Clock) -> None:
+    assert replace(machine(guest, **options).clock, timers=()) == clock
+
+
+@pytest.mark.parametrize(
+    ("dialect", "options", "present"),
+    [
+        (Dialect.XM, {}, False), (Dialect.XL, {}, True), (Dialect.XM, {"hpet": 1}, True), (Dialect.XL, {"hpet": 0}, False),
+    ],
+)  # fmt: skip
+def test_the_hpet_is_off_with_xm_and_on_with_xl(dialect: Dialect, options: dict[str, object], present: bool) -> None:
+    assert machine(replace(HVM, dialect=dialect), **options).clock.timers[-1] == Timer(name="hpet", present=present)
+    assert machine(replace(PV, dialect=dialect), **options).clock.timers[-1] == Timer(name="hpet", present=False)
+
+
+@pytest.mark.parametrize(
+    ("mode", "timers"),
+    [
+        (0, [("rtc", "catchup"), ("pit", "delay")]), ("1", [("rtc", "catchup"), ("pit", "delay")]),
+        (2, [("pit", "discard")]), ("one_missed_tick_pending", [("pit", "delay")]),
+    ],
+)  # fmt: skip
+def test_timer_modes(mode: object, timers: list[tuple[str, str]]) -> None:
+    assert [(one.name, one.tickpolicy) for one in machine(HVM, timer_mode=mode).clock.timers[:-1]] == timers
+
+
+@pytest.mark.parametrize(
+    ("vfb", "graphics"),
+    [
+        (Vfb(vnc=True), Graphics()),
+        (Vfb(vnc=True, display=5), Graphics()),
+        (Vfb(vnc=True, display=5, unused=False), Graphics(port=5905)),
+        (Vfb(vnc=True, unused=False), Graphics(port=5900)),
+        (Vfb(vnc=True, listen="[::1]"), Graphics(listen="::1")),
+        (Vfb(vnc=True, password=""), Graphics()),
+        (Vfb(vnc=True, password="12345678"), Graphics(password="12345678")),
+        (Vfb(vnc=True, password="123456789"), Graphics(password="12345678")),
+        (Vfb(vnc=True, password="ääääää"), Graphics(password="ääää")),
+        (Vfb(vnc=True, keymap="de"), Graphics(keymap="de")),
+        (Vfb(vnc=True, keymap="klingon"), Graphics()),
+        (Vfb(sdl=True), Graphics()),
+    ],
+)
+def test_displays(vfb: Vfb, graphics: Graphics) -> None:
+    assert machine(replace(PV, vfbs=(vfb,))).graphics == (graphics,)
+    assert machine(replace(HVM, vfbs=(vfb,))).graphics == (graphics,)
+
+
+def test_the_hosts_password_and_address_serve_where_the_guest_says_nothing() -> None:
+    facts = replace(HOST, vnc_password="hostpass", vnc_listen="0.0.0.0")
+    given = replace(PV, vfbs=(Vfb(vnc=True),))
+    assert translate(given, facts).machine.graphics == (Graphics(listen="0.0.0.0", password="hostpass"),)
+    given = replace(PV, vfbs=(Vfb(vnc=True, password=""),))
+    assert translate(given, facts).machine.graphics == (Graphics(listen="0.0.0.0"),)
+
+
+def test_a_display_beyond_the_last_port_is_refused() -> None:
+    with pytest.raises(NotConvertible, match="no such display; write one of 0 to 59635"):
+        machine(replace(PV, vfbs=(Vfb(vnc=True, display=59636, unused=False),)))
+
+
+@pytest.mark.parametrize(
+    ("options", "video"),
+    [
+        ({}, Video(model="cirrus", vram=16384)),
+        ({"stdvga": 1}, Video(model="vga", vram=16384)),
+        ({"stdvga": 1, "videoram": 33}, Video(model="vga", vram=65536)),
+        ({"vga": "qxl", "videoram": "128"}, Video(model="qxl", vram=131072)),
+        ({"vga": "none"}, Video()),
+        ({"nographic": 1}, Video()),
+    ],
+)
+def test_video_of_a_guest_with_a_bios(options: dict[str, object], video: Video) -> None:
+    assert machine(replace(HVM, vfbs=(Vfb(vnc=True),)), **options).video == video
+
+
+def test_without_a_display_there_is_no_video_and_no_usb() -> None:
+    for guest in (PV, HVM, replace(PV, vfbs=(Vfb(),))):
+        found = machine(guest)
+        assert (found.graphics, found.video, found.usb, found.inputs) == ((), Video(), "none", ())
+
+
+@pytest.mark.parametrize(
+    ("options", "usb", "inputs"),
+    [
+        ({"usb": 1}, "piix3-uhci", ()),
+        ({"usbdevice": "tablet"}, "piix3-uhci", (("tablet", "usb"),)),
+        ({"usbdevice": ["tablet", "keyboard", "tablet"]}, "piix3-uhci", (("tablet", "usb"), ("keyboard", "usb"))),
+        ({"usbversion": 3}, "qemu-xhci", ()),
+        ({"usbdevice": "host:1.2"}, "piix3-uhci", ()),
+    ],
+)
+def test_usb(options: dict[str, object], usb: str, inputs: tuple[tuple[str, str], ...]) -> None:
+    found = machine(HVM, **options)
+    assert (found.usb, found.inputs) == (usb, inputs)
+
+
+@pytest.mark.parametrize(
+    ("serial", "device"),
+    [
+        ("null", CharDevice(kind="serial", type="null")),
+        ("stdio", CharDevice(kind="serial")),
+        ("vc:80x25", CharDevice(kind="serial")),
+        ("mon:pty", CharDevice(kind="serial")),
+        ("file:/var/log/a", CharDevice(kind="serial", type="file", path="/var/log/a")),
+        ("pipe:/run/a", CharDevice(kind="serial", type="pipe", path="/run/a")),
+        ("/dev/ttyS1", CharDevice(kind="serial", type="dev", path="/dev/ttyS1")),
+        ("tcp::4555,server,nowait",
+         CharDevice(kind="serial", type="tcp", mode="bind", host="0.0.0.0", service="4555", protocol="raw")),
+        ("tcp:[::1]:4555",
+         CharDevice(kind="serial", type="tcp", mode="connect", host="::1", service="4555", protocol="raw")),
+        ("telnet:localhost:23,server=on",
+         CharDevice(kind="serial", type="tcp", mode="bind", host="localhost", service="23", protocol="telnet")),
+        ("udp::9@:10",
+         CharDevice(kind="serial", type="udp", mode="connect", host="127.0.0.1", service="9", bind_service="10")),
+        ("unix:/run/a", CharDevice(kind="serial", type="unix", mode="connect", path="/run/a")),
+        ("braille", CharDevice(kind="serial")),
+        ("none", CharDevice(kind="serial")),
+    ],
+)  # fmt: skip
+def test_serial_ports(serial: str, device: CharDevice) -> None:
+    assert machine(replace(HVM, serials=(serial,))).consoles == (device,)
+
+
+def test_the_record_names_the_serial_ports_that_can_be_opened() -> None:
+    guest = replace(HVM, serials=("null", "pty", "file:/a", "pty"))
+    record = translate(guest, HOST, record=XenRecord(sxp="(vm)")).machine.record
+    assert record == XenRecord(sxp="(vm)", consoles=("serial1", "serial3"))
+
+
+def test_acpi_and_apic() -> None:
+    assert [(one.acpi, one.apic) for one in (machine(PV), machine(replace(PV, acpi=False), apic=0), machine(HVM))] == [
+        (True, True)
+    ] * 3
+    off = translate(replace(HVM, acpi=False, options={"apic": 0}), HOST)
+    assert (off.machine.acpi, off.machine.apic) == (False, False)
+    assert said(off, "acpi")[0][0] is Fate.APPROXIMATED
+    efi = replace(HVM, acpi=False, boot=FirmwareBoot(firmware="ovmf"))
+    assert machine(efi).acpi
+
+
+def test_the_panic_device() -> None:
+    found = [machine(PV), machine(HVM), machine(replace(HVM, on_crash=EventAction.DESTROY))]
+    assert [one.panic for one in found] == [True, False, True]
+
+
+def test_translation_is_pure() -> None:
+    guest = replace(PV, disks=(vbd("file:/a,xvda1,w"),), vfbs=(Vfb(vnc=True, password="x"),))
+    assert translate(guest, HOST) == translate(guest, HOST)
+
+
+def test_notes_name_file_and_line() -> None:
+    guest = replace(PV, disks=(vbd("file:/a,xvda1,w"),), lines={"disk": 12})
+    notes = [note for note in translate(guest, HOST).notes if note.key == "disk[0]"]
+    assert [(note.path, note.line) for note in notes] == [("web1.cfg", 12)]
+    assert notes[0].text().startswith("web1.cfg:12: disk[0] = xvda1: approximated; ")

@@ -1,0 +1,68 @@
+"""What translation has to say about a guest: notes, refusals, devices that cannot be connected. Pure."""
+
+from __future__ import annotations
+
+from xmcompat.errors import DeviceError, NotConvertible
+from xmcompat.guest import GuestConfig
+from xmcompat.notes import Fate, Note
+
+
+class Findings:
+    """Collects everything, so that one run tells all there is to mend; ``settle`` raises at the end."""
+
+    def __init__(self, guest: GuestConfig) -> None:
+        self._guest = guest
+        self._notes: list[Note] = []
+        self._refusals: list[tuple[str, str]] = []
+        self._device_errors: list[str] = []
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        return tuple(self._notes)
+
+    def approximated(
+        self, key: str, reason: str, *, value: str = "", suggestion: str = "", harmless: bool = False
+    ) -> None:
+        self._add(Fate.APPROXIMATED, key, reason, value, suggestion, harmless)
+
+    def carried(self, key: str, reason: str, *, value: str = "") -> None:
+        self._add(Fate.CARRIED, key, reason, value, "", True)
+
+    def no_meaning(
+        self, key: str, reason: str, *, value: str = "", suggestion: str = "", harmless: bool = False
+    ) -> None:
+        self._add(Fate.NO_MEANING, key, reason, value, suggestion, harmless)
+
+    def not_yet(self, key: str, reason: str, *, value: str = "", suggestion: str = "") -> None:
+        self._add(Fate.NOT_YET, key, reason, value, suggestion, False)
+
+    def refuse(self, key: str, reason: str, *, value: str = "") -> None:
+        """Going on would lose data, security or the ability to boot. REASON ends with what to do."""
+        self._refusals.append((key, f"{key} = {value}: {reason}" if value else f"{key}: {reason}"))
+
+    def unconnected(self, message: str) -> None:
+        """A device that this host cannot connect; MESSAGE is xm's own sentence."""
+        self._device_errors.append(message)
+
+    def settle(self) -> None:
+        """Raise NotConvertible with every refusal, else DeviceError for the first device that cannot be connected."""
+        if self._refusals:
+            lines = {self._line(key) for key, _ in self._refusals}
+            raise NotConvertible(
+                "; ".join(text for _, text in self._refusals),
+                path=self._guest.source or None,
+                line=lines.pop() if len(lines) == 1 else None,
+            )
+        if self._device_errors:
+            raise DeviceError(self._device_errors[0])
+
+    def _line(self, key: str) -> int | None:
+        return self._guest.lines.get(key.partition("[")[0].partition(".")[0])
+
+    def _add(self, fate: Fate, key: str, reason: str, value: str, suggestion: str, harmless: bool) -> None:
+        self._notes.append(
+            Note(
+                key=key, fate=fate, reason=reason, value=value, path=self._guest.source or None,
+                line=self._line(key), suggestion=suggestion, harmless=harmless,
+            )
+        )  # fmt: skip

@@ -1,0 +1,172 @@
+"""Where the guest finds each disk: Xen's device names to QEMU's buses and names. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from xmcompat.backends.machine import Bus
+from xmcompat.guest import GuestConfig, Vbd, VbdMode
+from xmcompat.translate.findings import Findings
+from xmcompat.translate.options import text
+from xmcompat.vdev import index_letters, split_vdev, vdev_number
+
+_PREFIX = {Bus.IDE: "hd", Bus.SATA: "sd", Bus.SCSI: "sd", Bus.VIRTIO: "vd"}
+_SIZE = {Bus.IDE: 4, Bus.SATA: 6, Bus.SCSI: 7}
+_ORDER = (Bus.IDE, Bus.SATA, Bus.SCSI, Bus.VIRTIO)
+_NO_NUMBER = 1 << 31
+
+
+class Place(NamedTuple):
+    """One disk of the configuration (its ``number`` there) and QEMU's name for it."""
+
+    number: int
+    target: str
+    bus: Bus
+
+
+class _Names:
+    """QEMU's names, each given once."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def take(self, bus: Bus, letters: str) -> str | None:
+        """That name, None where it is taken or the bus has no such place."""
+        name = _PREFIX[bus] + letters
+        if name in self._taken or letters not in map(index_letters, range(_SIZE.get(bus, 1000))):
+            return None
+        self._taken.add(name)
+        return name
+
+    def next(self, bus: Bus) -> str | None:
+        """The first free name of the bus, None where it is full."""
+        names = (self.take(bus, index_letters(place)) for place in range(_SIZE.get(bus, 1000)))
+        return next((name for name in names if name), None)
+
+
+def by_number(guest: GuestConfig) -> list[int]:
+    """The disks' places in the configuration, in the order of their device numbers: the guest's own order."""
+
+    def key(index: int) -> tuple[int, int]:
+        number = vdev_number(guest.disks[index].vdev)
+        return (_NO_NUMBER if number is None else number, index)
+
+    return sorted(range(len(guest.disks)), key=key)
+
+
+def pv_places(guest: GuestConfig, findings: Findings) -> list[Place]:
+    """vda, vdb, ... in the order of the device numbers, a partition as a disk of its own; CD-ROMs on virtio-scsi."""
+    names, places = _Names(), []
+    for index in by_number(guest):
+        vbd = guest.disks[index]
+        bus = Bus.SCSI if vbd.cdrom else Bus.VIRTIO
+        target = names.next(bus)
+        if target is None:
+            findings.refuse(f"disk[{index}]", f"{_SIZE[bus]} CD-ROM drives fit, no more", value=vbd.vdev)
+            continue
+        places.append(Place(index, target, bus))
+    _tell_pv_names(guest, places, findings)
+    return places
+
+
+def _tell_pv_names(guest: GuestConfig, places: list[Place], findings: Findings) -> None:
+    parts = [place for place in places if guest.disks[place.number].is_partition]
+    wholes = {split_vdev(guest.disks[place.number].vdev)[:2] for place in places if place not in parts}
+    for place in places:
+        vbd, key = guest.disks[place.number], f"disk[{place.number}]"
+        if vbd.cdrom:
+            findings.approximated(
+                key, f"{vbd.vdev} is a SCSI CD-ROM drive in the guest (/dev/sr{place.target[2:].translate(_DIGITS)})",
+                value=vbd.vdev,
+            )  # fmt: skip
+            continue
+        if place in parts and split_vdev(vbd.vdev)[:2] in wholes:
+            findings.approximated(
+                key, f"the whole disk is given as well; {vbd.vdev} is a disk of its own", value=vbd.vdev
+            )
+        what = "the partition" if vbd.is_partition else "the disk"
+        whole = "the whole disk " if vbd.is_partition else ""
+        findings.approximated(
+            key, f"{what} {vbd.vdev} is {whole}/dev/{place.target} in the guest", value=vbd.vdev,
+            suggestion=f"where the guest's /etc/fstab says /dev/{vbd.vdev}, write /dev/{place.target} or UUID=",
+        )  # fmt: skip
+
+
+_DIGITS = str.maketrans("abcdefg", "0123456")
+
+
+def hvm_places(guest: GuestConfig, findings: Findings) -> list[Place]:
+    """hda to hdd and xvda to xvdd are IDE's four drives, sd names are SCSI, what is left is virtio.
+
+    IDE first, each bus by name: the BIOS starts from the first disk.
+    """
+    names = _Names()
+    wished = {index: _wish(guest, guest.disks[index]) for index in by_number(guest)}
+    # of hda and xvda, one place, the former has it
+    order = sorted(wished, key=lambda index: not guest.disks[index].vdev.startswith(("hd", "sd")))
+    targets = {index: names.take(bus, letters) for index in order for bus, letters in [wished[index]] if letters}
+    places = []
+    for index in order:
+        vbd, bus, target = guest.disks[index], wished[index][0], targets.get(index)
+        if target is None:
+            bus, target = _other_place(vbd, bus if not wished[index][1] else None, names)
+        if target is None:
+            findings.refuse(f"disk[{index}]", "no place is left; leave one of the disks out", value=vbd.vdev)
+            continue
+        places.append(Place(index, target, bus))
+    places.sort(key=lambda place: (_ORDER.index(place.bus), len(place.target), place.target))
+    for place in places:
+        _tell_hvm_name(guest, place, findings)
+    return places
+
+
+def _wish(guest: GuestConfig, vbd: Vbd) -> tuple[Bus, str]:
+    """Bus and letters that the device's name asks for; no letters: the next free ones."""
+    kind, letters, _ = split_vdev(vbd.vdev)
+    if kind == "sd":
+        return Bus.SCSI, letters
+    ahci = text(guest, "hdtype") == "ahci"
+    if letters and letters in "abcd":
+        if vbd.cdrom or vbd.mode is not VbdMode.READ_ONLY:
+            return (Bus.SATA if ahci else Bus.IDE), letters
+        return Bus.VIRTIO, ""  # QEMU's IDE and SATA disks can be written to
+    if vbd.cdrom:
+        return (Bus.SATA if ahci else Bus.IDE), ""
+    return Bus.VIRTIO, ""
+
+
+def _other_place(vbd: Vbd, wish: Bus | None, names: _Names) -> tuple[Bus, str | None]:
+    """The first free place of the bus that is wished; where that is full or none is wished, of what else serves.
+
+    CD-ROMs cannot be virtio, and IDE disks not read-only.
+    """
+    buses = [Bus.IDE, Bus.SATA] if vbd.cdrom else [Bus.VIRTIO]
+    if wish is None and not vbd.cdrom and vbd.mode is not VbdMode.READ_ONLY:
+        buses.insert(0, Bus.IDE)
+    if wish is not None:
+        buses.insert(0, wish)
+    for bus in buses:
+        if target := names.next(bus):
+            return bus, target
+    return buses[-1], None
+
+
+def _tell_hvm_name(guest: GuestConfig, place: Place, findings: Findings) -> None:
+    vbd, key = guest.disks[place.number], f"disk[{place.number}]"
+    kind, letters, part = split_vdev(vbd.vdev)
+    if part:
+        findings.approximated(key, f"the partition is the whole disk {place.target} in the guest", value=vbd.vdev)
+    if place.bus is not Bus.VIRTIO:
+        if letters and letters != place.target[2:]:
+            findings.approximated(key, f"its place is taken; it is {place.target} in the guest", value=vbd.vdev)
+        elif kind == "xvd":
+            findings.approximated(
+                key, f"it is {place.target} in the guest, as Xen shows it too", value=vbd.vdev, harmless=True
+            )
+        return
+    fixed = bool(letters) and letters in "abcd" and vbd.mode is VbdMode.READ_ONLY
+    why = "QEMU has no read-only IDE disks; " if fixed else ""
+    findings.approximated(
+        key, f"{why}it is the virtio disk {place.target} in the guest", value=vbd.vdev,
+        suggestion="the guest needs a driver for virtio disks",
+    )  # fmt: skip
