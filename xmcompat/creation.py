@@ -13,18 +13,18 @@ from xmcompat.backends.gather import gather
 from xmcompat.backends.hypervisor import DomainInfo, Hypervisor
 from xmcompat.backends.machine import Accelerator, BlockSource, Disk, FileSource, Machine, XenRecord
 from xmcompat.config import sxp
+from xmcompat.config.dryrun import dry_run
 from xmcompat.config.load import Loaded
-from xmcompat.vdev import vdev_number
 from xmcompat.errors import XmError
 from xmcompat.guest import GuestConfig
 from xmcompat.network import mac
 from xmcompat.network.hostname import HostnameLookup
 from xmcompat.preflight import overcommitted, refuse_foreign_kernel, refuse_taken, refuse_too_large
-from xmcompat.config.dryrun import dry_run
 from xmcompat.storage.check import Source, assemble
 from xmcompat.storage.sharing import Held
 from xmcompat.toolstack import Created
 from xmcompat.translate.machine import Translation, translate
+from xmcompat.vdev import vdev_number
 
 
 def create(hypervisor: Hypervisor, loaded: Loaded, *, paused: bool) -> Created:

@@ -37,7 +37,7 @@ def test_a_disk_that_is_not_there_leaves_nothing(bench: Bench, pv: Writer) -> No
 
 def test_a_bridge_that_is_not_there_leaves_nothing(bench: Bench, pv: Writer) -> None:
     pv(vif=["bridge=xenbr0", "bridge=br9"])
-    stdout, stderr, status = bench.xm("create", "web1.cfg")
+    _, stderr, status = bench.xm("create", "web1.cfg")
     last = stderr.splitlines()[-1]
     assert last.startswith("Error: Device 1 (vif) could not be connected. Could not find bridge device br9")
     assert status == 1
@@ -81,7 +81,9 @@ def test_a_volume_that_another_guest_writes_to_is_refused(bench: Bench, pv: Writ
     assert bench.remains()[0] == ["web1"]
 
 
-@pytest.mark.parametrize("verb", ["pause", "unpause", "shutdown", "reboot", "destroy", "domid", "domname", "list", "console"])
+@pytest.mark.parametrize(
+    "verb", ["pause", "unpause", "shutdown", "reboot", "destroy", "domid", "domname", "list", "console"]
+)
 def test_an_unknown_domain_is_status_3_and_no_usage(bench: Bench, verb: str) -> None:
     assert bench.xm(verb, "nosuch") == ("", "Error: Domain 'nosuch' does not exist.\n", 3)
 
@@ -96,7 +98,8 @@ def test_domain_0_cannot_be_paused(bench: Bench) -> None:
 def test_no_libvirtd_at_all_is_one_line_that_says_what_to_do(bench: Bench) -> None:
     stdout, stderr, status = bench.xm("list", XMCOMPAT_URI="qemu+unix:///system?socket=/nowhere/sock")
     assert stdout == ""
-    assert stderr.startswith("Error: Unable to connect to xend: No such file or directory. Is xend running?; start libvirtd")
+    begin = "Error: Unable to connect to xend: No such file or directory. Is xend running?; start libvirtd"
+    assert stderr.startswith(begin)
     assert stderr.count("\n") == 1
     assert status == 1
 

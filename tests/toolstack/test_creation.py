@@ -73,7 +73,8 @@ def test_a_created_domain_keeps_its_configuration_with_the_drawn_uuid_and_mac(gu
 def test_no_password_travels_in_the_record(guest: GuestConfig) -> None:
     fake = FakeHypervisor()
     vfb = Vfb(vnc=True, password="s3cretpw")
-    info = create(fake, loaded(replace(guest, vfbs=(vfb,), options={"vfb": ["vnc=1,vncpasswd=s3cretpw"]})), paused=False).info
+    secret = replace(guest, vfbs=(vfb,), options={"vfb": ["vnc=1,vncpasswd=s3cretpw"]})
+    info = create(fake, loaded(secret), paused=False).info
     record = read_record(fake.xml[info.uuid])
     assert record is not None
     assert "s3cretpw" not in record.sxp
