@@ -27,6 +27,10 @@ KEPT_LINES = 40
 CONFIG, LOG, GUEST, LIBVIRTD = f"{NAME}.cfg", "tour.log", "guest", "libvirtd"
 
 
+class Busy(XmError):
+    """Another tour is under way."""
+
+
 class Options(argparse.Namespace):
     """What the command line says."""
 
@@ -57,7 +61,7 @@ def main(words: Sequence[str]) -> int:
             return _clean(options.directory) if options.clean else _tour(options)
     except XmError as error:
         log = options.directory / LOG
-        more = f" (see {log})" if log.exists() else ""
+        more = f" (see {log})" if log.exists() and not isinstance(error, Busy) else ""
         print(f"tour: {error.line()}{more}", file=sys.stderr)
         return 1
     except OSError as error:
@@ -168,7 +172,7 @@ def _alone(directory: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise XmError(f"another tour runs in {directory}") from None
+            raise Busy(f"another tour runs in {directory}") from None
         try:
             yield
         finally:

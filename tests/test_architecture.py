@@ -1,0 +1,157 @@
+"""The arrows between the rooms of the house: who may import whom, and what ``xm list`` loads."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.fixtures import xm_command
+from xmcompat.backends.private_libvirtd import PrivateLibvirtd
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+ROOTS = {"xmcompat": CHECKOUT / "xmcompat", **{f"xmcompat.{name}": CHECKOUT / name
+         for name in ("backends", "network", "storage", "migration")}}  # fmt: skip
+
+#: Words, errors and small values that every room may use.
+COMMON = {"units", "errors", "light", "vdev"}
+VALUES = {*COMMON, "guest", "notes", "backends.machine", "backends.facts"}
+OPERATIONS = {*VALUES, "backends", "config", "translate", "network", "storage", "migration"}
+TOOLSTACK = {"toolstack", "creation", "preflight", "describe", "console_session"}
+PROGRAM = {*OPERATIONS, *TOOLSTACK, "render", "__init__"}
+
+#: A room, and the rooms it may import from, itself aside. A name stands for all that is in it.
+MAY_IMPORT = {
+    "__init__": set(),
+    "light": set(),
+    "errors": {"light"},
+    "units": {"errors", "light"},
+    "vdev": {"errors", "light"},
+    "guest": COMMON,
+    "notes": COMMON,
+    "config": VALUES,
+    "translate": VALUES,
+    "render": {*VALUES, "backends.hypervisor", "config.sxp", "config.dryrun"},
+    "backends": {*COMMON, "guest", "notes"},
+    "network": COMMON,
+    "storage": COMMON,
+    "migration": COMMON,
+    "toolstack": {*OPERATIONS, *TOOLSTACK},
+    "creation": {*OPERATIONS, *TOOLSTACK},
+    "preflight": {*OPERATIONS, *TOOLSTACK},
+    "describe": {*OPERATIONS, *TOOLSTACK, "render"},
+    "console_session": {*OPERATIONS, *TOOLSTACK},
+    "xm": PROGRAM,
+    "tool": PROGRAM,
+    "xend": PROGRAM,
+    "tour": {*COMMON, *(f"backends.{name}" for name in ("domain_xml", "libvirt_kvm", "private_libvirtd"))},
+}
+#: Heavy libraries, and the only files that may name them.
+LIBRARIES = {"libvirt": {"backends.libvirt_kvm"}, "pyroute2": set()}
+
+#: What the rooms without I/O may not use. Scripts that config evaluates may ask for the time, and config reads files.
+OUTSIDE = {"subprocess", "socket", "shutil", "tempfile", "select", "fcntl", "pty", "http", "urllib"}
+IMPURE = {"config": OUTSIDE, "translate": {*OUTSIDE, "time", "random"}, "render": {*OUTSIDE, "time", "random"}}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Every module by its name below xmcompat ("backends.machine"), with its file."""
+    for prefix, root in ROOTS.items():
+        for path in sorted(root.rglob("*.py")):
+            parts = path.relative_to(root).with_suffix("").parts
+            if prefix == "xmcompat" and f"xmcompat.{parts[0]}" in ROOTS:
+                continue  # through a link
+            full = ".".join((*prefix.split(".")[1:], *parts))
+            yield full.removesuffix(".__init__") if full != "__init__" else full, path
+
+
+MODULES = dict(modules())
+
+
+def imports(path: Path) -> Iterator[tuple[str, int]]:
+    """What a file imports, anywhere in it, with the line."""
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative imports hide the arrow"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield (inner if inner.removeprefix("xmcompat.") in MODULES else node.module or "", node.lineno)
+
+
+def allowed(target: str, rooms: set[str]) -> bool:
+    return any(target == room or target.startswith(f"{room}.") for room in rooms)
+
+
+def wrong_arrows(name: str, path: Path) -> list[str]:
+    room = name.split(".")[0]
+    assert room in MAY_IMPORT, f"{name} lies in no room: add it to MAY_IMPORT"
+    rooms = {room, *MAY_IMPORT[room]}
+    wrong = []
+    for target, line in imports(path):
+        head, _, inner = target.partition(".")
+        if head == "xmcompat" and not allowed(inner or "__init__", rooms):
+            wrong.append(f"{path.relative_to(CHECKOUT)}:{line} imports {target}")
+        elif head in LIBRARIES and name not in LIBRARIES[head]:
+            wrong.append(f"{path.relative_to(CHECKOUT)}:{line} imports {head}")
+        elif head in IMPURE.get(room, set()):
+            wrong.append(f"{path.relative_to(CHECKOUT)}:{line} imports {head}")
+    return wrong
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_arrows_go_one_way(name: str) -> None:
+    assert wrong_arrows(name, MODULES[name]) == []
+
+
+def test_a_wrong_arrow_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.test_architecture.CHECKOUT", tmp_path)
+    file = tmp_path / "sharing.py"
+    file.write_text("from xmcompat import errors\ndef f():\n    import libvirt\n    from xmcompat.xm import main\n")
+    assert wrong_arrows("storage.sharing", file) == [
+        "sharing.py:3 imports libvirt", "sharing.py:4 imports xmcompat.xm.main",
+    ]  # fmt: skip
+    file.write_text("import time\n")
+    assert wrong_arrows("translate.clock", file) == ["sharing.py:1 imports time"]
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_a_file_can_be_read_at_one_sitting(name: str) -> None:
+    assert len(MODULES[name].read_text().splitlines()) <= 450
+    assert MODULES[name].stem not in ("utils", "helpers", "common", "misc")
+
+
+LOADED = """
+import os, sys
+def leave(status):
+    sys.stderr.write("\\n".join(sorted(sys.modules)))
+    sys.stderr.flush()
+    os.write(1, b"")
+    raise SystemExit(status)
+from xmcompat.xm import main
+main._leave = leave
+sys.argv = ["xm", "list"]
+main.run()
+"""
+
+
+@pytest.mark.libvirt
+def test_xm_list_loads_nothing_that_it_does_not_need(node: PrivateLibvirtd) -> None:
+    argv = xm_command(node, "list")
+    start = argv.index(sys.executable)
+    done = subprocess.run(
+        [*argv[:start], sys.executable, "-c", LOADED], capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Name "), done.stderr
+    loaded = {name.split(".")[0] for name in done.stderr.split()} - {"xmcompat"}
+    assert not loaded & {"libvirt", "lxml", "pyroute2", "click", "dataclasses", "typing", "subprocess", "re"}
+    rooms = {name.split(".")[1] for name in done.stderr.split() if name.startswith("xmcompat.")}
+    assert not rooms & {"config", "translate", "network", "storage", "tour", "tool"}
