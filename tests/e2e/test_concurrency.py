@@ -56,7 +56,8 @@ def test_create_interrupted_at_any_moment_leaves_a_running_domain_or_nothing(
         os.killpg(process.pid, number)
         _, stderr = process.communicate(timeout=60)
         time.sleep(0.2)
-        assert "Traceback" not in stderr
+        # Python's own start, before any line of ours, answers Ctrl-C in its own way
+        assert "xmcompat" not in stderr.partition("Traceback")[2]
         domains, devices = settled(bench)
         assert domains in ([], ["web1"])
         assert bool(devices) == bool(domains)
