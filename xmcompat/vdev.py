@@ -61,7 +61,7 @@ def vdev_number(name: str) -> int | None:
 
 
 def vdev_name(number: int) -> str | None:
-    """The name of a device number; None for one that no name has."""
+    """The name of a device number; None where no name has it."""
     major, minor = number >> 8, number & 0xFF
     if number & _EXTENDED:
         index, part = (number & ~_EXTENDED) >> 8, number & 0xFF
@@ -71,7 +71,7 @@ def vdev_name(number: int) -> str | None:
     if major in _SD_MAJORS:
         index = _SD_MAJORS.index(major) * 16 + (minor >> 4)
         return _named("sd", index, minor & 15) if index < _LAST_LETTERS else None
-    if major in _HD_MAJORS:
+    if major in _HD_MAJORS and minor < 128:
         return _named("hd", _HD_MAJORS.index(major) * 2 + (minor >> 6), minor & 63)
     return None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from xmcompat.tour import packages
-from xmcompat.tour.packages import Package, candidate, default_cache, parse_candidate, unpacked
+from xmcompat.tour.packages import Package, candidate, clear, default_cache, parse_candidate, unpacked
 from xmcompat.tour.programs import ProgramFailed, run
 
 SHOWN = """\
@@ -114,3 +114,16 @@ def test_a_program_that_fails_is_its_last_line() -> None:
         run(["no-such-program"], seconds=10)
     with pytest.raises(ProgramFailed, match="^sleep has not ended within 0 seconds$"):
         run(["sleep", "5"], seconds=0.1)
+
+
+def test_a_cache_is_cleared_of_what_is_ours_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "run", Apt())
+    cache = tmp_path / "cache"
+    clear(cache)
+    unpacked(TOOL, cache, said)
+    (cache / "letters").write_text("")
+    clear(cache)
+    assert [path.name for path in cache.iterdir()] == ["letters"]
+    (cache / "letters").unlink()
+    clear(cache)
+    assert not cache.exists()

@@ -144,7 +144,8 @@ def test_the_end_of_a_check_counts_and_names_what_could_not_run(summary: ModuleT
 
 
 def test_failures_and_errors_fail_it_and_so_do_no_tests_at_all(summary: ModuleType) -> None:
-    read = summary.read(RESULTS.format(more='<testcase name="b"><failure/></testcase><testcase name="c"><error/></testcase>'))
+    bad = '<testcase name="b"><failure/></testcase><testcase name="c"><error/></testcase>'
+    read = summary.read(RESULTS.format(more=bad))
     assert read.text().endswith("\n1 passed, 2 failed, 1 skipped")
     assert not read.succeeded({})
     assert not summary.read("<testsuites/>").succeeded({})

@@ -27,7 +27,8 @@ _STRUCTURES = frozenset(
 )
 _VIF_KEYS = ("mac", "bridge", "ip", "script", "type", "model", "vifname", "rate", "backend", "accel", "policy", "label")
 _VFB_RUNTIME = ("uuid", "location", "other_config", "xauthority")
-_BACKENDS = ("blkif", "netif", "tpmif")
+#: What xm writes for every guest whose configuration gives nothing.
+_XMS_OWN = {"bootargs": "-q", "videoram": "4"}
 
 
 def values_of(form: Tree, path: str) -> dict[str, Value]:
@@ -49,6 +50,9 @@ def values_of(form: Tree, path: str) -> dict[str, Value]:
     values.update(_security(form))
     for image in children(form, "image")[:1]:
         values.update(_image(image))
+    for name, default in _XMS_OWN.items():
+        if values.get(name) == default:
+            del values[name]
     values.update(_devices(form, path))
     for backend in children(form, "backend"):
         values.update({str(kind[0]): 1 for kind in backend[1:] if isinstance(kind, list) and kind[:1]})
@@ -78,7 +82,8 @@ def _online(form: Tree, values: dict[str, Value]) -> dict[str, Value]:
     if not isinstance(mask, str) or not mask.isdecimal() or len(mask) > 1300 or not isinstance(vcpus, int):
         return {}
     online = bin(int(mask))[2:][::-1][:vcpus].count("1") if 0 < vcpus <= 4096 else 0
-    return {"maxvcpus": vcpus, "vcpus": online} if 0 < online < vcpus else {}
+    # the mask of a new guest stands for maxvcpus; xend shows one for every domain
+    return {"maxvcpus": vcpus, "vcpus": online} if 0 < online < vcpus + (form[0] == "vm") else {}
 
 
 def _lists(element: object) -> list[Tree]:
@@ -176,7 +181,7 @@ def _disk(device: Tree, path: str) -> str:
     fields = [uname, dev, mode]
     if abi:
         fields += [backend or "0", abi]
-    elif backend not in ("", "0"):
+    elif backend:
         fields.append(backend)
     return ",".join(map(_one, fields))
 

@@ -178,21 +178,21 @@ class Interpreter(Expressions):
             finally:
                 self.depth -= 1
 
-    def do_Pass(self, node: ast.Pass) -> None:  # noqa: N802
+    def do_Pass(self, node: ast.Pass) -> None:
         """Nothing."""
 
-    def do_Global(self, node: ast.Global) -> None:  # noqa: N802
+    def do_Global(self, node: ast.Global) -> None:
         """Nothing: names of the file are read anyway."""
 
-    def do_Expr(self, node: ast.Expr) -> None:  # noqa: N802
+    def do_Expr(self, node: ast.Expr) -> None:
         self.evaluate(node.value)
 
-    def do_Assign(self, node: ast.Assign) -> None:  # noqa: N802
+    def do_Assign(self, node: ast.Assign) -> None:
         value = self.evaluate(node.value)
         for target in node.targets:
             self.assign(target, value)
 
-    def do_AugAssign(self, node: ast.AugAssign) -> None:  # noqa: N802
+    def do_AugAssign(self, node: ast.AugAssign) -> None:
         read = ast.copy_location(_read_of(node.target), node.target)
         old, more = self.evaluate(read), self.evaluate(node.value)
         if isinstance(old, list) and isinstance(node.op, ast.Add):
@@ -203,7 +203,7 @@ class Interpreter(Expressions):
         else:
             self.assign(node.target, self.binary(node.op, old, more))
 
-    def do_If(self, node: ast.If) -> None:  # noqa: N802
+    def do_If(self, node: ast.If) -> None:
         while True:  # a chain of elif is walked, not nested
             if self.evaluate(node.test):
                 self.run(node.body)
@@ -214,7 +214,7 @@ class Interpreter(Expressions):
             self.run(node.orelse)
             return
 
-    def do_For(self, node: ast.For) -> None:  # noqa: N802
+    def do_For(self, node: ast.For) -> None:
         for item in self.iterate(self.evaluate(node.iter)):
             self.assign(node.target, item)
             try:
@@ -225,7 +225,7 @@ class Interpreter(Expressions):
                 return
         self.run(node.orelse)
 
-    def do_While(self, node: ast.While) -> None:  # noqa: N802
+    def do_While(self, node: ast.While) -> None:
         while self.evaluate(node.test):
             try:
                 self.run(node.body)
@@ -235,21 +235,21 @@ class Interpreter(Expressions):
                 return
         self.run(node.orelse)
 
-    def do_Break(self, node: ast.Break) -> None:  # noqa: N802
+    def do_Break(self, node: ast.Break) -> None:
         raise Break
 
-    def do_Continue(self, node: ast.Continue) -> None:  # noqa: N802
+    def do_Continue(self, node: ast.Continue) -> None:
         raise Continue
 
-    def do_Return(self, node: ast.Return) -> None:  # noqa: N802
+    def do_Return(self, node: ast.Return) -> None:
         raise Return(None if node.value is None else self.evaluate(node.value))
 
-    def do_FunctionDef(self, node: ast.FunctionDef) -> None:  # noqa: N802
+    def do_FunctionDef(self, node: ast.FunctionDef) -> None:
         if node.decorator_list:
             raise self.unsupported(node, "a decorator")
         self._bind(node.name, self._function(node.name, node.args, node.body, node), node.lineno)
 
-    def do_Delete(self, node: ast.Delete) -> None:  # noqa: N802
+    def do_Delete(self, node: ast.Delete) -> None:
         for target in node.targets:
             if isinstance(target, ast.Subscript):
                 self._delete_item(target)
@@ -267,17 +267,18 @@ class Interpreter(Expressions):
             if isinstance(container, dict):
                 del container[allowed.checked_key(self.evaluate(target.slice))]
             elif isinstance(container, list):
-                del container[self.slice_of(target.slice) if isinstance(target.slice, ast.Slice) else self._index(target.slice)]
+                where = target.slice
+                del container[self.slice_of(where) if isinstance(where, ast.Slice) else self._index(where)]
             else:
                 raise Raised("TypeError", "object does not support item deletion")
         except (KeyError, IndexError) as error:
             raise Raised(type(error).__name__, str(error)) from None
 
-    def do_Assert(self, node: ast.Assert) -> None:  # noqa: N802
+    def do_Assert(self, node: ast.Assert) -> None:
         if not self.evaluate(node.test):
             raise Raised("AssertionError", py2_str(self.evaluate(node.msg), self.budget) if node.msg else "")
 
-    def do_Raise(self, node: ast.Raise) -> None:  # noqa: N802
+    def do_Raise(self, node: ast.Raise) -> None:
         if node.exc is None:
             if not self.handled:
                 raise Raised("TypeError", "exceptions must be classes or instances, not NoneType")
@@ -287,7 +288,7 @@ class Interpreter(Expressions):
             value = Raised(value.name)
         raise value if isinstance(value, Raised) else Raised("TypeError", "exceptions must be classes or instances")
 
-    def do_Try(self, node: ast.Try) -> None:  # noqa: N802
+    def do_Try(self, node: ast.Try) -> None:
         depth, frames = self.depth, len(self.frames)
         try:
             try:
@@ -325,7 +326,7 @@ class Interpreter(Expressions):
 
     # -- imports
 
-    def do_Import(self, node: ast.Import) -> None:  # noqa: N802
+    def do_Import(self, node: ast.Import) -> None:
         for alias in node.names:
             module = self._module(alias.name)
             if alias.asname:
@@ -334,7 +335,7 @@ class Interpreter(Expressions):
                 top = alias.name.partition(".")[0]
                 self._bind(top, self._module(top), node.lineno)
 
-    def do_ImportFrom(self, node: ast.ImportFrom) -> None:  # noqa: N802
+    def do_ImportFrom(self, node: ast.ImportFrom) -> None:
         module = self._module(("." * node.level) + (node.module or ""))
         for alias in node.names:
             if alias.name == "*":

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable, Mapping
+from typing import cast
 
-from xmcompat.config import allowed
+from xmcompat.config import allowed, methods, py2format
 from xmcompat.config.modules import Attributes, Module
 from xmcompat.config.py2values import Budget, Long, Raised, Unicode, compare, equal, number, py2_repr, py2_str, text
 from xmcompat.errors import UnsafeConfig, UnsupportedConfig, XmError
@@ -15,7 +16,7 @@ from xmcompat.errors import UnsafeConfig, UnsupportedConfig, XmError
 FORBIDDEN = {
     "eval": "write the value itself", "execfile": "copy the settings of that file into this one",
     "compile": "write the settings themselves", "__import__": "write the settings themselves",
-    "input": "give the value on the command line: name=value", "raw_input": "give the value on the command line: name=value",
+    "input": "give name=value on the command line", "raw_input": "give name=value on the command line",
     "open": "write the settings themselves", "file": "write the settings themselves", "getattr": "name the attribute",
     "setattr": "assign to a variable", "vars": "name the variables", "globals": "name the variables",
     "locals": "name the variables", "type": "use isinstance()", "dir": "name the variables", "reload": "",
@@ -119,7 +120,7 @@ class Expressions:
 
     # -- leaves
 
-    def on_Constant(self, node: ast.Constant) -> object:  # noqa: N802
+    def on_Constant(self, node: ast.Constant) -> object:
         value = node.value
         if isinstance(value, complex | bytes) or value is Ellipsis:
             raise self.unsupported(node, f"the value {value!r}")
@@ -129,7 +130,7 @@ class Expressions:
             return number(self.budget.number(value))
         return value
 
-    def on_Name(self, node: ast.Name) -> object:  # noqa: N802
+    def on_Name(self, node: ast.Name) -> object:
         try:
             return self.lookup(node.id)
         except Raised:
@@ -139,15 +140,15 @@ class Expressions:
                 raise self.unsafe(node.id, FORBIDDEN[node.id]) from None
             raise
 
-    def on_List(self, node: ast.List) -> object:  # noqa: N802
+    def on_List(self, node: ast.List) -> object:
         self.budget.room(len(node.elts))
         return [self.evaluate(item) for item in node.elts]
 
-    def on_Tuple(self, node: ast.Tuple) -> object:  # noqa: N802
+    def on_Tuple(self, node: ast.Tuple) -> object:
         self.budget.room(len(node.elts))
         return tuple(self.evaluate(item) for item in node.elts)
 
-    def on_Dict(self, node: ast.Dict) -> object:  # noqa: N802
+    def on_Dict(self, node: ast.Dict) -> object:
         result: dict[object, object] = {}
         for key, value in zip(node.keys, node.values, strict=True):
             if key is None:
@@ -155,12 +156,12 @@ class Expressions:
             result[allowed.checked_key(self.evaluate(key))] = self.evaluate(value)
         return result
 
-    def on_Lambda(self, node: ast.Lambda) -> object:  # noqa: N802
+    def on_Lambda(self, node: ast.Lambda) -> object:
         return self.make_lambda(node)
 
     # -- operators
 
-    def on_BinOp(self, node: ast.BinOp) -> object:  # noqa: N802
+    def on_BinOp(self, node: ast.BinOp) -> object:
         """A chain of operators (a + b + c ...) is walked, not nested."""
         chain: list[tuple[ast.operator, ast.expr]] = []
         left: ast.expr = node
@@ -175,7 +176,7 @@ class Expressions:
     def binary(self, operation: ast.operator, left: object, right: object) -> object:
         self.budget.step()
         if isinstance(operation, ast.Mod) and isinstance(left, str):
-            return allowed.format_percent(left, right, self.budget)
+            return py2format.format_percent(left, right, self.budget)
         if isinstance(left, int | float) and isinstance(right, int | float):
             return self._arithmetic(operation, left, right)
         if isinstance(operation, ast.Add):
@@ -183,7 +184,7 @@ class Expressions:
                 self.budget.room(len(left) + len(right))
                 return text(str(left) + str(right), (left, right))
             if isinstance(left, list | tuple) and type(left) is type(right):
-                self.budget.room(len(left) + len(right))  # type: ignore[arg-type]
+                self.budget.room(len(left) + len(right))
                 return left + right  # type: ignore[operator]
         if isinstance(operation, ast.Mult):
             many, times = (left, right) if isinstance(left, str | list | tuple) else (right, left)
@@ -197,12 +198,12 @@ class Expressions:
     def _arithmetic(self, operation: ast.operator, left: int | float, right: int | float) -> object:
         try:
             if isinstance(operation, ast.Pow | ast.LShift | ast.RShift):
-                value = self._power(operation, left, right)
+                value: int | float = self._power(operation, left, right)
             elif isinstance(operation, ast.Div):
                 whole = isinstance(left, int) and isinstance(right, int)
                 value = left // right if whole else left / right
             else:
-                value = _MATH[type(operation)](left, right)  # type: ignore[assignment]
+                value = cast("int | float", _MATH[type(operation)](left, right))
         except ZeroDivisionError:
             raise Raised("ZeroDivisionError", "integer division or modulo by zero") from None
         except (OverflowError, TypeError, KeyError) as error:
@@ -216,11 +217,11 @@ class Expressions:
             if isinstance(left, int) and isinstance(right, int) and right > 0:
                 self.budget.number(1 << min(left.bit_length() * right, 10_000))
             if right < 0 or isinstance(left, float) or isinstance(right, float):
-                result = float(left) ** float(right)
+                result: float | complex = pow(float(left), float(right))
                 if isinstance(result, complex):
                     raise Raised("ValueError", "negative number cannot be raised to a fractional power")
                 return result
-            return int(left) ** int(right)
+            return int(pow(int(left), int(right)))
         if not isinstance(left, int) or not isinstance(right, int) or right < 0:
             raise Raised("TypeError", "shifts take whole numbers")
         if isinstance(operation, ast.LShift):
@@ -228,7 +229,7 @@ class Expressions:
             return left << right
         return left >> min(right, 10_000)
 
-    def on_UnaryOp(self, node: ast.UnaryOp) -> object:  # noqa: N802
+    def on_UnaryOp(self, node: ast.UnaryOp) -> object:
         value = self.evaluate(node.operand)
         if isinstance(node.op, ast.Not):
             return not value
@@ -241,7 +242,7 @@ class Expressions:
         result = -value if isinstance(node.op, ast.USub) else +value
         return number(result, (value,)) if isinstance(result, int) else result
 
-    def on_BoolOp(self, node: ast.BoolOp) -> object:  # noqa: N802
+    def on_BoolOp(self, node: ast.BoolOp) -> object:
         value: object = None
         for operand in node.values:
             value = self.evaluate(operand)
@@ -249,10 +250,10 @@ class Expressions:
                 break
         return value
 
-    def on_IfExp(self, node: ast.IfExp) -> object:  # noqa: N802
+    def on_IfExp(self, node: ast.IfExp) -> object:
         return self.evaluate(node.body if self.evaluate(node.test) else node.orelse)
 
-    def on_Compare(self, node: ast.Compare) -> object:  # noqa: N802
+    def on_Compare(self, node: ast.Compare) -> object:
         left = self.evaluate(node.left)
         for operation, operand in zip(node.ops, node.comparators, strict=True):
             right = self.evaluate(operand)
@@ -281,7 +282,7 @@ class Expressions:
 
     # -- parts of values
 
-    def on_Subscript(self, node: ast.Subscript) -> object:  # noqa: N802
+    def on_Subscript(self, node: ast.Subscript) -> object:
         value = self.evaluate(node.value)
         if isinstance(node.slice, ast.Slice):
             return self._slice(value, node.slice)
@@ -317,7 +318,7 @@ class Expressions:
             raise Raised("ValueError", "slice step cannot be zero")
         return slice(*bounds)
 
-    def on_Attribute(self, node: ast.Attribute) -> object:  # noqa: N802
+    def on_Attribute(self, node: ast.Attribute) -> object:
         if node.attr.startswith("_"):
             raise self.unsafe(node.attr, "names may not begin with '_'")
         value = self.evaluate(node.value)
@@ -328,13 +329,14 @@ class Expressions:
             raise self.unsafe(f"{value.name}.{node.attr}", value.advice)
         if isinstance(value, Raised) and node.attr in ("message", "args"):
             return value.text if node.attr == "message" else (value.text,)
-        method = allowed.method(value, node.attr, self.builtins)
+        method = methods.method(value, node.attr, self.builtins)
         if method is None:
             raise Raised("AttributeError", f"{_type(value)} object has no attribute '{node.attr}'")
         return method
 
-    def on_Call(self, node: ast.Call) -> object:  # noqa: N802
-        if any(isinstance(argument, ast.Starred) for argument in node.args) or any(one.arg is None for one in node.keywords):
+    def on_Call(self, node: ast.Call) -> object:
+        starred = any(isinstance(argument, ast.Starred) for argument in node.args)
+        if starred or any(one.arg is None for one in node.keywords):
             raise self.unsupported(node, "a call with '*' or '**'")
         function = self.evaluate(node.func)
         arguments = [self.evaluate(argument) for argument in node.args]
@@ -344,13 +346,13 @@ class Expressions:
 
     # -- comprehensions
 
-    def on_ListComp(self, node: ast.ListComp) -> object:  # noqa: N802
+    def on_ListComp(self, node: ast.ListComp) -> object:
         """The variable stays defined afterwards, as in Python 2."""
         found: list[object] = []
         self._generate(node.generators, lambda: self._collect(found, self.evaluate(node.elt)))
         return found
 
-    on_GeneratorExp = on_ListComp  # noqa: N815 - made at once: a list serves wherever it is used
+    on_GeneratorExp = on_ListComp
 
     def _collect(self, found: list[object], value: object) -> None:
         self.budget.room(1)

@@ -51,14 +51,20 @@ Row = tuple[str, KeyType, Fate, str, dict[str, object]]
 
 
 def _table() -> dict[str, Key]:
-    from xmcompat.config.keys_xl import ALSO_XL, XL_ROWS
+    from xmcompat.config.keys_xl import ALSO_XL, XL_DEFAULTS, XL_ROWS
     from xmcompat.config.keys_xm import XM_ROWS
 
     keys = {}
     for rows, own in ((XM_ROWS, Dialect.XM), (XL_ROWS, Dialect.XL)):
         for name, type_, fate, meaning, more in rows:
-            dialects = frozenset({own, Dialect.XL}) if name in ALSO_XL else frozenset({own})
-            keys[name] = Key(name=name, dialects=dialects, type=type_, fate=fate, meaning=meaning, **more)  # type: ignore[arg-type]
+            dialects = {own}
+            if name in ALSO_XL:
+                dialects.add(Dialect.XL)
+                same = None if type_ in (KeyType.STRING, KeyType.STRING_OR_LIST) else more.get("xm_default")
+                more = {**more, "xl_default": XL_DEFAULTS.get(name, same)}
+            keys[name] = Key(
+                name=name, dialects=frozenset(dialects), type=type_, fate=fate, meaning=meaning, **more  # type: ignore[arg-type]
+            )  # fmt: skip
     return keys
 
 

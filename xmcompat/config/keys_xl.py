@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from xmcompat.config.keys import KeyType, Row
+from xmcompat.guest import Value
 from xmcompat.notes import Fate
 
 S, I, B, A, SA = KeyType.STRING, KeyType.INT, KeyType.BOOL, KeyType.LIST, KeyType.STRING_OR_LIST
@@ -10,13 +11,19 @@ CARRIED, NONE, LATER, REFUSED = Fate.CARRIED, Fate.NO_MEANING, Fate.NOT_YET, Fat
 
 #: Keys of xm that xl knows too.
 ALSO_XL = frozenset(
-    """name uuid builder pool target nomigrate memory maxmem shadow_memory oos hap vcpus maxvcpus cpus cpu_weight
+    """name uuid builder pool nomigrate memory maxmem shadow_memory oos hap vcpus maxvcpus cpus cpu_weight
     cpuid kernel ramdisk root extra bootloader boot on_poweroff on_reboot on_crash acpi apic pae hpet viridian
     timer_mode tsc_mode localtime rtc_timeoffset xen_platform_pci gfx_passthru disk vif vif2 vfb pci pci_msitranslate
     pci_power_mgmt vtpm ioports serial soundhw usb usbdevice device_model vnc vnclisten vncdisplay vncunused vncpasswd
-    vncviewer vncconsole sdl opengl display xauthority keymap stdvga videoram nographic vpt_align
-    access_control""".split()
+    vncviewer vncconsole sdl opengl display xauthority keymap stdvga videoram nographic vpt_align""".split()
 )
+
+#: Defaults of xl for those, where they are not xm's; texts have none unless they are here.
+XL_DEFAULTS: dict[str, Value | None] = {
+    "memory": 32, "shadow_memory": None, "tsc_mode": "default", "pci_msitranslate": 0, "videoram": None, "vnc": 1,
+    "sdl": 0, "opengl": 0, "on_poweroff": "destroy", "on_reboot": "restart", "on_crash": "destroy", "cpu_weight": 256,
+    "boot": "cda", "hpet": 1, "gfx_passthru": 0, "pool": "Pool-0", "vnclisten": "127.0.0.1",
+}  # fmt: skip
 
 _XL = "keys of xl's own files come later"
 _XEN: dict[str, object] = {"reason": "it is a limit or feature of Xen itself", "harmless": True}
@@ -28,9 +35,10 @@ def _rows(names: str, type_: KeyType, fate: Fate, meaning: str, more: dict[str, 
 
 
 XL_ROWS: tuple[Row, ...] = (
-    ("type", S, LATER, "pv, pvh or hvm", {"reason": _XL}),
+    ("type", S, LATER, "pv, pvh or hvm", {"reason": _XL, "xl_default": "pv"}),
     ("cmdline", S, LATER, "the kernel's whole command line", {"reason": _XL}),
-    ("cap", I, LATER, "CPU time at most, in percent of one CPU", {"reason": "caps come later; there is no limit"}),
+    ("cap", I, LATER, "CPU time at most, in percent of one CPU",
+     {"reason": "caps come later; there is no limit", "xl_default": 0}),
     ("cpus_soft", SA, NONE, "CPUs that vcpus prefer", {"reason": "a preference only", "harmless": True}),
     *_rows("period slice latency extratime", I, NONE, "parameters of other schedulers",
            {"reason": "the host's scheduler is Linux's"}),

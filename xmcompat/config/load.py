@@ -6,13 +6,14 @@ The only module of this package that reads files.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from xmcompat.config.account import account
-from xmcompat.config.build import build
+from xmcompat.config.account import SECRET, account
+from xmcompat.config.build import boots_kernel, build
 from xmcompat.config.from_sxp import values_of
 from xmcompat.config.keys import KEYS, KeyType
 from xmcompat.config.python import Evaluated, Ignored, ScriptHost, evaluate
@@ -27,6 +28,8 @@ DEFAULT_PATH = ".:/etc/xen"
 #: No honest configuration is larger, in bytes.
 LARGEST = 1024 * 1024
 
+#: What int() of Python 2 reads.
+_NUMBER = re.compile(r"\s*[+-]?[0-9]{1,30}\s*", re.ASCII)
 _YES, _NO = ("yes", "y"), ("no", "n")
 _BOOT_FILES = ("kernel", "ramdisk", "loader")
 
@@ -90,17 +93,18 @@ def _converted(type_: KeyType, text: str) -> Value:
             raise ConfigError(f"Invalid value:{text}")
         return int(text in _YES)
     if type_ in (KeyType.INT, KeyType.LONG):
-        try:
-            return int(text)
-        except ValueError:
-            raise ConfigError(f"Invalid value: {text}") from None
+        if not _NUMBER.fullmatch(text):
+            raise ConfigError(f"Invalid value: {text}")
+        return int(text)
     return text
 
 
 def load(path: str, *, words: Sequence[str] = ()) -> Loaded:
     """Read the file at PATH (from ``find_config``), changed by the NAME=VALUE words of a command line.
 
-    Raises ConfigError in its kinds; nothing is executed, and no other file is read.
+    Raises ConfigError in its kinds, before the file is read for words that are wrong. Nothing is executed, and no other
+    file is read. May be repeated.
+    Source: xm's create command, Xen 4.1. Differs from xm: what xm ignores in silence has a note.
     """
     given = parse_words(words)
     data = _read(path)
@@ -110,7 +114,8 @@ def load(path: str, *, words: Sequence[str] = ()) -> Loaded:
     evaluated = evaluate(data, path=path, variables=given.variables, host=_script_host())
     values = {**given.variables, **evaluated.values, **given.values}
     values = _with_boot_files(values)
-    guest = build(values, path=path, default_name=os.path.basename(path), lines=evaluated.lines)
+    lines = {name: line for name, line in evaluated.lines.items() if name not in given.values}
+    guest = build(values, path=path, default_name=os.path.basename(path), lines=lines)
     return Loaded(guest=guest, notes=_notes(guest, evaluated, given), printed=evaluated.printed, path=path)
 
 
@@ -159,7 +164,7 @@ def _refuse_other_kinds(data: bytes, path: str) -> None:
     if head.startswith(b"<"):
         kind = "libvirt's XML" if b"<domain" in data[:4096] else "XML"
         raise UnsupportedConfig(f"this is {kind}", path=path, hint="use virsh for libvirt's XML")
-    if head.startswith(b"{"):
+    if re.match(rb"\{|\[\s*\{", head):
         raise UnsupportedConfig("this is JSON, as xl prints it", path=path, hint="use the configuration file itself")
     if data.startswith(b"\x7fELF") or b"\0" in data[:4096]:
         raise ConfigError("this is no text", path=path)
@@ -176,27 +181,36 @@ def _script_host() -> ScriptHost:
     uname = os.uname()
     return ScriptHost(
         uname=(uname.sysname, uname.nodename, uname.release, uname.version, uname.machine),
-        exists=os.path.exists, isfile=os.path.isfile, isdir=os.path.isdir, cwd=os.getcwd(), now=time.time(),
+        exists=os.path.exists, isfile=os.path.isfile, isdir=os.path.isdir, cwd=_cwd(), now=time.time(),
     )  # fmt: skip
+
+
+def _cwd() -> str:
+    """The current directory; "/" where it has been removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return "/"
 
 
 def _with_boot_files(values: dict[str, Value]) -> dict[str, Value]:
     """Kernel, ramdisk and loader by absolute paths. Raises ConfigError for one that is not there.
 
-    Nothing is looked for where a boot loader is named, and not for "hvmloader", which KVM does not need. For a
-    guest that boots by BIOS, kernel and loader are Xen's firmware, which need not be there either.
+    Nothing is looked for where a boot loader is named. Differs from xm: Xen's firmware (hvmloader) need not be there.
     """
     if values.get("bootloader"):
         return values
-    hvm = values.get("builder") == "hvm"
+    firmware = values.get("builder") == "hvm"
+    needed = ("kernel", "ramdisk") if not firmware or boots_kernel(values) else ("ramdisk",)
     changed = dict(values)
     for key in _BOOT_FILES:
         name = values.get(key)
         if not isinstance(name, str) or not name or name == "hvmloader":
             continue
-        changed[key] = os.path.abspath(name)
-        if not os.path.exists(changed[key]) and not (hvm and key != "ramdisk"):
-            raise ConfigError(f'Cannot find {key} "{name}"')
+        path = os.path.normpath(os.path.join(_cwd(), name))
+        changed[key] = path
+        if key in needed and ("\0" in path or not os.path.exists(path) or os.path.isdir(path)):
+            raise ConfigError(f'Cannot find {key} "{path}"')
     return changed
 
 
@@ -210,7 +224,22 @@ def _notes(guest: GuestConfig, evaluated: Evaluated, given: Words) -> tuple[Note
 
 def _ignored(guest: GuestConfig, item: Ignored) -> Note:
     """A value of a type that xm passes over in silence; only for a key does it matter."""
+    known = item.name in KEYS and Dialect.XM in KEYS[item.name].dialects
     return Note(
-        key=item.name, fate=Fate.NO_MEANING, value=item.value, reason=item.reason, path=guest.source, line=item.line,
-        suggestion="write 1 or 0, a text or a list" if item.name in KEYS else "", harmless=item.name not in KEYS,
+        key=item.name, fate=Fate.NO_MEANING, value="(not shown)" if item.name in SECRET else item.value,
+        reason=item.reason, path=guest.source, line=item.line or None,
+        suggestion=_instead(item.value) if known else "", harmless=not known,
     )  # fmt: skip
+
+
+def _instead(value: str) -> str:
+    """What to write for a value that xm ignores."""
+    if value in ("True", "False"):
+        return f"write {int(value == 'True')}"
+    if value.startswith(("u'", 'u"')):
+        return "leave out the u"
+    if value.startswith("("):
+        return "write a list, in brackets"
+    if value.rstrip("L") != value:
+        return "leave out the L"
+    return "write a number, a text or a list"

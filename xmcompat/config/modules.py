@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from xmcompat.config import allowed
+from xmcompat.config import patterns
 from xmcompat.config.py2values import Budget, Raised, py2_repr
 from xmcompat.errors import XmError
 
@@ -133,9 +133,12 @@ def _texts(function: Callable[..., object]) -> Callable[..., object]:
     return checked
 
 
+_PATH_FUNCTIONS = ("join", "basename", "dirname", "splitext", "normpath", "split", "isabs")
+
+
 def _path(host: ScriptHost) -> dict[str, object]:
     return {
-        **{name: _texts(getattr(posixpath, name)) for name in ("join", "basename", "dirname", "splitext", "normpath", "split", "isabs")},
+        **{name: _texts(getattr(posixpath, name)) for name in _PATH_FUNCTIONS},
         "abspath": _texts(lambda path: posixpath.normpath(posixpath.join(host.cwd, path))),
         "exists": _texts(host.exists), "isfile": _texts(host.isfile), "isdir": _texts(host.isdir), "sep": "/",
     }  # fmt: skip
@@ -147,7 +150,7 @@ def _match(found: re.Match[str] | None) -> object:
 
     def group(*numbers: object) -> object:
         try:
-            return found.group(*numbers)  # type: ignore[arg-type]
+            return found.group(*numbers)  # type: ignore[call-overload]
         except (IndexError, TypeError):
             raise Raised("IndexError", "no such group") from None
 
@@ -160,25 +163,25 @@ def _match(found: re.Match[str] | None) -> object:
 def _re(budget: Budget) -> dict[str, object]:
     def searching(name: str) -> Callable[..., object]:
         def search(pattern: object, subject: object) -> object:
-            return _match(getattr(allowed.checked_pattern(pattern, subject, budget), name)(subject))
+            return _match(getattr(patterns.checked_pattern(pattern, subject, budget), name)(subject))
 
         return search
 
     def sub(pattern: object, new: object, subject: object, count: object = 0) -> object:
         if not isinstance(new, str) or not isinstance(subject, str) or not isinstance(count, int):
             raise Raised("TypeError", "re.sub takes texts here")
-        compiled = allowed.checked_pattern(pattern, subject, budget)
+        compiled = patterns.checked_pattern(pattern, subject, budget)
         budget.room((len(subject) + 1) * (len(new) + 1))
         return compiled.sub(new, subject, count=count)
 
     def split(pattern: object, subject: object, most: object = 0) -> object:
-        return allowed.checked_pattern(pattern, subject, budget).split(str(subject), int(most))  # type: ignore[call-overload]
+        return patterns.checked_pattern(pattern, subject, budget).split(str(subject), int(most))  # type: ignore[call-overload]
 
     def findall(pattern: object, subject: object) -> object:
-        return allowed.checked_pattern(pattern, subject, budget).findall(str(subject))
+        return patterns.checked_pattern(pattern, subject, budget).findall(str(subject))
 
     def compiled(pattern: object) -> object:
-        allowed.checked_pattern(pattern, "", budget)
+        patterns.checked_pattern(pattern, "", budget)
         table = {name: (lambda *rest, name=name: functions[name](pattern, *rest)) for name in functions}
         return Attributes("pattern", table)  # type: ignore[arg-type]
 
@@ -208,7 +211,8 @@ def _string() -> dict[str, object]:
         **table, "atoi": atoi, "join": joined,
         "split": lambda value, by=None: _text(value).split(by),
         "lower": lambda value: _text(value).lower(), "upper": lambda value: _text(value).upper(),
-        "strip": lambda value: _text(value).strip(), "zfill": lambda value, width: _text(value).zfill(min(int(width), 1000)),
+        "strip": lambda value: _text(value).strip(),
+        "zfill": lambda value, width: _text(value).zfill(min(int(width), 1000)),
         "replace": _replace,
     }  # fmt: skip
 
@@ -240,7 +244,7 @@ def _strftime(form: object, now: float, budget: Budget) -> str:
 
 
 def _random(warn: Callable[[str], None], budget: Budget) -> dict[str, object]:
-    source = random.Random()  # noqa: S311 - it is the script's own choice
+    source = random.Random()
 
     def told(function: Callable[..., object]) -> Callable[..., object]:
         def call(*values: object) -> object:
@@ -253,6 +257,9 @@ def _random(warn: Callable[[str], None], budget: Budget) -> dict[str, object]:
         return call
 
     return {name: told(getattr(source, name)) for name in ("randint", "choice", "random", "randrange", "uniform")}
+
+
+_HOST_QUESTIONS = ("get_defaultroute", "get_current_ipaddr", "get_current_ipmask", "get_current_ipgw")
 
 
 def ip_helpers(refuse: Callable[[str], XmError]) -> dict[str, object]:
@@ -279,5 +286,5 @@ def ip_helpers(refuse: Callable[[str], XmError]) -> dict[str, object]:
         "inet_aton": aton, "inet_ntoa": ntoa,
         "add_offset_to_ip": lambda ip, offset: ntoa(aton(ip) + offset),
         "check_subnet": lambda ip, network, mask: int(aton(ip) & aton(mask) == aton(network) & aton(mask)),
-        **{name: asks(name) for name in ("get_defaultroute", "get_current_ipaddr", "get_current_ipmask", "get_current_ipgw")},
+        **{name: asks(name) for name in _HOST_QUESTIONS},
     }  # fmt: skip

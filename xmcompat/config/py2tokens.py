@@ -12,7 +12,10 @@ from typing import NamedTuple
 from xmcompat.errors import ConfigSyntax, UnsafeConfig
 
 _STRING = r"""[uUbBrR]{0,2}(?:'''(?:\\.|[^\\])*?'''|\"\"\"(?:\\.|[^\\])*?\"\"\"|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*")"""
-_NUMBER = r"""0[xX][0-9a-fA-F]+[lL]?|0[bB][01]+[lL]?|0[oO][0-7]+[lL]?|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[lLjJ]?"""
+_NUMBER = (
+    r"0[xX][0-9a-fA-F]+[lL]?|0[bB][01]+[lL]?|0[oO][0-7]+[lL]?"
+    r"|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[lLjJ]?"
+)
 _TOKEN = re.compile(
     rf"""(?P<comment>\#[^\n]*)|(?P<string>{_STRING})|(?P<number>{_NUMBER})|(?P<name>[^\W\d]\w*)
     |(?P<join>\\\n)|(?P<newline>\n)|(?P<space>[ \t\f\r]+)|(?P<op><>|[-+*/%&|^<>=!]=|\*\*=?|//=?|>>=?|<<=?|.)""",

@@ -6,6 +6,7 @@ import functools
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from xmcompat.errors import ConfigLimit
 
@@ -168,19 +169,20 @@ def compare(left: object, right: object, budget: Budget) -> int:
                 return order
         return (len(left) > len(right)) - (len(left) < len(right))
     if isinstance(left, dict) and isinstance(right, dict):
-        mine = sorted(left.items(), key=sort_key(budget))
-        others = sorted(right.items(), key=sort_key(budget))
+        ordered = sort_key(budget)
+        mine: list[object] = sorted(left.items(), key=lambda item: ordered(item))
+        others: list[object] = sorted(right.items(), key=lambda item: ordered(item))
         return compare(mine, others, budget)
     numbers = isinstance(left, int | float) and isinstance(right, int | float)
     if numbers or (isinstance(left, str) and isinstance(right, str)):
-        return (left > right) - (left < right)  # type: ignore[operator]
+        return int(left > right) - int(left < right)  # type: ignore[operator]
     one, other = _ORDER.get(type_name(left), 4), _ORDER.get(type_name(right), 4)
     if one == other:
         return 0 if left is right else (id(left) > id(right)) - (id(left) < id(right))
     return (one > other) - (one < other)
 
 
-def sort_key(budget: Budget) -> Callable[[object], object]:
+def sort_key(budget: Budget) -> Callable[[object], Any]:
     return functools.cmp_to_key(lambda left, right: compare(left, right, budget))
 
 

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -116,6 +116,17 @@ def _downloaded(package: Package, folder: Path, say: Say) -> Path:
     if not found:
         raise ProgramFailed(f"apt-get has downloaded no {package.name}")
     return found[-1]
+
+
+def clear(cache: Path) -> None:
+    """Remove all that was ever put into CACHE, and CACHE itself if it holds nothing else."""
+    if cache.is_dir():
+        with _locked(cache):
+            for folder in ("unpacked", "downloads"):
+                shutil.rmtree(cache / folder, ignore_errors=True)
+            (cache / "lock").unlink()
+        with suppress(OSError):
+            cache.rmdir()
 
 
 @contextmanager

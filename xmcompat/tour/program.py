@@ -15,7 +15,7 @@ from types import FrameType
 
 from xmcompat.errors import XmError
 from xmcompat.tour.guest import build_guest
-from xmcompat.tour.packages import default_cache
+from xmcompat.tour.packages import clear, default_cache
 from xmcompat.tour.places import Place, PrivatePlace, SystemPlace, choose
 from xmcompat.tour.prompt import Prompt
 from xmcompat.tour.walk import NAME, configuration, walk
@@ -133,13 +133,8 @@ def _farewell(place: Place, config: Path) -> str:
 
 def _clean(directory: Path) -> int:
     remove_leftovers(directory)
-    cache = default_cache()
-    for folder in ("unpacked", "downloads"):
-        shutil.rmtree(cache / folder, ignore_errors=True)
-    for path in (cache / "lock", directory / LOG):
-        path.unlink(missing_ok=True)
-    with suppress(OSError):
-        cache.rmdir()
+    clear(default_cache())
+    (directory / LOG).unlink(missing_ok=True)
     print("tour: all that it had made is removed; packages installed by apt, and .venv, stay")
     return 0
 

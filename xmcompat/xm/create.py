@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from contextlib import closing
@@ -119,7 +120,7 @@ def _dry_form(source: Source, loaded: Loaded) -> str:
             return "".join(sxp.pretty(tree, 80) for tree in sxp.parse(file.read()))
     from xmcompat.config.dryrun import dry_run
 
-    return sxp.pretty(dry_run(loaded.guest), 80)
+    return sxp.pretty(dry_run(loaded.guest, environ=os.environ), 80)
 
 
 def _start_on_console(toolstack: Toolstack, loaded: Loaded, *, paused: bool, quiet: bool) -> None:

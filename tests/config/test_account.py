@@ -1,0 +1,203 @@
+"""The account: a note for every name that a configuration sets, and what it says."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xmcompat.config.account import account
+from xmcompat.config.build import build
+from xmcompat.config.keys import KEYS
+from xmcompat.errors import XmError
+from xmcompat.guest import Dialect, Value
+from xmcompat.notes import Fate, Note
+
+HVM: dict[str, Value] = {"builder": "hvm", "kernel": "hvmloader"}
+PV: dict[str, Value] = {"kernel": "/k"}
+
+
+def note(values: dict[str, Value], key: str, dialect: Dialect = Dialect.XM) -> Note:
+    guest = build(values, path="./web1.cfg", default_name="web1", dialect=dialect, lines={key: 7})
+    (found,) = [entry for entry in account(guest) if entry.key == key]
+    assert (found.path, found.line) == ("./web1.cfg", 7)
+    return found
+
+
+def told(values: dict[str, Value], key: str) -> tuple[Fate, str, str, bool]:
+    found = note(values, key)
+    return found.fate, found.reason, found.suggestion, found.harmless
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted(KEYS)) | st.sampled_from(["vmid", "memmory", "arch_libdir", "i"]),
+        st.integers(0, 4) | st.sampled_from(["", "x", "pty"]) | st.just([]),
+        max_size=8,
+    ),
+    st.sampled_from(["linux", "hvm"]),
+)
+def test_every_name_has_exactly_one_note(values: dict[str, Value], builder: str) -> None:
+    try:
+        guest = build({**values, "builder": builder}, path="./a", default_name="a")
+    except XmError:
+        return
+    keys = [entry.key for entry in account(guest)]
+    assert sorted(keys) == sorted({**values, "builder": builder})
+
+
+def test_they_come_in_the_order_of_the_file() -> None:
+    lines = {"vmid": 1, "memory": 2, "kernel": 3}
+    guest = build({**PV, "memory": 64, "vmid": "1"}, path="./a", default_name="a", lines=lines)
+    assert [entry.key for entry in account(guest)] == ["vmid", "memory", "kernel"]
+
+
+# -- by key and value
+
+
+@pytest.mark.parametrize("key", ["memory", "vcpus", "name", "kernel", "root", "extra", "disk", "vif", "on_crash"])
+def test_what_is_carried_over_is_said_and_harmless(key: str) -> None:
+    given: dict[str, Value] = {
+        "kernel": "/k", "memory": 64, "vcpus": 1, "name": "a", "root": "/dev/xvda", "extra": "3", "disk": [], "vif": [],
+        "on_crash": "restart",
+    }  # fmt: skip
+    assert told(given, key) == (Fate.CARRIED, "", "", True)
+
+
+@pytest.mark.parametrize("key", ["cpu_weight", "cpu_cap", "cpus", "cpu", "pool", "nomigrate", "on_xend_start"])
+def test_what_comes_later_is_said_aloud(key: str) -> None:
+    value: Value = {"cpus": "0", "cpu": 0, "pool": "fast", "on_xend_start": "start"}.get(key, 3)  # type: ignore[assignment]
+    found = note({**PV, key: value}, key)
+    assert (found.fate, found.harmless) == (Fate.NOT_YET, False)
+    assert found.reason == KEYS[key].reason
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("cpu_weight", 256), ("cpu_cap", 0), ("cpus", ""), ("pool", "Pool-0"), ("nomigrate", 0), ("on_xend_start", "ignore"),
+     ("pci", []), ("cpuid", [])],
+)  # fmt: skip
+def test_asking_for_what_every_guest_gets_is_no_loss(key: str, value: Value) -> None:
+    assert told({**PV, key: value}, key) == (Fate.CARRIED, "it asks for what every guest gets", "", True)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "harmless"),
+    [("hap", 1, True), ("hap", 0, False), ("apic", 1, True), ("apic", 0, False), ("tsc_mode", 0, True),
+     ("tsc_mode", 2, True), ("tsc_mode", 1, False), ("tsc_mode", 3, False), ("timer_mode", 1, True), ("timer_mode", 2, False), ("isa", 0, True),
+     ("isa", 1, False), ("oos", 0, True), ("shadow_memory", 64, True), ("xen_platform_pci", 1, True), ("vhpt", 1, True),
+     ("memory_sharing", 1, False), ("superpages", 0, True)],
+)  # fmt: skip
+def test_what_has_no_meaning_is_said_aloud_where_a_guest_can_miss_it(key: str, value: int, harmless: bool) -> None:
+    found = note({**HVM, key: value}, key)
+    assert (found.fate, found.harmless) == (Fate.NO_MEANING, harmless)
+    assert found.reason
+
+
+@pytest.mark.parametrize("key", ["acpi", "apic", "boot", "stdvga", "serial", "usb", "hap"])
+def test_settings_of_the_device_model_mean_nothing_to_a_paravirtual_guest(key: str) -> None:
+    assert told({**PV, key: 0}, key) == (
+        Fate.NO_MEANING, "Xen does not follow it for paravirtual guests either", "", True,
+    )  # fmt: skip
+
+
+def test_a_display_that_a_paravirtual_guest_never_had_is_said_aloud() -> None:
+    assert told({**PV, "vnc": 1}, "vnc") == (
+        Fate.NO_MEANING, "Xen does not follow it for paravirtual guests either", "write vfb = ['vnc=1']", False,
+    )  # fmt: skip
+    assert told({**PV, "vnc": 0}, "vnc")[3] is True
+
+
+@pytest.mark.parametrize("key", ["root", "extra", "ramdisk", "ip", "bootloader"])
+def test_settings_of_a_kernel_mean_nothing_to_a_guest_that_boots_by_bios(key: str) -> None:
+    assert told({**HVM, key: "x"}, key) == (
+        Fate.NO_MEANING, "Xen does not follow it for guests that boot by BIOS either", "", True,
+    )  # fmt: skip
+
+
+def test_xens_firmware_is_dropped_in_peace() -> None:
+    assert told(HVM, "kernel") == (Fate.NO_MEANING, "it is Xen's firmware; QEMU brings its own", "", True)
+    direct: dict[str, Value] = {"builder": "hvm", "kernel": "/k", "loader": "/usr/lib/xen/boot/hvmloader", "extra": "3"}
+    assert told(direct, "kernel")[0] is told(direct, "extra")[0] is Fate.CARRIED
+
+
+@pytest.mark.parametrize(
+    ("word", "fate", "harmless"),
+    [("onreboot", Fate.CARRIED, True), ("never", Fate.APPROXIMATED, False), ("sometimes", Fate.NO_MEANING, False)],
+)
+def test_the_old_restart(word: str, fate: Fate, harmless: bool) -> None:
+    found = note({**PV, "restart": word}, "restart")
+    assert (found.fate, found.harmless) == (fate, harmless)
+
+
+# -- names of the other tool, and of none
+
+
+def test_a_key_of_xl_is_named_with_xms_own_word() -> None:
+    assert told({**PV, "cap": 50}, "cap") == (
+        Fate.NO_MEANING, "xm does not know it; it is a key of xl", "xm's own word is cpu_cap", False,
+    )  # fmt: skip
+    assert told({**PV, "spice": 1}, "spice")[2:] == ("", False)
+    assert told({**PV, "spice": 0}, "spice")[3] is True
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("memmory", "memory"), ("on_chrash", "on_crash"), ("bootlaoder", "bootloader"), ("Memory", "memory"),
+        ("vcpu", "vcpus"),
+    ],
+)
+def test_a_misspelt_key_is_said_aloud(name: str, meant: str) -> None:
+    assert told({**PV, name: 1}, name) == (Fate.NO_MEANING, "no Xen tool knows it", f"did you mean '{meant}'?", False)
+
+
+@pytest.mark.parametrize("name", ["arch_libdir", "arch", "i", "vmid", "x", "memory2", "kernel_version"])
+def test_a_variable_of_the_script_is_not(name: str) -> None:
+    assert told({**PV, name: "a"}, name) == (Fate.NO_MEANING, "no Xen tool knows it", "", True)
+
+
+def test_a_name_like_a_key_that_is_set_as_well_is_a_variable() -> None:
+    assert told({**PV, "memory": 64, "memmory": 64}, "memmory")[2:] == ("", True)
+
+
+def test_what_xen_gave_up_is_named() -> None:
+    assert told({**HVM, "cdrom": "/x.iso"}, "cdrom") == (
+        Fate.NO_MEANING, "Xen 4.1 does not read it any more", "give it in disk, as 'file:/x.iso,hdc:cdrom,r'", False,
+    )  # fmt: skip
+
+
+def test_xends_own_records_are_no_settings() -> None:
+    found = note({**PV, "security_label": "x"}, "security_label", Dialect.SXP)
+    assert (found.fate, found.harmless) == (Fate.NO_MEANING, True)
+
+
+# -- parts of devices
+
+
+def test_parts_of_a_frame_buffer_that_have_no_effect() -> None:
+    guest = build({**PV, "vfb": ["vnc=1,serial=pty,opengl=1"]}, path="./a", default_name="a", lines={"vfb": 4})
+    parts = {entry.key: entry for entry in account(guest)}
+    assert set(parts) == {"kernel", "vfb", "vfb[0].serial", "vfb[0].opengl"}
+    assert parts["vfb[0].serial"].text() == (
+        "./a:4: vfb[0].serial = 'pty': no meaning on KVM; give it as a key of the guest"
+    )
+    assert (parts["vfb[0].serial"].harmless, parts["vfb[0].opengl"].harmless) == (False, True)
+
+
+def test_the_abi_of_a_disk() -> None:
+    guest = build({**PV, "disk": ["phy:a,xvda,w,0,x86_64-abi"]}, path="./a", default_name="a")
+    (part,) = [entry for entry in account(guest) if entry.key == "disk[0].protocol"]
+    assert (part.fate, part.harmless, part.value) == (Fate.NO_MEANING, True, "'x86_64-abi'")
+
+
+# -- what is shown
+
+
+def test_passwords_are_not_shown() -> None:
+    assert note({**HVM, "vncpasswd": "s3cret"}, "vncpasswd").value == "(not shown)"
+    assert note({**PV, "vfb": ["vnc=1,vncpasswd=s3cret"]}, "vfb").value == "(not shown)"
+
+
+def test_long_values_are_cut() -> None:
+    assert len(note({**PV, "extra": "x" * 200}, "extra").value) == 60
