@@ -14,6 +14,9 @@ tour_packages=(
     e2fsprogs kmod iproute2 util-linux zstd ca-certificates
 )
 
+#: What the tests use beyond that.
+check_packages=("${tour_packages[@]}" procps openssh-client)
+
 say() { printf '[setup] %s\n' "$*"; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 

@@ -1,6 +1,6 @@
 """Machine: one guest as KVM runs it. What is rendered to libvirt XML, and read back from it. Values only.
 
-Memory is in KiB here, as libvirt counts it; ``xmcompat.units`` converts.
+Memory is in KiB here, as libvirt counts it; ``translate.machine`` converts.
 """
 
 from __future__ import annotations

@@ -83,10 +83,12 @@ def test_asking_for_what_every_guest_gets_is_no_loss(key: str, value: Value) -> 
 
 @pytest.mark.parametrize(
     ("key", "value", "harmless"),
-    [("hap", 1, True), ("hap", 0, False), ("apic", 1, True), ("apic", 0, False), ("tsc_mode", 0, True),
-     ("tsc_mode", 2, True), ("tsc_mode", 1, False), ("tsc_mode", 3, False), ("timer_mode", 1, True), ("timer_mode", 2, False), ("isa", 0, True),
-     ("isa", 1, False), ("oos", 0, True), ("shadow_memory", 64, True), ("xen_platform_pci", 1, True), ("vhpt", 1, True),
-     ("memory_sharing", 1, False), ("superpages", 0, True)],
+    [
+        ("hap", 1, True), ("hap", 0, False), ("apic", 1, True), ("apic", 0, False), ("tsc_mode", 0, True),
+        ("tsc_mode", 2, True), ("tsc_mode", 1, False), ("tsc_mode", 3, False), ("timer_mode", 1, True),
+        ("timer_mode", 2, False), ("isa", 0, True), ("isa", 1, False), ("oos", 0, True), ("shadow_memory", 64, True),
+        ("xen_platform_pci", 1, True), ("vhpt", 1, True), ("memory_sharing", 1, False), ("superpages", 0, True),
+    ],
 )  # fmt: skip
 def test_what_has_no_meaning_is_said_aloud_where_a_guest_can_miss_it(key: str, value: int, harmless: bool) -> None:
     found = note({**HVM, key: value}, key)

@@ -195,6 +195,7 @@ def test_the_command_line_is_composed_as_xend_does(values: dict[str, Value], lin
 
 def test_an_nfs_root_needs_a_server() -> None:
     assert refusal(nfs_root="/exp") == "Must set nfs root and nfs server"
+    assert refusal(builder="hvm", nfs_root="/exp") == "Must set nfs root and nfs server"
 
 
 # -- events

@@ -91,7 +91,7 @@ class Builtins:
         if len(bounds) == 3 and bounds[2] == 0:
             raise Raised("ValueError", "range() arg 3 must not be zero")
         numbers = range(*(int(bound) for bound in bounds))  # type: ignore[call-overload]
-        self.budget.room(len(numbers) if abs(int(numbers[-1] if numbers else 0)) < 2**62 else 2**62)
+        self.budget.room(len(numbers) if abs(int(numbers[-1] if numbers else 0)) < 2**62 else 2**62, OBJECT)
         return list(numbers)
 
     def _several(self, values: tuple[object, ...]) -> list[object]:

@@ -49,6 +49,7 @@ RESTARTS = {
 #: Arbitrary bounds that no x86 guest exceeds, so that nonsense does not reach libvirt.
 MOST_VCPUS = 4096
 MOST_NICS = 64
+MOST_DEVICES = 256
 
 
 def build(
@@ -145,6 +146,8 @@ def _list(known: Values, key: str) -> list[str]:
         return list(value)
     if not isinstance(value, list):
         raise ConfigError(f"{key} = {value!r} should be a list")
+    if len(value) > MOST_DEVICES:
+        raise ConfigError(f"{key} has {len(value)} entries, which no guest has")
     return [str(item) for item in value]
 
 
@@ -205,15 +208,15 @@ def _action(known: Values, event: str) -> EventAction:
 
 
 def _boot(known: Values, kind: GuestKind) -> Boot:
-    kernel = _text(known, "kernel")
+    kernel, ramdisk, cmdline = _text(known, "kernel"), _text(known, "ramdisk"), compose_cmdline(known)
     if kind is GuestKind.HVM:
         if boots_kernel(known):
-            return KernelBoot(kernel=kernel, ramdisk=_text(known, "ramdisk"), cmdline=compose_cmdline(known))
+            return KernelBoot(kernel=kernel, ramdisk=ramdisk, cmdline=cmdline)
         return FirmwareBoot(order=_text(known, "boot") or "c")
     loader = _text(known, "bootloader")
     if loader or not kernel:
-        return LoaderBoot(bootloader=loader, args=_text(known, "bootargs"), cmdline=compose_cmdline(known))
-    return KernelBoot(kernel=kernel, ramdisk=_text(known, "ramdisk"), cmdline=compose_cmdline(known))
+        return LoaderBoot(bootloader=loader, args=_text(known, "bootargs"), cmdline=cmdline)
+    return KernelBoot(kernel=kernel, ramdisk=ramdisk, cmdline=cmdline)
 
 
 def boots_kernel(known: Values) -> bool:
@@ -269,13 +272,17 @@ def merge_cmdline(root: str, ip: str, extra: str) -> str:
 
 def _disks(known: Values) -> tuple[Vbd, ...]:
     disks: list[Vbd] = []
+    unames: set[str] = set()
+    numbers: set[int | None] = set()
     for text in _list(known, "disk"):
         disk = parse_disk(text)
-        for other in disks:
-            if disk.uname and disk.uname == other.uname:
-                raise ConfigError(f'The file "{disk.uname}" is already used')
-            if vdev_number(disk.vdev) == vdev_number(other.vdev):
-                raise ConfigError(f'The device "{disk.vdev}" is already defined')
+        number = vdev_number(disk.vdev)
+        if disk.uname and disk.uname in unames:
+            raise ConfigError(f'The file "{disk.uname}" is already used')
+        if number in numbers:
+            raise ConfigError(f'The device "{disk.vdev}" is already defined')
+        unames.add(disk.uname)
+        numbers.add(number)
         disks.append(disk)
     return tuple(disks)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from xmcompat.config.keys import KEYS, KeyType
@@ -101,7 +102,7 @@ def _typed(name: str, text: Value) -> Value:
     """Numbers are numbers again where the key is one."""
     key = KEYS.get(name)
     numeric = key is not None and key.type in (KeyType.INT, KeyType.BOOL, KeyType.LONG)
-    if numeric and isinstance(text, str) and text.lstrip("-").isdecimal():
+    if numeric and isinstance(text, str) and _NUMBER.fullmatch(text):
         return int(text)
     if name == "cpus" and isinstance(text, list) and not any(text):
         return ""

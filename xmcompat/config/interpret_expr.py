@@ -9,7 +9,19 @@ from typing import cast
 
 from xmcompat.config import allowed, methods, py2format
 from xmcompat.config.modules import Attributes, Module
-from xmcompat.config.py2values import Budget, Long, Raised, Unicode, compare, equal, number, py2_repr, py2_str, text
+from xmcompat.config.py2values import (
+    POINTER,
+    Budget,
+    Long,
+    Raised,
+    Unicode,
+    compare,
+    equal,
+    number,
+    py2_repr,
+    py2_str,
+    text,
+)
 from xmcompat.errors import UnsafeConfig, UnsupportedConfig, XmError
 
 #: Built-in functions that a configuration may not have, and what to write instead.
@@ -104,9 +116,10 @@ class Expressions:
         self.budget.step(len(value))
         return list(value)
 
-    def call(self, function: object, *arguments: object, **named: object) -> object:
+    def call(self, function: object, /, *arguments: object, **named: object) -> object:
         """Call a value of the script's world."""
         self.budget.step()
+        self.budget.clock()
         if isinstance(function, ExceptionClass):
             return Raised(function.name, py2_str(arguments[0], self.budget) if arguments else "")
         if callable(function):
@@ -126,6 +139,7 @@ class Expressions:
             raise self.unsupported(node, f"the value {value!r}")
         if isinstance(value, str):
             self.budget.room(len(value))
+            return value.encode("utf-8", "replace").decode()  # half a character cannot be shown to anyone
         if isinstance(value, int) and not isinstance(value, bool):
             return number(self.budget.number(value))
         return value
@@ -189,8 +203,8 @@ class Expressions:
         if isinstance(operation, ast.Mult):
             many, times = (left, right) if isinstance(left, str | list | tuple) else (right, left)
             if isinstance(many, str | list | tuple) and isinstance(times, int):
-                self.budget.room(len(many) * max(int(times), 0))
-                result = many * int(times)
+                self.budget.room(len(many) * max(int(times), 0), 1 if isinstance(many, str) else POINTER)
+                result = many * (int(times) if many else 0)
                 return text(result, (many,)) if isinstance(result, str) else result
         sign = _SIGNS.get(type(operation), "this operator")
         raise Raised("TypeError", f"unsupported operand type(s) for {sign}: {_type(left)} and {_type(right)}")
@@ -307,7 +321,7 @@ class Expressions:
         if not isinstance(value, str | list | tuple):
             raise Raised("TypeError", f"{_type(value)} object is unsubscriptable")
         found = value[self.slice_of(node)]
-        self.budget.room(len(found))
+        self.budget.room(len(found), 1 if isinstance(found, str) else POINTER)
         return text(found, (value,)) if isinstance(found, str) else found
 
     def slice_of(self, node: ast.Slice) -> slice:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from xmcompat.config import patterns
-from xmcompat.config.py2values import Budget, Raised, py2_repr
+from xmcompat.config.py2values import OBJECT, Budget, Raised, py2_repr
 from xmcompat.errors import XmError
 
 
@@ -93,7 +93,7 @@ _NO_PROGRAMS = "a configuration cannot run programs or change files; write the v
 
 def modules(host: ScriptHost, budget: Budget, warn: Callable[[str], None]) -> dict[str, Module]:
     """The modules by name."""
-    path = Module("os.path", _path(host), _NO_PROGRAMS)
+    path = Module("os.path", _path(host, budget), _NO_PROGRAMS)
     uname = Module("os", {
         "uname": lambda: host.uname, "getenv": lambda name, default=None: default, "environ": _Environ(),
         "getcwd": lambda: host.cwd, "path": path, "sep": "/", "linesep": "\n", "name": "posix",
@@ -102,7 +102,7 @@ def modules(host: ScriptHost, budget: Budget, warn: Callable[[str], None]) -> di
         "os": uname,
         "os.path": path,
         "re": Module("re", _re(budget)),
-        "string": Module("string", _string()),
+        "string": Module("string", _string(budget)),
         "sys": Module("sys", {
             "argv": [""], "stdout": Attributes("sys.stdout", {"write": lambda text: None, "flush": lambda: None}),
             "stderr": Attributes("sys.stderr", {"write": lambda text: None, "flush": lambda: None}),
@@ -122,12 +122,13 @@ def _exit(status: object = None) -> None:
     raise ScriptExit(int(status) & 0xFF if isinstance(status, int) else 0 if status is None else 1)
 
 
-def _texts(function: Callable[..., object]) -> Callable[..., object]:
-    """FUNCTION for texts only."""
+def _texts(function: Callable[..., object], budget: Budget) -> Callable[..., object]:
+    """FUNCTION for texts only; what it makes is no larger than they are together."""
 
     def checked(*values: object) -> object:
         if not all(isinstance(value, str) for value in values):
             raise Raised("TypeError", "expected a string")
+        budget.room(sum(len(value) + 1 for value in values if isinstance(value, str)))
         return function(*values)
 
     return checked
@@ -191,7 +192,7 @@ def _re(budget: Budget) -> dict[str, object]:
     return {**functions, "compile": compiled}
 
 
-def _string() -> dict[str, object]:
+def _string(budget: Budget) -> dict[str, object]:
     constants = ("digits", "letters", "lowercase", "uppercase", "hexdigits", "octdigits", "punctuation", "whitespace")
     renamed = {"letters": "ascii_letters", "lowercase": "ascii_lowercase", "uppercase": "ascii_uppercase"}
     table: dict[str, object] = {name: getattr(string, renamed.get(name, name)) for name in constants}

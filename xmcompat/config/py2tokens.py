@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from xmcompat.errors import ConfigSyntax, UnsafeConfig
+from xmcompat.errors import ConfigLimit, ConfigSyntax, UnsafeConfig
 
 _STRING = r"""[uUbBrR]{0,2}(?:'''(?:\\.|[^\\])*?'''|\"\"\"(?:\\.|[^\\])*?\"\"\"|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*")"""
 _NUMBER = (
@@ -17,12 +17,15 @@ _NUMBER = (
     r"|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[lLjJ]?"
 )
 _TOKEN = re.compile(
-    rf"""(?P<comment>\#[^\n]*)|(?P<string>{_STRING})|(?P<number>{_NUMBER})|(?P<name>[^\W\d]\w*)
+    rf"""(?P<comment>\#[^\n]*)|(?P<string>{_STRING})|(?P<open>[uUbBrR]{{0,2}}(?:'''|\"\"\"))|(?P<number>{_NUMBER})|(?P<name>[^\W\d]\w*)
     |(?P<join>\\\n)|(?P<newline>\n)|(?P<space>[ \t\f\r]+)|(?P<op><>|[-+*/%&|^<>=!]=|\*\*=?|//=?|>>=?|<<=?|.)""",
     re.VERBOSE | re.DOTALL,
 )
 _UNICODE_ONLY = re.compile(r"\\(\\|[uUN])", re.DOTALL)
 _EMPTY = ("space", "comment", "join")
+
+#: Words, signs and blanks of one file: no honest configuration has more.
+MOST_TOKENS = 200_000
 
 
 class Token(NamedTuple):
@@ -35,7 +38,7 @@ def rewrite(text: str, path: str) -> str:
     """The text in Python 3's spelling. Raises ConfigSyntax and UnsafeConfig with the line."""
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     source = text.split("\n")
-    statements = _statements(_tokens(text), path, source)
+    statements = _statements(_tokens(text, path, source), path, source)
     return "".join(_statement(statement, path, source) for statement in statements)
 
 
@@ -45,9 +48,14 @@ def syntax_error(path: str, line: int, source: list[str]) -> ConfigSyntax:
     return ConfigSyntax(f"Errors were found at line {line} while processing {path}:\n\t{offending.strip()}")
 
 
-def _tokens(text: str) -> list[Token]:
-    tokens, line = [], 1
+def _tokens(text: str, path: str, source: list[str]) -> list[Token]:
+    tokens: list[Token] = []
+    line = 1
     for match in _TOKEN.finditer(text):
+        if match.lastgroup == "open":
+            raise syntax_error(path, line, source)
+        if len(tokens) >= MOST_TOKENS:
+            raise ConfigLimit(f"there are more than {MOST_TOKENS} words", path=path, line=line)
         token = Token(match.lastgroup or "op", match[0], line)
         tokens.append(token)
         line += token.text.count("\n")

@@ -12,6 +12,8 @@ from xmcompat.errors import ConfigLimit
 
 #: The largest number, in bits: larger ones come from bombs.
 MOST_BITS = 4096
+#: Bytes of an item in a list, and of one that is made with it.
+POINTER, OBJECT = 8, 64
 WORD = 2**63
 
 
@@ -25,7 +27,7 @@ class Unicode(str):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one script may take: steps, characters and items (in one value, and in all), depth, seconds."""
+    """What one script may take: steps, characters or items in one value, bytes in all, depth, seconds."""
 
     steps: int = 1_000_000
     size: int = 1_000_000
@@ -62,12 +64,17 @@ class Budget:
         self.steps += count
         if self.steps > self.limits.steps:
             raise self.over(f"the script takes more than {self.limits.steps} steps")
-        if self.steps % 1024 < count and time.monotonic() > self.until:
+        if self.steps % 1024 < count:
+            self.clock()
+
+    def clock(self) -> None:
+        """Look at the clock; steps do so now and then, what may take long must."""
+        if time.monotonic() > self.until:
             raise self.over(f"the script takes longer than {self.limits.seconds:g} s")
 
-    def room(self, size: int) -> None:
-        """Ask before a value of SIZE characters or items is made."""
-        self.total += size
+    def room(self, size: int, each: int = 1) -> None:
+        """Ask before a value of SIZE characters or items is made, EACH of so many bytes."""
+        self.total += size * each
         if size > self.limits.size or self.total > self.limits.total:
             raise self.over("the script makes a value that is too large")
 

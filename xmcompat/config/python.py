@@ -62,13 +62,22 @@ def evaluate(
     interpreter = Interpreter(budget, host, dict(variables))
     try:
         interpreter.run(tree.body)
+        return _result(interpreter, variables)
     except Raised as error:
         raise _told(error, budget) from None
     except (Break, Continue, Return):
-        raise syntax_error(path, budget.line, []) from None
+        raise syntax_error(path, budget.line, _lines(_decoded(text))) from None
     except RecursionError:
         raise budget.over("the script is nested too deeply") from None
-    return _result(interpreter, variables)
+    except MemoryError:
+        raise budget.over("the script makes a value that is too large") from None
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        # an operation on values for which it was never meant
+        raise ConfigError(f"{error}", hint=f"see {budget.path}:{budget.line}") from None
+
+
+def _lines(text: str) -> list[str]:
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def _decoded(text: str | bytes) -> str:
@@ -81,7 +90,7 @@ def _decoded(text: str | bytes) -> str:
 
 
 def _parse(text: str, path: str, budget: Budget) -> ast.Module:
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    lines = _lines(text)
     if "\0" in text:
         raise syntax_error(path, text[: text.index("\0")].count("\n") + 1, lines)
     try:

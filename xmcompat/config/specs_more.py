@@ -22,6 +22,7 @@ VIF2_KEYS = (
 VTPM_KEYS = ("backend", "instance", "uuid", "type")
 
 _HEX = "[0-9a-fA-F]"
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _PCI = re.compile(
     rf"(?:({_HEX}{{1,4}})[:,])?({_HEX}{{1,2}})[:,]({_HEX}{{1,2}})[.,]([0-7*](?:[,=-][0-7])*)(?:@({_HEX}{{1,2}}))?"
     r"((?:,[a-z_]+=[a-z0-9]+)*)"
@@ -49,7 +50,7 @@ def vtpm_tree(text: str) -> Tree:
     for key, value in pairs(text):
         if key not in VTPM_KEYS:
             raise ConfigError(f"Invalid vtpm specifier: {text}")
-        if key == "instance" and not value.isdecimal():
+        if key == "instance" and not _NUMBER.fullmatch(value):
             raise ConfigError(f"Invalid vtpm specifier: {text}")
         if key == "instance" and int(value) == 0:
             raise ConfigError("VM config error: vTPM instance must not be 0.")
@@ -72,12 +73,12 @@ def vusb_tree(text: str) -> Tree:
     version, count = values.pop("usbver", "2"), values.pop("numports", "8")
     if version not in ("1", "2"):
         raise ConfigError("Invalid vusb option: usbver")
-    if not count.isdecimal() or not 1 <= int(count) <= 16:
+    if not _NUMBER.fullmatch(count) or not 1 <= int(count) <= 16:
         raise ConfigError("Invalid vusb option: numports")
     tree: Tree = ["vusb", ["usb-ver", version], ["num-ports", count]]
     for key, bus in values.items():
         number = key.removeprefix("port_")
-        if number == key or not number.isdecimal() or not 1 <= int(number) <= int(count):
+        if number == key or not _NUMBER.fullmatch(number) or not 1 <= int(number) <= int(count):
             raise ConfigError(f"Invalid vusb option: {key}")
         tree.append([f"port-{number}", bus])
     return tree
