@@ -17,6 +17,11 @@ class XmError(Exception):
     exit_code: int = 1
     #: xm prints the usage block of the verb, as typed, on stdout after most errors of xend.
     shows_usage: bool = False
+    #: What a configuration script wrote on stdout and stderr before it failed.
+    printed: str = ""
+    complained: str = ""
+    #: What stands on stderr in place of the line, where a configuration script has ended itself.
+    verbatim: str | None = None
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)

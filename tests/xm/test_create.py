@@ -216,8 +216,20 @@ def test_a_script_that_fails_does_so_after_the_line_about_the_file(xm: Xm, start
 def test_a_script_that_ends_itself_gives_the_status(xm: Xm, starts: Starts, tmp_path: Path, status: int) -> None:
     (tmp_path / "web1.cfg").write_text(f"import sys\nsys.exit({status})\n")
     result = xm("create", "web1.cfg")
-    assert (result.status, result.out) == (status, USING)
-    assert (result.err == "") == (status == 0)
+    assert (result.status, result.out, result.err) == (status, USING, "")
+
+
+def test_the_last_word_of_a_script_that_ends_itself_stands_alone(xm: Xm, starts: Starts, tmp_path: Path) -> None:
+    (tmp_path / "web1.cfg").write_text("import sys\nprint 'hello'\nsys.exit('no vmid given')\n")
+    result = xm("create", "web1.cfg")
+    assert (result.status, result.out, result.err) == (1, USING + "hello\n", "no vmid given\n")
+
+
+def test_what_a_script_wrote_before_it_failed_is_shown(xm: Xm, starts: Starts, tmp_path: Path) -> None:
+    (tmp_path / "web1.cfg").write_text("import sys\nprint 'a'\nprint >>sys.stderr, 'b'\nsys.stdout.write('c\\n')\nx = nothing\n")
+    result = xm("create", "web1.cfg")
+    assert (result.status, result.out) == (1, USING + "a\nc\n")
+    assert result.err.splitlines()[:2] == ["b", "Error: name 'nothing' is not defined; see ./web1.cfg:5"]
     assert starts.asked == []
 
 

@@ -9,7 +9,18 @@ import re
 from collections.abc import Callable
 
 from xmcompat.config.py2format import bounded
-from xmcompat.config.py2values import Budget, Long, Raised, Unicode, compare, number, py2_repr, py2_str, sort_key
+from xmcompat.config.py2values import (
+    OBJECT,
+    Budget,
+    Long,
+    Raised,
+    Unicode,
+    compare,
+    number,
+    py2_repr,
+    py2_str,
+    sort_key,
+)
 
 Function = Callable[..., object]
 

@@ -26,6 +26,7 @@ _STRUCTURES = frozenset(
     VCPUs_max VCPUs_at_startup VCPUs_live actions_after_shutdown actions_after_reboot actions_after_crash platform
     name_label Description""".split()
 )
+_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _VIF_KEYS = ("mac", "bridge", "ip", "script", "type", "model", "vifname", "rate", "backend", "accel", "policy", "label")
 _VFB_RUNTIME = ("uuid", "location", "other_config", "xauthority")
 #: What xm writes for every guest whose configuration gives nothing.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 
-from xmcompat.config import allowed
+from xmcompat.config import allowed, methods
 from xmcompat.config.interpret_expr import ExceptionClass, Expressions
-from xmcompat.config.modules import ADVICE, Module, ScriptHost, Vars, ip_helpers, modules
+from xmcompat.config.modules import ADVICE, Module, ScriptHost, Stream, Vars, ip_helpers, modules
 from xmcompat.config.py2values import Budget, Raised, py2_str
 from xmcompat.errors import UnsafeConfig
 
@@ -46,10 +46,9 @@ class Interpreter(Expressions):
 
     def __init__(self, budget: Budget, host: ScriptHost, variables: dict[str, object]) -> None:
         self.warnings: list[str] = []
-        super().__init__(budget, modules(host, budget, self._warn))
+        super().__init__(budget, modules(host, budget, self._warn, self._method))
         self.names: dict[str, object] = dict(variables)
         self.lines: dict[str, int] = {}
-        self.printed: list[str] = []
         self.frames: list[dict[str, object]] = []
         self.handled: list[Raised] = []
         self.predefined.update(ip_helpers(lambda name: self.unsafe(name, "write the address itself")))
@@ -63,6 +62,9 @@ class Interpreter(Expressions):
         if text not in self.warnings:
             self.warnings.append(text)
 
+    def _method(self, value: object, name: str) -> Callable[..., object] | None:
+        return methods.method(value, name, self.builtins)
+
     def _check_variable(self, name: str, function: object) -> None:
         """xm_vars.check(): the function's result becomes the variable; its error is told with the name."""
         try:
@@ -72,13 +74,18 @@ class Interpreter(Expressions):
         self.lines[name] = self.budget.line
 
     def _print(self, *values: object) -> None:
-        line = " ".join(py2_str(value, self.budget) for value in values) + "\n"
-        self.budget.room(len(line))
-        self.printed.append(line)
+        self._print_elsewhere(self.modules["sys"].attribute("stdout"), *values)
 
     def _print_elsewhere(self, target: object, *values: object) -> None:
-        if getattr(target, "name", "") == "sys.stdout":
-            self._print(*values)
+        if not isinstance(target, Stream):
+            raise Raised("AttributeError", "print takes sys.stdout or sys.stderr here")
+        target.write(" ".join(py2_str(value, self.budget) for value in values) + "\n")
+
+    def written(self) -> tuple[str, str]:
+        """What the script has written on stdout and stderr."""
+        streams = (self.modules["sys"].attribute(name) for name in ("stdout", "stderr"))
+        out, err = ("".join(stream.written) if isinstance(stream, Stream) else "" for stream in streams)
+        return out, err
 
     # -- names and functions
 

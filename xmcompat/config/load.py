@@ -36,12 +36,16 @@ _BOOT_FILES = ("kernel", "ramdisk", "loader")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A configuration that has been read. ``printed`` is what its script printed, ``path`` the file as shown."""
+    """A configuration that has been read; ``path`` is the file as shown.
+
+    ``printed`` and ``complained`` are what its script wrote on stdout and stderr.
+    """
 
     guest: GuestConfig
     notes: tuple[Note, ...]
     printed: str
     path: str
+    complained: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +120,10 @@ def load(path: str, *, words: Sequence[str] = ()) -> Loaded:
     values = _with_boot_files(values)
     lines = {name: line for name, line in evaluated.lines.items() if name not in given.values}
     guest = build(values, path=path, default_name=os.path.basename(path), lines=lines)
-    return Loaded(guest=guest, notes=_notes(guest, evaluated, given), printed=evaluated.printed, path=path)
+    return Loaded(
+        guest=guest, notes=_notes(guest, evaluated, given), path=path,
+        printed=evaluated.printed, complained=evaluated.complained,
+    )  # fmt: skip
 
 
 def load_sxp(path: str) -> Loaded:

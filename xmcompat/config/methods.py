@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from xmcompat.config.allowed import Builtins, Function, checked_key, sort_list, whole
 from xmcompat.config.py2format import WIDEST, bounded
-from xmcompat.config.py2values import Raised, Unicode, equal, py2_repr, py2_str, text
+from xmcompat.config.py2values import OBJECT, Raised, Unicode, equal, py2_repr, py2_str, text
 
 _STR_METHODS = frozenset(
     "join split rsplit strip lstrip rstrip replace startswith endswith lower upper capitalize title find rfind index "
@@ -50,7 +50,7 @@ class _Text:
         if isinstance(result, str):
             return text(result, [self.value])
         if isinstance(result, list | tuple):
-            self.budget.room(len(result))
+            self.budget.room(len(result), OBJECT)
             return type(result)(text(one, [self.value]) for one in result)
         return result
 

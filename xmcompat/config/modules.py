@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from xmcompat.config import patterns
-from xmcompat.config.py2values import OBJECT, Budget, Raised, py2_repr
+from xmcompat.config.py2values import Budget, Raised, py2_repr
 from xmcompat.errors import XmError
 
 
@@ -34,6 +34,7 @@ class ScriptExit(XmError):
     def __init__(self, status: int, message: str = "") -> None:
         super().__init__(message or f"the configuration has ended itself with status {status}")
         self.exit_code = status
+        self.verbatim = f"{message}\n" if message else ""
 
 
 class Attributes:
@@ -53,6 +54,19 @@ class Attributes:
 
 class Module(Attributes):
     """What ``import`` gives."""
+
+
+class Stream(Attributes):
+    """sys.stdout or sys.stderr: what is written is kept, for the caller to show."""
+
+    def __init__(self, name: str, budget: Budget) -> None:
+        super().__init__(name, {"write": self.write, "flush": lambda: None})
+        self.written: list[str] = []
+        self._budget = budget
+
+    def write(self, text: object) -> None:
+        self._budget.room(len(_text(text)))
+        self.written.append(_text(text))
 
 
 class _Environ(Attributes):
@@ -91,7 +105,13 @@ ADVICE = {
 _NO_PROGRAMS = "a configuration cannot run programs or change files; write the value itself"
 
 
-def modules(host: ScriptHost, budget: Budget, warn: Callable[[str], None]) -> dict[str, Module]:
+#: The method of that name of a value of the script, or None.
+MethodOf = Callable[[object, str], Callable[..., object] | None]
+
+
+def modules(
+    host: ScriptHost, budget: Budget, warn: Callable[[str], None], method: MethodOf
+) -> dict[str, Module]:
     """The modules by name."""
     path = Module("os.path", _path(host, budget), _NO_PROGRAMS)
     uname = Module("os", {
@@ -102,10 +122,9 @@ def modules(host: ScriptHost, budget: Budget, warn: Callable[[str], None]) -> di
         "os": uname,
         "os.path": path,
         "re": Module("re", _re(budget)),
-        "string": Module("string", _string(budget)),
+        "string": Module("string", _string(method)),
         "sys": Module("sys", {
-            "argv": [""], "stdout": Attributes("sys.stdout", {"write": lambda text: None, "flush": lambda: None}),
-            "stderr": Attributes("sys.stderr", {"write": lambda text: None, "flush": lambda: None}),
+            "argv": [""], "stdout": Stream("sys.stdout", budget), "stderr": Stream("sys.stderr", budget),
             "exit": _exit, "version": "2.7.18", "platform": "linux2", "maxint": 2**63 - 1,
         }),
         "math": Module("math", _math()),
@@ -137,11 +156,12 @@ def _texts(function: Callable[..., object], budget: Budget) -> Callable[..., obj
 _PATH_FUNCTIONS = ("join", "basename", "dirname", "splitext", "normpath", "split", "isabs")
 
 
-def _path(host: ScriptHost) -> dict[str, object]:
+def _path(host: ScriptHost, budget: Budget) -> dict[str, object]:
     return {
-        **{name: _texts(getattr(posixpath, name)) for name in _PATH_FUNCTIONS},
-        "abspath": _texts(lambda path: posixpath.normpath(posixpath.join(host.cwd, path))),
-        "exists": _texts(host.exists), "isfile": _texts(host.isfile), "isdir": _texts(host.isdir), "sep": "/",
+        **{name: _texts(getattr(posixpath, name), budget) for name in _PATH_FUNCTIONS},
+        "abspath": _texts(lambda path: posixpath.normpath(posixpath.join(host.cwd, path)), budget),
+        "exists": _texts(host.exists, budget), "isfile": _texts(host.isfile, budget),
+        "isdir": _texts(host.isdir, budget), "sep": "/",
     }  # fmt: skip
 
 
@@ -192,7 +212,13 @@ def _re(budget: Budget) -> dict[str, object]:
     return {**functions, "compile": compiled}
 
 
-def _string(budget: Budget) -> dict[str, object]:
+_STRING_FUNCTIONS = (
+    "split", "lower", "upper", "strip", "lstrip", "rstrip", "zfill", "replace", "find", "rfind", "count", "capitalize",
+    "ljust", "rjust", "center",
+)  # fmt: skip
+
+
+def _string(method: MethodOf) -> dict[str, object]:
     constants = ("digits", "letters", "lowercase", "uppercase", "hexdigits", "octdigits", "punctuation", "whitespace")
     renamed = {"letters": "ascii_letters", "lowercase": "ascii_lowercase", "uppercase": "ascii_uppercase"}
     table: dict[str, object] = {name: getattr(string, renamed.get(name, name)) for name in constants}
@@ -203,25 +229,20 @@ def _string(budget: Budget) -> dict[str, object]:
         except ValueError:
             raise Raised("ValueError", f"invalid literal for int(): {value}") from None
 
-    def joined(values: object, by: object = " ") -> str:
-        if not isinstance(values, list | tuple) or not all(isinstance(value, str) for value in values):
-            raise Raised("TypeError", "string.join takes a list of texts")
-        return str(by).join(values)
+    def of_text(name: str) -> Callable[..., object]:
+        return lambda value, *rest: _method(method, _text(value), name)(*rest)
 
     return {
-        **table, "atoi": atoi, "join": joined,
-        "split": lambda value, by=None: _text(value).split(by),
-        "lower": lambda value: _text(value).lower(), "upper": lambda value: _text(value).upper(),
-        "strip": lambda value: _text(value).strip(),
-        "zfill": lambda value, width: _text(value).zfill(min(int(width), 1000)),
-        "replace": _replace,
+        **table, "atoi": atoi,
+        "join": lambda values, by=" ": _method(method, _text(by), "join")(values),
+        **{name: of_text(name) for name in _STRING_FUNCTIONS},
     }  # fmt: skip
 
 
-def _replace(value: object, old: object, new: object) -> str:
-    if len(_text(value)) * max(len(_text(new)), 1) > 100_000:
-        raise Raised("ValueError", "string.replace makes a text that is too long")
-    return _text(value).replace(_text(old), _text(new))
+def _method(method: MethodOf, value: str, name: str) -> Callable[..., object]:
+    found = method(value, name)
+    assert found is not None, name
+    return found
 
 
 def _text(value: object) -> str:

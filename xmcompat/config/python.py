@@ -39,13 +39,15 @@ class Ignored:
 class Evaluated:
     """What a script has defined: the names with values that are settings, and those that xm would pass over.
 
-    ``lines`` gives the line of the last assignment; ``printed`` is what print statements wrote.
+    ``lines`` gives the line of the last assignment; ``printed`` and ``complained`` are what it
+    wrote on stdout and stderr.
     """
 
     values: dict[str, Value]
     ignored: tuple[Ignored, ...]
     lines: dict[str, int]
     printed: str
+    complained: str
     warnings: tuple[str, ...]
 
 
@@ -61,12 +63,21 @@ def evaluate(
     tree = _parse(_decoded(text), path, budget)
     interpreter = Interpreter(budget, host, dict(variables))
     try:
+        return _run(tree, interpreter, variables, _decoded(text))
+    except XmError as error:
+        error.printed, error.complained = interpreter.written()
+        raise
+
+
+def _run(tree: ast.Module, interpreter: Interpreter, variables: Mapping[str, str], text: str) -> Evaluated:
+    budget = interpreter.budget
+    try:
         interpreter.run(tree.body)
         return _result(interpreter, variables)
     except Raised as error:
         raise _told(error, budget) from None
     except (Break, Continue, Return):
-        raise syntax_error(path, budget.line, _lines(_decoded(text))) from None
+        raise syntax_error(budget.path, budget.line, _lines(text)) from None
     except RecursionError:
         raise budget.over("the script is nested too deeply") from None
     except MemoryError:
@@ -125,9 +136,10 @@ def _result(interpreter: Interpreter, variables: Mapping[str, str]) -> Evaluated
             shown = py2_repr(value, interpreter.budget)[:60]
             reason = f"xm ignores a value of the type {type_name(value)}"
             ignored.append(Ignored(name=name, line=line, value=shown, reason=reason))
+    printed, complained = interpreter.written()
     return Evaluated(
         values=values, ignored=tuple(ignored), lines={name: line for name, line in interpreter.lines.items() if line},
-        printed="".join(interpreter.printed), warnings=tuple(interpreter.warnings),
+        printed=printed, complained=complained, warnings=tuple(interpreter.warnings),
     )  # fmt: skip
 
 

@@ -108,6 +108,7 @@ def _load(source: Source, search_path: str, *, quiet: bool) -> Loaded:
     loaded = load.load_sxp(path) if source.sxp else load.load(path, words=source.variables)
     sys.stdout.write(loaded.printed)
     sys.stdout.flush()
+    sys.stderr.write(loaded.complained)
     return loaded
 
 

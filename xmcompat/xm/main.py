@@ -44,8 +44,13 @@ def _report(error: XmError, typed: str) -> int:
     from xmcompat.xm.dispatch import UnknownVerb
     from xmcompat.xm.options import BadOption
 
+    sys.stdout.write(error.printed)
     sys.stdout.flush()
-    _say(error.line())
+    sys.stderr.write(error.complained)
+    if error.verbatim is None:
+        _say(error.line())
+    else:
+        sys.stderr.write(error.verbatim)
     if isinstance(error, CountError):
         sys.stderr.write("\n")
     sys.stderr.flush()
