@@ -209,9 +209,14 @@ class PrivateLibvirtd:
             "name": self.name,
             "own_network": self.own_network,
             "bridges": self.bridges,
-            "cgroup": f"xmcompat-{self.name}-{zlib.crc32(os.fsencode(self.directory)):08x}",
+            "cgroup": self.cgroup,
         }
         (self.directory / "settings.json").write_text(json.dumps(settings, indent=1))
+
+    @property
+    def cgroup(self) -> str:
+        """The name of its cgroup in each hierarchy, of the directory's own."""
+        return f"xmcompat-{self.name}-{zlib.crc32(os.fsencode(self.directory)):08x}"
 
     def _launch(self) -> None:
         """Start process 1 and wait for its word that all is prepared."""

@@ -30,9 +30,9 @@ V1 = """\
 V2 = "30 25 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot\n"
 
 
-def own_cgroups(name: str) -> list[Path]:
-    """The cgroups of private libvirtds of that name, wherever on the machine."""
-    return [Path(folder) for folder, _, _ in os.walk("/sys/fs/cgroup") if f"xmcompat-{name}-" in folder]
+def own_cgroups(private: PrivateLibvirtd) -> list[Path]:
+    """The cgroups of that one, wherever they are."""
+    return [Path(folder) for folder, _, _ in os.walk("/sys/fs/cgroup") if f"/{private.cgroup}" in folder]
 
 
 def processes_of(private: PrivateLibvirtd) -> list[str]:
@@ -69,10 +69,10 @@ def test_it_starts_quickly_answers_and_leaves_nothing_when_stopped(private: Priv
     hypervisor = connect(private.uri)
     info = hypervisor.create(tick_xml("guest", roms))
     hypervisor.close()
-    assert own_cgroups("private") != []
+    assert own_cgroups(private) != []
     private.stop()
     assert not private.running
-    assert own_cgroups("private") == []
+    assert own_cgroups(private) == []
     assert not private.socket.exists()
     assert all(info.uuid.encode() not in _cmdline(pid) for pid in _pids())
     private.stop()
@@ -168,7 +168,7 @@ def test_it_outlives_its_starter_and_is_found_and_stopped_by_another(private: Pr
     connect(found.uri).close()
     found.stop()
     assert not private.running
-    assert own_cgroups("private") == []
+    assert own_cgroups(private) == []
 
 
 @pytest.mark.libvirt
@@ -240,7 +240,7 @@ def test_a_guest_starts_where_there_is_only_cgroup_v2(private: PrivateLibvirtd, 
         env={**os.environ, "PYTHONPATH": str(CHECKOUT)}, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("running\n", "")
-    assert own_cgroups("private") == []
+    assert own_cgroups(private) == []
 
 
 @pytest.mark.libvirt
@@ -272,7 +272,7 @@ def test_one_that_cannot_answer_is_an_error_that_names_the_log_and_leaves_nothin
         f"the private libvirtd in {private.directory} does not answer; see {private.directory}/log/libvirtd.log"
     )
     assert not private.running
-    assert own_cgroups("private") == []
+    assert own_cgroups(private) == []
 
 
 @pytest.mark.libvirt
@@ -285,7 +285,7 @@ def test_one_that_takes_too_long_to_prepare_leaves_nothing(
     monkeypatch.setattr(private_libvirtd, "START_DEADLINE", 0.5)
     with pytest.raises(HypervisorUnreachable, match="it did not get ready in time$"):
         private.start()
-    assert own_cgroups("private") == []
+    assert own_cgroups(private) == []
     assert processes_of(private) == []
 
 
@@ -297,7 +297,7 @@ def test_one_that_cannot_be_prepared_says_why_and_leaves_nothing(lab_directory: 
     assert "cannot start: ip link add name xxxxxxxxxxxxxxxx" in raised.value.line()
     assert "\n" not in raised.value.line()
     assert not bad.running
-    assert own_cgroups("bad") == []
+    assert own_cgroups(bad) == []
 
 
 @pytest.mark.libvirt
@@ -310,7 +310,7 @@ def test_a_lab_of_a_run_that_was_killed_is_removed(tmp_path: Path) -> None:
     remove_stale_labs(labs)
     assert not (labs / "1").exists()
     assert _cmdline(str(pid)) == b""
-    assert own_cgroups("stale") == []
+    assert own_cgroups(stale) == []
     labs.rmdir()
 
 

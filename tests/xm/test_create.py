@@ -214,9 +214,9 @@ def test_a_script_that_fails_does_so_after_the_line_about_the_file(xm: Xm, start
 
 @pytest.mark.parametrize("status", [0, 3])
 def test_a_script_that_ends_itself_gives_the_status(xm: Xm, starts: Starts, tmp_path: Path, status: int) -> None:
-    (tmp_path / "web1.cfg").write_text(f"import sys\nsys.exit({status})\n")
+    (tmp_path / "web1.cfg").write_text(f"import sys\nprint 'bye'\nsys.exit({status})\n")
     result = xm("create", "web1.cfg")
-    assert (result.status, result.out, result.err) == (status, USING, "")
+    assert (result.status, result.out, result.err) == (status, USING + "bye\n", "")
 
 
 def test_the_last_word_of_a_script_that_ends_itself_stands_alone(xm: Xm, starts: Starts, tmp_path: Path) -> None:

@@ -44,8 +44,6 @@ def create(words: Words) -> int:
 
         raise with_use(error, "create") from None
     except XmError as error:
-        if error.exit_code == 0:  # the script has ended itself with sys.exit(0)
-            return 0
         error.shows_usage = False
         if isinstance(error, DomainNotFound):
             error.exit_code = 1
