@@ -5,42 +5,28 @@ Domains of any maker are read; what a Machine has no word for is passed over.
 
 from __future__ import annotations
 
-from enum import Enum
 from fractions import Fraction
-from typing import TypeVar
 
 from lxml import etree
 
+from xmcompat.backends import domain_xml_read_devices as devices
 from xmcompat.backends.domain_xml import METADATA_URI
 from xmcompat.backends.machine import (
     Accelerator,
-    BlockSource,
-    Bus,
-    CharDevice,
     Clock,
     DeviceBoot,
     DirectKernel,
-    Disk,
-    DiskDevice,
-    DiskSource,
-    FileSource,
-    Graphics,
     Machine,
     MachineBoot,
-    NetworkSource,
-    Nic,
     Timer,
-    Video,
     XenRecord,
 )
+from xmcompat.backends.xml_elements import attribute, number
 from xmcompat.errors import HypervisorError
 
 _DECIMAL, _BINARY = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}, {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 #: libvirt's default model of a USB controller on a PC.
-_USB = "piix3-uhci"
 _PS2 = ("ps2", "xen", "")
-
-_Word = TypeVar("_Word", bound=Enum)
 
 
 def parse(xml: str) -> Machine:
@@ -56,12 +42,12 @@ def parse(xml: str) -> Machine:
         accelerator=Accelerator.KVM if root.get("type") == "kvm" else Accelerator.TCG,
         memory=memory,
         current_memory=_memory(root.find("currentMemory"), memory),
-        vcpus=_number(root.findtext("vcpu")) or 1,
-        vcpus_online=_number(_attribute(root.find("vcpu"), "current")),
+        vcpus=number(root.findtext("vcpu")) or 1,
+        vcpus_online=number(attribute(root.find("vcpu"), "current")),
         boot=_boot(root.find("os")),
-        machine_type=_attribute(root.find("os/type"), "machine") or "pc",
-        arch=_attribute(root.find("os/type"), "arch") or "x86_64",
-        cpu_mode=_attribute(cpu, "mode"),
+        machine_type=attribute(root.find("os/type"), "machine") or "pc",
+        arch=attribute(root.find("os/type"), "arch") or "x86_64",
+        cpu_mode=attribute(cpu, "mode"),
         cpu_features=tuple(
             (feature.get("name", ""), feature.get("policy", "require")) for feature in root.iterfind("cpu/feature")
         ),
@@ -71,13 +57,13 @@ def parse(xml: str) -> Machine:
         on_poweroff=root.findtext("on_poweroff") or "destroy",
         on_reboot=root.findtext("on_reboot") or "restart",
         on_crash=root.findtext("on_crash") or "destroy",
-        disks=tuple(_disk(element) for element in root.iterfind("devices/disk")),
-        scsi=_controller(root, "scsi", ""),
-        nics=tuple(_nic(element) for element in root.iterfind("devices/interface")),
-        consoles=_consoles(root),
-        graphics=tuple(_graphics(element) for element in root.iterfind("devices/graphics")),
-        video=_video(root.find("devices/video/model")),
-        usb=_controller(root, "usb", _USB) or "none",
+        disks=tuple(devices.disk(element) for element in root.iterfind("devices/disk")),
+        scsi=devices.controller(root, "scsi", ""),
+        nics=tuple(devices.nic(element) for element in root.iterfind("devices/interface")),
+        consoles=devices.consoles(root),
+        graphics=tuple(devices.graphics(element) for element in root.iterfind("devices/graphics")),
+        video=devices.video(root.find("devices/video/model")),
+        usb=devices.controller(root, "usb", devices.USB) or "none",
         inputs=tuple(
             (element.get("type", ""), element.get("bus", ""))
             for element in root.iterfind("devices/input")
@@ -121,34 +107,13 @@ def _record(element: etree._Element | None) -> XenRecord | None:
     )
 
 
-# -- words and numbers
-
-
-def _attribute(element: etree._Element | None, name: str) -> str:
-    return "" if element is None else element.get(name, "")
-
-
-def _number(text: str | None) -> int | None:
-    try:
-        return int(text) if text else None
-    except ValueError:
-        return None
-
-
-def _word(kind: type[_Word], text: str, default: _Word) -> _Word:
-    try:
-        return kind(text)
-    except ValueError:
-        return default
-
-
 def _memory(element: etree._Element | None, default: int) -> int:
     """KiB, rounded up. "KB" is 1000 bytes, "K" and "KiB" are 1024."""
     if element is None or not element.text:
         return default
     unit = element.get("unit", "KiB").lower()
     table = _DECIMAL if len(unit) == 2 and unit.endswith("b") else _BINARY
-    size = Fraction((_number(element.text) or 0) * table.get(unit[:1], 1), 1024)
+    size = Fraction((number(element.text) or 0) * table.get(unit[:1], 1), 1024)
     return -(-size.numerator // size.denominator)
 
 
@@ -165,7 +130,7 @@ def _boot(element: etree._Element | None) -> MachineBoot:
         )
     loader = element.find("loader")
     firmware = ""
-    if element.get("firmware") == "efi" or _attribute(loader, "type") == "pflash":
+    if element.get("firmware") == "efi" or attribute(loader, "type") == "pflash":
         firmware = "efi"
     elif loader is not None:
         firmware = loader.text or ""
@@ -185,114 +150,7 @@ def _clock(element: etree._Element | None) -> Clock:
     )
     return Clock(
         offset=element.get("offset", "utc"),
-        adjustment=_number(element.get("adjustment")),
+        adjustment=number(element.get("adjustment")),
         basis=element.get("basis", ""),
         timers=timers,
     )
-
-
-# -- devices
-
-
-def _disk(element: etree._Element) -> Disk:
-    driver, target = element.find("driver"), element.find("target")
-    alias = _attribute(element.find("alias"), "name")
-    return Disk(
-        source=_source(element.find("source")),
-        target=_attribute(target, "dev"),
-        bus=_word(Bus, _attribute(target, "bus"), Bus.VIRTIO),
-        device=_word(DiskDevice, element.get("device", "disk"), DiskDevice.DISK),
-        driver=_attribute(driver, "type") or "raw",
-        cache=_attribute(driver, "cache"),
-        io=_attribute(driver, "io"),
-        readonly=element.find("readonly") is not None,
-        shareable=element.find("shareable") is not None,
-        boot_order=_number(_attribute(element.find("boot"), "order")),
-        vdev=alias.removeprefix("ua-") if alias.startswith("ua-") else "",
-    )
-
-
-def _source(source: etree._Element | None) -> DiskSource | None:
-    if source is None:
-        return None
-    if path := source.get("file"):
-        return FileSource(path=path)
-    if path := source.get("dev"):
-        return BlockSource(path=path)
-    protocol = source.get("protocol")
-    if not protocol:
-        return None
-    host = source.find("host")
-    return NetworkSource(
-        protocol=protocol,
-        name=source.get("name", ""),
-        host=_attribute(host, "name"),
-        port=_number(_attribute(host, "port")),
-        socket=_attribute(host, "socket"),
-    )
-
-
-def _nic(element: etree._Element) -> Nic:
-    source, outbound = element.find("source"), element.find("bandwidth/outbound")
-    target = _attribute(element.find("target"), "dev")
-    return Nic(
-        mac=_attribute(element.find("mac"), "address"),
-        bridge=_attribute(source, "bridge") or _attribute(source, "network") or _attribute(source, "dev"),
-        model=_attribute(element.find("model"), "type"),
-        target="" if target.startswith("vnet") else target,  # libvirt's choice
-        outbound_average=_number(_attribute(outbound, "average")),
-        outbound_burst=_number(_attribute(outbound, "burst")),
-    )
-
-
-def _consoles(root: etree._Element) -> tuple[CharDevice, ...]:
-    """Serial and parallel ports, then virtio consoles. A console that only repeats a port is left out."""
-    found = [_char(element, kind) for kind in ("serial", "parallel") for element in root.iterfind(f"devices/{kind}")]
-    for element in root.iterfind("devices/console"):
-        kind = _attribute(element.find("target"), "type") or "serial"
-        if kind == "virtio":
-            found.append(_char(element, kind))
-        elif kind == "serial" and all(device.kind != "serial" for device in found):
-            found.insert(0, _char(element, kind))
-    return tuple(found)
-
-
-def _char(element: etree._Element, kind: str) -> CharDevice:
-    sources = element.findall("source")
-    bound = next((one for one in sources if one.get("mode") == "bind"), None) if len(sources) > 1 else None
-    source = next((one for one in sources if one is not bound), None)
-    type_ = element.get("type", "pty")
-    return CharDevice(
-        kind=kind,
-        type=type_,
-        path="" if type_ == "pty" else _attribute(source, "path"),  # that of a pty is another each time
-        mode=_attribute(source, "mode"),
-        host=_attribute(source, "host"),
-        service=_attribute(source, "service"),
-        protocol=_attribute(element.find("protocol"), "type"),
-        bind_host=_attribute(bound, "host"),
-        bind_service=_attribute(bound, "service"),
-    )
-
-
-def _graphics(element: etree._Element) -> Graphics:
-    port = _number(element.get("port"))
-    return Graphics(
-        type=element.get("type", "vnc"),
-        listen=_attribute(element.find("listen"), "address") or element.get("listen", ""),
-        port=None if element.get("autoport") == "yes" or port == -1 else port,
-        password=element.get("passwd"),
-        keymap=element.get("keymap", ""),
-    )
-
-
-def _video(model: etree._Element | None) -> Video:
-    return Video() if model is None else Video(model=model.get("type", "none"), vram=_number(model.get("vram")))
-
-
-def _controller(root: etree._Element, kind: str, default: str) -> str:
-    """The model of the first controller of that kind, DEFAULT where it names none, "" where there is no controller."""
-    for element in root.iterfind("devices/controller"):
-        if element.get("type") == kind:
-            return element.get("model") or default
-    return ""
