@@ -25,7 +25,7 @@ from xmcompat.backends.xml_elements import attribute, number
 from xmcompat.errors import HypervisorError
 
 _DECIMAL, _BINARY = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}, {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
-#: libvirt's default model of a USB controller on a PC.
+#: Buses of pointers and keyboards that every PC has.
 _PS2 = ("ps2", "xen", "")
 
 

@@ -110,6 +110,93 @@ class Vfb:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PciDevice:
+    """One PCI function of the host, or all of a slot (``function`` None). ``virtual_slot`` is the guest's, if asked for.
+
+    ``options`` are (name, value) pairs as written ("permissive", "1"), those of the device alone.
+    """
+
+    domain: int = 0
+    bus: int
+    slot: int
+    function: int | None = 0
+    virtual_slot: int | None = None
+    options: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsbController:
+    """``version`` 1, 2 or 3; ``type`` as written (auto, pv, qusb, devicemodel, "" where xm has no such word)."""
+
+    version: int = 2
+    ports: int = 8
+    type: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsbDevice:
+    """A USB device of the host: by place (``bus``, ``address``), by kind (``vendor``, ``product``), or by xm's bus id
+    ("1-2.3", ``bus_id``). ``controller`` and ``port`` where the configuration names them."""
+
+    bus: int | None = None
+    address: int | None = None
+    vendor: int | None = None
+    product: int | None = None
+    bus_id: str = ""
+    controller: int | None = None
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScsiDevice:
+    """A SCSI device of the host (xm's vscsi): ``host`` as written (/dev/sdb, 2:0:0:1), ``guest`` as H:C:T:L."""
+
+    host: str
+    guest: str
+    backend: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """A channel between guest and host: ``connection`` pty or socket, with the host's ``path`` for the latter."""
+
+    name: str
+    connection: str = "pty"
+    path: str = ""
+    backend: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedFolder:
+    """A folder of the host for the guest (xl's p9)."""
+
+    tag: str
+    path: str
+    security_model: str = "none"
+    backend: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumaNode:
+    """One node of the guest (xl's vnuma): ``size`` in MiB, ``host_node`` the host's, ``distances`` to every node."""
+
+    host_node: int | None = None
+    size: int = 0
+    vcpus: tuple[int, ...] = ()
+    distances: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tpm:
+    """A virtual TPM; its texts as written."""
+
+    instance: str = ""
+    backend: str = ""
+    type: str = ""
+    uuid: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KernelBoot:
     """Direct boot of a kernel on the host. ``cmdline`` as xend composes it: ``root=R ip=I EXTRA``."""
 
@@ -145,7 +232,9 @@ class GuestConfig:
     ``options`` holds every key of the key table that the configuration set, with the value as read
     (int, str, float or list), whatever became of it; ``unknown`` the names no Xen tool knows.
     ``lines`` gives the line of the last assignment of a key where it is known.
-    ``vcpus`` is the number of vcpus at most, ``vcpus_online`` those at the start.
+    ``vcpus`` is the number of vcpus at most, ``vcpus_online`` those at the start. ``pins`` has the CPUs of each vcpu,
+    () for one that may run anywhere, and is empty where none is pinned. ``weight`` is the credit weight (None: 256),
+    ``cap`` the CPU time at most in percent of one CPU (0: no limit).
     """
 
     name: str
@@ -169,6 +258,17 @@ class GuestConfig:
     rtc_timeoffset: int = 0
     acpi: bool = True
     description: str = ""
+    pins: tuple[tuple[int, ...], ...] = ()
+    weight: int | None = None
+    cap: int = 0
+    pci: tuple[PciDevice, ...] = ()
+    usb_controllers: tuple[UsbController, ...] = ()
+    usb_devices: tuple[UsbDevice, ...] = ()
+    scsi_devices: tuple[ScsiDevice, ...] = ()
+    channels: tuple[Channel, ...] = ()
+    folders: tuple[SharedFolder, ...] = ()
+    numa: tuple[NumaNode, ...] = ()
+    tpms: tuple[Tpm, ...] = ()
     options: Mapping[str, Value] = field(default_factory=dict)
     unknown: Mapping[str, Value] = field(default_factory=dict)
     lines: Mapping[str, int] = field(default_factory=dict)
