@@ -37,6 +37,9 @@ SOCKET_PATH_MAX = 107
 PROGRAMS = ("libvirtd", "virtlogd")
 SBIN = ("/usr/sbin", "/sbin", "/usr/local/sbin")
 
+#: libvirt's own filters, "clean-traffic" among them.
+FILTERS = "/usr/share/libvirt/nwfilter"
+
 LIBVIRTD_CONF = """\
 host_uuid = "{host_uuid}"
 auth_unix_ro = "none"
@@ -201,6 +204,8 @@ class PrivateLibvirtd:
             host_uuid.write_text(str(uuid.uuid4()))
         (self.directory / "etc/libvirtd.conf").write_text(LIBVIRTD_CONF.format(host_uuid=host_uuid.read_text()))
         (self.directory / "etc/qemu.conf").write_text(QEMU_CONF)
+        with suppress(FileNotFoundError):
+            shutil.copytree(FILTERS, self.directory / "etc/nwfilter", dirs_exist_ok=True)
         with suppress(FileNotFoundError):
             system = Path("/etc/hosts").read_text()
             (self.directory / "hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {self.name}\n{system}")

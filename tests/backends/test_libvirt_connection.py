@@ -3,8 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.fixtures import CHECKOUT, Starter
+from tests.lab.fixtures import Starter
+from tests.lab.nobody import Nobody
 from xmcompat.backends.libvirt_kvm import LibvirtKvm, connect
 from xmcompat.backends.private_libvirtd import PrivateLibvirtd
 from xmcompat.errors import ConnectionLost, HypervisorUnreachable, XmError
 
 pytestmark = pytest.mark.libvirt
 
-NOBODY = 65534
 HINT = "; start libvirtd (systemctl start libvirtd), or set XMCOMPAT_URI"
 
 
@@ -49,10 +47,10 @@ def test_a_socket_that_nobody_listens_at(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o777], ids=["may not use it", "nobody listens"])
-def test_an_ordinary_user_is_told_to_be_root(node: PrivateLibvirtd, tmp_path: Path, mode: int) -> None:
+def test_an_ordinary_user_is_told_to_be_root(node: PrivateLibvirtd, nobody: Nobody, mode: int) -> None:
     uri = node.uri
     if mode == 0o777:
-        path = Path(f"/tmp/xmcompat-dead-{os.getpid()}")
+        path = nobody.directory / "dead"
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(str(path))
         path.chmod(mode)
@@ -63,13 +61,10 @@ def test_an_ordinary_user_is_told_to_be_root(node: PrivateLibvirtd, tmp_path: Pa
         "try: connect()\n"
         "except XmError as error: print(error.message)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True, text=True,
-        cwd="/", env={"XMCOMPAT_URI": uri, "PYTHONPATH": str(CHECKOUT)}, timeout=30, check=False,
-    )  # fmt: skip
+    done = nobody.python(["-c", code], env={"XMCOMPAT_URI": uri})
     if mode == 0o777:
         path.unlink()
-    assert (done.stdout, done.stderr) == ("Most commands need root access. Please try again as root.\n", "")
+    assert done == ("Most commands need root access. Please try again as root.\n", "", 0)
 
 
 @pytest.mark.parametrize(
