@@ -5,11 +5,11 @@ Domains of any maker are read; what a Machine has no word for is passed over.
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 from lxml import etree
 
+from xmcompat.backends import domain_xml_read_cpu as processor
 from xmcompat.backends import domain_xml_read_devices as devices
+from xmcompat.backends import domain_xml_read_hostdevs as hostdevs
 from xmcompat.backends.domain_xml import METADATA_URI
 from xmcompat.backends.machine import (
     Accelerator,
@@ -21,10 +21,9 @@ from xmcompat.backends.machine import (
     Timer,
     XenRecord,
 )
-from xmcompat.backends.xml_elements import attribute, number
+from xmcompat.backends.xml_elements import ON_OFF, attribute, heard, kibibytes, number
 from xmcompat.errors import HypervisorError
 
-_DECIMAL, _BINARY = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}, {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 #: Buses of pointers and keyboards that every PC has.
 _PS2 = ("ps2", "xen", "")
 
@@ -35,41 +34,59 @@ def parse(xml: str) -> Machine:
     if root.tag != "domain":
         raise HypervisorError(f"this is not the XML of a domain: <{root.tag}>")
     memory = _memory(root.find("memory"), 0)
-    cpu = root.find("cpu")
+    vcpus = number(root.findtext("vcpu")) or 1
     return Machine(
         name=root.findtext("name") or "",
         uuid=root.findtext("uuid"),
         accelerator=Accelerator.KVM if root.get("type") == "kvm" else Accelerator.TCG,
         memory=memory,
         current_memory=_memory(root.find("currentMemory"), memory),
-        vcpus=number(root.findtext("vcpu")) or 1,
+        vcpus=vcpus,
         vcpus_online=number(attribute(root.find("vcpu"), "current")),
         boot=_boot(root.find("os")),
         machine_type=attribute(root.find("os/type"), "machine") or "pc",
         arch=attribute(root.find("os/type"), "arch") or "x86_64",
-        cpu_mode=attribute(cpu, "mode"),
+        cpu_mode=attribute(root.find("cpu"), "mode"),
         cpu_features=tuple(
             (feature.get("name", ""), feature.get("policy", "require")) for feature in root.iterfind("cpu/feature")
         ),
+        cpu_migratable=heard(attribute(root.find("cpu"), "migratable"), ON_OFF),
         acpi=root.find("features/acpi") is not None,
         apic=root.find("features/apic") is not None,
+        hyperv=processor.hyperv(root),
+        pmu=heard(attribute(root.find("features/pmu"), "state"), ON_OFF),
+        tune=processor.tune(root, vcpus),
+        numa=processor.numa(root),
+        hugepages=root.find("memoryBacking/hugepages") is not None,
+        private_pages=root.find("memoryBacking/nosharepages") is not None,
+        genid=root.find("genid") is not None,
+        acpi_table=_acpi_table(root),
+        sleep_to_memory=heard(attribute(root.find("pm/suspend-to-mem"), "enabled")),
+        sleep_to_disk=heard(attribute(root.find("pm/suspend-to-disk"), "enabled")),
+        watchdog=devices.watchdog(root),
         clock=_clock(root.find("clock")),
         on_poweroff=root.findtext("on_poweroff") or "destroy",
         on_reboot=root.findtext("on_reboot") or "restart",
         on_crash=root.findtext("on_crash") or "destroy",
         disks=tuple(devices.disk(element) for element in root.iterfind("devices/disk")),
-        scsi=devices.controller(root, "scsi", ""),
+        scsi=devices.scsi(root),
         nics=tuple(devices.nic(element) for element in root.iterfind("devices/interface")),
         consoles=devices.consoles(root),
         graphics=tuple(devices.graphics(element) for element in root.iterfind("devices/graphics")),
         video=devices.video(root.find("devices/video/model")),
-        usb=devices.controller(root, "usb", devices.USB) or "none",
+        usb=devices.usb(root),
         inputs=tuple(
             (element.get("type", ""), element.get("bus", ""))
             for element in root.iterfind("devices/input")
             if element.get("bus", "") not in _PS2  # every PC has those
         ),
-        panic=root.find("devices/panic") is not None,
+        sounds=tuple(element.get("model", "") for element in root.iterfind("devices/sound")),
+        channels=devices.channels(root),
+        folders=devices.folders(root),
+        hostdevs=hostdevs.hostdevs(root),
+        redirections=devices.redirections(root),
+        tpm=devices.tpm(root),
+        panics=tuple(element.get("model", "isa") for element in root.iterfind("devices/panic")),
         description=root.findtext("description") or "",
         record=_record(root.find(f"metadata/{{{METADATA_URI}}}guest")),
     )
@@ -108,13 +125,7 @@ def _record(element: etree._Element | None) -> XenRecord | None:
 
 
 def _memory(element: etree._Element | None, default: int) -> int:
-    """KiB, rounded up. "KB" is 1000 bytes, "K" and "KiB" are 1024."""
-    if element is None or not element.text:
-        return default
-    unit = element.get("unit", "KiB").lower()
-    table = _DECIMAL if len(unit) == 2 and unit.endswith("b") else _BINARY
-    size = Fraction((number(element.text) or 0) * table.get(unit[:1], 1), 1024)
-    return -(-size.numerator // size.denominator)
+    return default if element is None else kibibytes(element.text, element.get("unit", "KiB"), default)
 
 
 # -- boot and clock
@@ -137,13 +148,18 @@ def _boot(element: etree._Element | None) -> MachineBoot:
     return DeviceBoot(order=tuple(boot.get("dev", "") for boot in element.iterfind("boot")), firmware=firmware)
 
 
+def _acpi_table(root: etree._Element) -> str:
+    """The one table that libvirt gives a guest besides QEMU's own."""
+    return next((table.text or "" for table in root.iterfind("os/acpi/table") if table.get("type") == "slic"), "")
+
+
 def _clock(element: etree._Element | None) -> Clock:
     if element is None:
         return Clock()
     timers = tuple(
         Timer(
             name=timer.get("name", ""),
-            present={"yes": True, "no": False}.get(timer.get("present", "")),
+            present=heard(timer.get("present", "")),
             tickpolicy=timer.get("tickpolicy", ""),
         )
         for timer in element.iterfind("timer")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lxml import etree
 
-from xmcompat.backends.machine import (
+from xmcompat.backends.devices import (
     BlockSource,
     Bus,
     CharDevice,
@@ -12,15 +12,20 @@ from xmcompat.backends.machine import (
     DiskDevice,
     DiskSource,
     FileSource,
+    Filesystem,
     Graphics,
+    GuestChannel,
     NetworkSource,
     Nic,
+    UsbBus,
     Video,
 )
-from xmcompat.backends.xml_elements import attribute, number, word
+from xmcompat.backends.xml_elements import attribute, heard, number, word
 
 #: libvirt's default model of a USB controller on a PC.
 USB = "piix3-uhci"
+#: The channels that a Machine has words for.
+_CHANNELS = ("pty", "unix", "spicevmc")
 
 
 def disk(element: etree._Element) -> Disk:
@@ -34,6 +39,7 @@ def disk(element: etree._Element) -> Disk:
         driver=attribute(driver, "type") or "raw",
         cache=attribute(driver, "cache"),
         io=attribute(driver, "io"),
+        discard=attribute(driver, "discard"),
         readonly=element.find("readonly") is not None,
         shareable=element.find("shareable") is not None,
         boot_order=number(attribute(element.find("boot"), "order")),
@@ -51,19 +57,26 @@ def _source(source: etree._Element | None) -> DiskSource | None:
     protocol = source.get("protocol")
     if not protocol:
         return None
-    host = source.find("host")
+    hosts = source.findall("host")
+    host = hosts[0] if hosts else None
+    first = 1 if host is not None and (host.get("name") or host.get("socket")) else 0
     return NetworkSource(
         protocol=protocol,
         name=source.get("name", ""),
         host=attribute(host, "name"),
         port=number(attribute(host, "port")),
         socket=attribute(host, "socket"),
+        more_hosts=tuple((one.get("name", ""), number(one.get("port"))) for one in hosts[first:]),
+        snapshot=attribute(source.find("snapshot"), "name"),
+        config=attribute(source.find("config"), "file"),
     )
 
 
 def nic(element: etree._Element) -> Nic:
     source, outbound = element.find("source"), element.find("bandwidth/outbound")
     target = attribute(element.find("target"), "dev")
+    vlan, trunk = _vlan(element.find("vlan"))
+    reference = element.find("filterref")
     return Nic(
         mac=attribute(element.find("mac"), "address"),
         bridge=attribute(source, "bridge") or attribute(source, "network") or attribute(source, "dev"),
@@ -71,7 +84,26 @@ def nic(element: etree._Element) -> Nic:
         target="" if target.startswith("vnet") else target,  # libvirt's choice
         outbound_average=number(attribute(outbound, "average")),
         outbound_burst=number(attribute(outbound, "burst")),
+        mtu=number(attribute(element.find("mtu"), "size")),
+        filter=attribute(reference, "filter"),
+        addresses=tuple(
+            one.get("value", "") for one in element.iterfind("filterref/parameter") if one.get("name") == "IP"
+        ),
+        openvswitch=attribute(element.find("virtualport"), "type") == "openvswitch",
+        vlan=vlan,
+        trunk=trunk,
     )
+
+
+def _vlan(element: etree._Element | None) -> tuple[int | None, tuple[int, ...]]:
+    """The tag of what goes without one, and those of a trunk."""
+    if element is None:
+        return None, ()
+    tags = [(number(tag.get("id")) or 0, tag.get("nativeMode")) for tag in element.iterfind("tag")]
+    if element.get("trunk") != "yes" and len(tags) < 2:
+        return (tags[0][0] if tags else None), ()
+    native = next((tag for tag, mode in tags if mode), None)
+    return native, tuple(tag for tag, mode in tags if not mode)
 
 
 def consoles(root: etree._Element) -> tuple[CharDevice, ...]:
@@ -104,24 +136,98 @@ def _char(element: etree._Element, kind: str) -> CharDevice:
     )
 
 
-def graphics(element: etree._Element) -> Graphics:
-    port = number(element.get("port"))
-    return Graphics(
-        type=element.get("type", "vnc"),
-        listen=attribute(element.find("listen"), "address") or element.get("listen", ""),
-        port=None if element.get("autoport") == "yes" or port == -1 else port,
-        password=element.get("passwd"),
-        keymap=element.get("keymap", ""),
+def channels(root: etree._Element) -> tuple[GuestChannel, ...]:
+    """The channels on virtio. The path of a pty is another each time; channels of other types are passed over."""
+    found = []
+    for element in root.iterfind("devices/channel"):
+        target, type_ = element.find("target"), element.get("type", "pty")
+        if attribute(target, "type") == "virtio" and type_ in _CHANNELS:
+            path = attribute(element.find("source"), "path") if type_ == "unix" else ""
+            found.append(GuestChannel(name=attribute(target, "name"), type=type_, path=path))
+    return tuple(found)
+
+
+def folders(root: etree._Element) -> tuple[Filesystem, ...]:
+    """The folders on 9p; those on virtiofs, and what is no folder, are passed over."""
+    return tuple(
+        Filesystem(
+            tag=attribute(element.find("target"), "dir"),
+            path=attribute(element.find("source"), "dir"),
+            accessmode=element.get("accessmode", "passthrough"),
+        )
+        for element in root.iterfind("devices/filesystem")
+        if element.get("type", "mount") == "mount" and attribute(element.find("driver"), "type") != "virtiofs"
     )
 
 
+def graphics(element: etree._Element) -> Graphics:
+    automatic = element.get("autoport") == "yes"
+    port, tls = (None if automatic else _port(element.get(name)) for name in ("port", "tlsPort"))
+    return Graphics(
+        type=element.get("type", "vnc"),
+        listen=attribute(element.find("listen"), "address") or element.get("listen", ""),
+        port=port,
+        password=element.get("passwd"),
+        keymap=element.get("keymap", ""),
+        tls_port=tls,
+        mouse=attribute(element.find("mouse"), "mode"),
+        clipboard=heard(attribute(element.find("clipboard"), "copypaste")),
+        image_compression=attribute(element.find("image"), "compression"),
+        streaming=attribute(element.find("streaming"), "mode"),
+    )
+
+
+def _port(text: str | None) -> int | None:
+    """0 and -1 are none."""
+    port = number(text)
+    return port if port is not None and port > 0 else None
+
+
 def video(model: etree._Element | None) -> Video:
-    return Video() if model is None else Video(model=model.get("type", "none"), vram=number(model.get("vram")))
+    if model is None:
+        return Video()
+    ram, vram, vgamem = (number(model.get(name)) for name in ("ram", "vram", "vgamem"))
+    heads = number(model.get("heads")) or 1
+    return Video(model=model.get("type", "none"), ram=ram, vram=vram, vgamem=vgamem, heads=heads)
 
 
-def controller(root: etree._Element, kind: str, default: str) -> str:
-    """The model of the first controller of that kind, DEFAULT where it names none, "" where there is no controller."""
-    for element in root.iterfind("devices/controller"):
-        if element.get("type") == kind:
-            return element.get("model") or default
+def tpm(root: etree._Element) -> str:
+    """The version of the emulated TPM; libvirt's default is 2.0."""
+    for element in root.iterfind("devices/tpm/backend"):
+        if element.get("type") == "emulator":
+            return element.get("version", "2.0")
     return ""
+
+
+def watchdog(root: etree._Element) -> str:
+    """What an i6300esb does; watchdogs of other models are passed over."""
+    for element in root.iterfind("devices/watchdog"):
+        if element.get("model") == "i6300esb":
+            return element.get("action", "reset")
+    return ""
+
+
+def redirections(root: etree._Element) -> int:
+    """How many USB devices may come over SPICE."""
+    return sum(element.get("type") == "spicevmc" for element in root.iterfind("devices/redirdev"))
+
+
+def usb(root: etree._Element) -> tuple[UsbBus, ...]:
+    """The controllers by number, without those that stand beside another for slow devices."""
+    found = [
+        (number(element.get("index")) or 0, UsbBus(model=model, ports=number(element.get("ports"))))
+        for element in root.iterfind("devices/controller")
+        if element.get("type") == "usb" and element.find("master") is None
+        and (model := element.get("model") or USB) != "none"
+    ]  # fmt: skip
+    return tuple(bus for _, bus in sorted(found, key=lambda one: one[0]))
+
+
+def scsi(root: etree._Element) -> tuple[str, ...]:
+    """The models of the SCSI controllers by number, those without one left out."""
+    found = [
+        (number(element.get("index")) or 0, model)
+        for element in root.iterfind("devices/controller")
+        if element.get("type") == "scsi" and (model := element.get("model"))
+    ]
+    return tuple(model for _, model in sorted(found, key=lambda one: one[0]))

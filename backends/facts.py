@@ -9,14 +9,24 @@ from xmcompat.backends.machine import Accelerator
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostFacts:
-    """Memory in KiB. ``bridges`` in the host's order; ``local`` false where the hypervisor is elsewhere."""
+    """Memory in KiB. ``bridges`` in the host's order; ``local`` false where the hypervisor is elsewhere.
+
+    ``bridge_aliases`` gives the bridge of this host that stands for one of the old host. ``cpu_vendor`` is "Intel",
+    "AMD", or "" where it is not known. ``hugepages`` is the memory in huge pages that guests can have;
+    ``numa_nodes`` is 0 where it is not known.
+    """
 
     accelerator: Accelerator
     accelerator_reason: str = ""
     memory: int = 0
-    cpus: int = 1
+    cpus: int = 0                        # 0 where it is not known
     bridges: tuple[str, ...] = ()
     cgroup_v2: bool = False
     local: bool = True
     vnc_listen: str = "127.0.0.1"
     vnc_password: str = ""
+    bridge_aliases: tuple[tuple[str, str], ...] = ()
+    openvswitch: tuple[str, ...] = ()    # those of the bridges that are Open vSwitch's
+    cpu_vendor: str = ""
+    hugepages: int = 0
+    numa_nodes: int = 0

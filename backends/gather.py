@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from xmcompat.backends.accelerator import Verdict, decide
 from xmcompat.backends.facts import HostFacts
+from xmcompat.backends.local_host import cpu_vendor, free_huge_pages, numa_nodes
 from xmcompat.backends.settings import Settings, is_local, read
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ def gather(
         bridges=tuple(hypervisor.bridges()) if bridges else (),
         cgroup_v2=local and has_cgroup_v2(),
         local=local,
+        cpu_vendor=cpu_vendor() if local else "",
+        hugepages=free_huge_pages() if local else 0,
+        numa_nodes=numa_nodes() if local else 0,
     )
 
 

@@ -27,6 +27,34 @@ def host_info(proc: str = "/proc") -> HostInfo:
     return HostInfo(os.uname().nodename, memory, len(cpu_lines) - 1, busy)
 
 
+def cpu_vendor(proc: str = "/proc") -> str:
+    """The maker of this host's processor: "Intel", "AMD", "" for any other."""
+    try:
+        vendor = next((words[-1] for words in _lines(f"{proc}/cpuinfo") if words[:1] == ["vendor_id"]), "")
+    except OSError:
+        return ""
+    return {"GenuineIntel": "Intel", "AuthenticAMD": "AMD"}.get(vendor, "")
+
+
+def free_huge_pages(proc: str = "/proc") -> int:
+    """Memory in huge pages that guests could have, in KiB: set aside, not in use, and within their reach."""
+    try:
+        amounts = {words[0]: words[1] for words in _lines(f"{proc}/meminfo") if len(words) > 1}
+        mounted = any(words[2:3] == ["hugetlbfs"] for words in _lines(f"{proc}/mounts"))
+    except OSError:
+        return 0
+    return int(amounts.get("HugePages_Free:", "0")) * int(amounts.get("Hugepagesize:", "0")) if mounted else 0
+
+
+def numa_nodes(nodes: str = "/sys/devices/system/node") -> int:
+    """One more than the highest number of a NUMA node; 0 where the kernel does not tell."""
+    try:
+        names = [entry.name.removeprefix("node") for entry in os.scandir(nodes) if entry.name.startswith("node")]
+    except OSError:
+        return 0
+    return max((int(name) + 1 for name in names if name.isdigit()), default=0)
+
+
 def _lines(path: str) -> list[list[str]]:
     with open(path, encoding="utf-8") as file:
         return [line.split() for line in file]

@@ -5,110 +5,45 @@ Memory is in KiB here, as libvirt counts it; ``translate.machine`` converts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+
+from xmcompat.backends.devices import (
+    BlockSource,
+    Bus,
+    CharDevice,
+    Disk,
+    DiskDevice,
+    DiskSource,
+    FileSource,
+    Filesystem,
+    Graphics,
+    GuestChannel,
+    Hostdev,
+    NetworkSource,
+    Nic,
+    PciHostdev,
+    ScsiHostdev,
+    UsbBus,
+    UsbHostdev,
+    Video,
+)
+
+#: Its own values and those of the devices.
+__all__ = [
+    "Accelerator", "BlockSource", "Bus", "CharDevice", "Clock", "CpuTune", "DeviceBoot", "DirectKernel", "Disk",
+    "DiskDevice", "DiskSource", "FileSource", "Filesystem", "Graphics", "GuestChannel", "Hostdev", "Machine",
+    "MachineBoot", "NetworkSource", "Nic", "NumaCell", "PciHostdev", "QUOTA_PERIOD", "ScsiHostdev", "Timer",
+    "UsbBus", "UsbHostdev", "Video", "XenRecord",
+]
+
+#: Microseconds for which the quota of a CpuTune counts.
+QUOTA_PERIOD = 100_000
 
 
 class Accelerator(Enum):
     KVM = "kvm"
     TCG = "qemu"
-
-
-class Bus(Enum):
-    VIRTIO = "virtio"
-    SCSI = "scsi"
-    SATA = "sata"
-    IDE = "ide"
-    FDC = "fdc"
-
-
-class DiskDevice(Enum):
-    DISK = "disk"
-    CDROM = "cdrom"
-    FLOPPY = "floppy"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileSource:
-    path: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockSource:
-    path: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkSource:
-    """A disk that QEMU itself fetches: protocol "nbd", "iscsi", "rbd"."""
-
-    protocol: str
-    name: str = ""
-    host: str = ""
-    port: int | None = None
-    socket: str = ""
-
-
-DiskSource = FileSource | BlockSource | NetworkSource
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Disk:
-    """``source`` None is a drive without medium. ``target`` is QEMU's name ("vda"), ``vdev`` Xen's ("xvda2")."""
-
-    source: DiskSource | None
-    target: str
-    bus: Bus
-    device: DiskDevice = DiskDevice.DISK
-    driver: str = "raw"
-    cache: str = ""
-    io: str = ""
-    readonly: bool = False
-    shareable: bool = False
-    boot_order: int | None = None
-    vdev: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Nic:
-    """One interface on a bridge of the host. ``target`` is the host's device name, "" for libvirt's choice."""
-
-    mac: str
-    bridge: str
-    model: str = "virtio"
-    target: str = ""
-    outbound_average: int | None = None  # kilobytes (1000 bytes) a second
-    outbound_burst: int | None = None    # KiB
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CharDevice:
-    """A serial port or virtio console. ``type`` is libvirt's word: pty, file, tcp, unix, dev, null, pipe, udp."""
-
-    kind: str                            # "serial", "parallel", "virtio"
-    type: str = "pty"
-    path: str = ""
-    mode: str = ""                       # "bind", "connect"
-    host: str = ""
-    service: str = ""
-    protocol: str = ""                   # "raw", "telnet"
-    bind_host: str = ""
-    bind_service: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Graphics:
-    type: str = "vnc"
-    listen: str = "127.0.0.1"
-    port: int | None = None              # None: a free one
-    password: str | None = None
-    keymap: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Video:
-    model: str = "none"
-    vram: int | None = None              # KiB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +95,31 @@ class XenRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NumaCell:
+    """One NUMA node of the guest. ``vcpus`` by number, ``memory`` in KiB; ``distances`` to every cell, () for
+    libvirt's own; ``host_node`` None: its memory may lie on any node of the host."""
+
+    vcpus: tuple[int, ...]
+    memory: int
+    distances: tuple[int, ...] = ()
+    host_node: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuTune:
+    """Pinning and shares of processor time. ``pins`` has the host's CPUs of each vcpu, by number, () for one that is
+    not pinned; it is () where none is.
+
+    ``shares`` is the number for the cgroup file that the host has (``cpu.shares`` or ``cpu.weight``), None for its
+    default. ``quota`` is the time of the whole guest in microseconds for each QUOTA_PERIOD, None for no limit.
+    """
+
+    pins: tuple[tuple[int, ...], ...] = ()
+    shares: int | None = None
+    quota: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     name: str
     uuid: str | None
@@ -171,22 +131,40 @@ class Machine:
     boot: MachineBoot
     machine_type: str = "pc"
     arch: str = "x86_64"
-    cpu_mode: str = ""                   # "host-model", "maximum", "" for QEMU's default
+    cpu_mode: str = ""                   # "host-model", "host-passthrough", "maximum", "" for QEMU's default
     cpu_features: tuple[tuple[str, str], ...] = ()   # (name, policy)
+    cpu_migratable: bool | None = None   # with "host-passthrough"
     acpi: bool = True
     apic: bool = True
+    hyperv: tuple[str, ...] = ()         # enlightenments, by libvirt's names and in its order ("relaxed", ...)
+    pmu: bool | None = None              # None: QEMU's choice
+    tune: CpuTune = CpuTune()
+    numa: tuple[NumaCell, ...] = ()
+    hugepages: bool = False
+    private_pages: bool = False          # equal pages are not shared with other guests
+    genid: bool = False                  # a generation id, drawn by libvirt
+    acpi_table: str = ""                 # file of the host with one more ACPI table
+    sleep_to_memory: bool | None = None  # ACPI S3; None: QEMU's choice
+    sleep_to_disk: bool | None = None    # ACPI S4
+    watchdog: str = ""                   # action of an i6300esb: reset, poweroff, pause, dump; "" for none
     clock: Clock = Clock()
     on_poweroff: str = "destroy"
     on_reboot: str = "restart"
     on_crash: str = "restart"
     disks: tuple[Disk, ...] = ()
-    scsi: str = ""                       # model of the SCSI controller, "" where none is needed
+    scsi: tuple[str, ...] = ()           # models of the SCSI controllers
     nics: tuple[Nic, ...] = ()
     consoles: tuple[CharDevice, ...] = ()
     graphics: tuple[Graphics, ...] = ()
-    video: Video = Video()
-    usb: str = "none"                    # model of the controller
+    video: Video = field(default_factory=Video)
+    usb: tuple[UsbBus, ...] = ()
     inputs: tuple[tuple[str, str], ...] = ()         # (type, bus)
-    panic: bool = False
+    sounds: tuple[str, ...] = ()         # models of the sound cards
+    channels: tuple[GuestChannel, ...] = ()
+    folders: tuple[Filesystem, ...] = ()
+    hostdevs: tuple[Hostdev, ...] = ()
+    redirections: int = 0                # USB devices that may come over SPICE
+    tpm: str = ""                        # version of the emulated TPM, "" for none
+    panics: tuple[str, ...] = ()         # models of the panic devices: "isa", "hyperv"
     description: str = ""
     record: XenRecord | None = None

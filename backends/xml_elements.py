@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from fractions import Fraction
 from typing import TypeVar
 
 from lxml import etree
 
 from xmcompat.errors import ConfigError
+from xmcompat.units import parse_cpus
 
 #: What XML 1.0 cannot hold.
 _UNFIT = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+_DECIMAL, _BINARY = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}, {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+#: libvirt's two pairs of words for no and yes.
+YES_NO, ON_OFF = ("no", "yes"), ("off", "on")
 
 _Word = TypeVar("_Word", bound=Enum)
 
@@ -55,3 +62,31 @@ def word(kind: type[_Word], text: str, default: _Word) -> _Word:
         return kind(text)
     except ValueError:
         return default
+
+
+def said(value: bool | None, words: tuple[str, str] = YES_NO) -> str | None:
+    """VALUE in one of the two WORDS, None where nothing is to be said."""
+    return None if value is None else words[value]
+
+
+def heard(text: str, words: tuple[str, str] = YES_NO) -> bool | None:
+    """What ``said`` has written; None for other text."""
+    return bool(words.index(text)) if text in words else None
+
+
+def kibibytes(text: str | None, unit: str = "KiB", default: int = 0) -> int:
+    """An amount of memory, rounded up. "KB" is 1000 bytes, "K" and "KiB" are 1024."""
+    if not text:
+        return default
+    unit = unit.lower()
+    table = _DECIMAL if len(unit) == 2 and unit.endswith("b") else _BINARY
+    size = Fraction((number(text) or 0) * table.get(unit[:1], 1), 1024)
+    return -(-size.numerator // size.denominator)
+
+
+def cpuset(text: str) -> tuple[int, ...]:
+    """The numbers in a list of CPUs or nodes, "0,2-3", by size; () for what is no such list."""
+    try:
+        return parse_cpus(text)
+    except ConfigError:
+        return ()

@@ -11,13 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
+from tests.backends.machines import SMALL, machines
 from xmcompat.backends.domain_xml import METADATA_URI, parse, read_record, render
 from xmcompat.backends.machine import (
     Accelerator,
-    BlockSource,
     Bus,
     CharDevice,
-    Clock,
     DeviceBoot,
     DirectKernel,
     Disk,
@@ -25,92 +24,13 @@ from xmcompat.backends.machine import (
     FileSource,
     Graphics,
     Machine,
-    NetworkSource,
     Nic,
-    Timer,
-    Video,
+    UsbBus,
     XenRecord,
 )
 from xmcompat.errors import ConfigError, HypervisorError
 
-SMALL = Machine(
-    name="web1", uuid=None, accelerator=Accelerator.TCG, memory=262144, current_memory=262144, vcpus=1,
-    boot=DirectKernel(kernel="/boot/vmlinuz"),
-)  # fmt: skip
-
 # -- every machine
-
-legal = st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\ufffe\uffff") | st.sampled_from("\t\n\r")
-texts = st.text(legal, min_size=1, max_size=12)
-words = st.text(st.sampled_from("abcdefghijklmnopqrstuvwxyz0123456789-"), min_size=1, max_size=8)
-numbers = st.integers(0, 2**31)
-ports = st.integers(1, 65535)
-
-
-def maybe(some: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    return st.just("") | some
-
-
-sources = st.one_of(
-    st.none(),
-    st.builds(FileSource, path=texts),
-    st.builds(BlockSource, path=texts),
-    st.builds(NetworkSource, protocol=words, name=maybe(texts), host=words, port=st.none() | ports),
-    st.builds(NetworkSource, protocol=words, name=maybe(texts), socket=texts),
-)
-disks = st.builds(
-    Disk, source=sources, target=words, bus=st.sampled_from(Bus), device=st.sampled_from(DiskDevice), driver=words,
-    cache=maybe(words), io=maybe(words), readonly=st.booleans(), shareable=st.booleans(),
-    boot_order=st.none() | ports, vdev=maybe(words),
-)  # fmt: skip
-nics = st.builds(
-    Nic, mac=maybe(words), bridge=texts, model=maybe(words),
-    target=maybe(words.filter(lambda name: not name.startswith("vnet"))), outbound_average=ports, outbound_burst=ports,
-) | st.builds(Nic, mac=words, bridge=words)  # fmt: skip
-consoles = st.lists(
-    st.one_of(
-        st.builds(CharDevice, kind=st.just("serial")),
-        st.builds(CharDevice, kind=st.just("serial"), type=st.sampled_from(["file", "dev", "pipe"]), path=texts),
-        st.builds(
-            CharDevice, kind=st.just("serial"), type=st.just("tcp"), mode=st.sampled_from(["bind", "connect"]),
-            host=texts, service=words, protocol=st.sampled_from(["raw", "telnet"]),
-        ),
-        st.builds(
-            CharDevice, kind=st.just("serial"), type=st.just("udp"), mode=st.just("connect"), host=texts,
-            service=words, bind_host=maybe(words), bind_service=words,
-        ),
-        st.builds(CharDevice, kind=st.just("parallel"), type=st.just("unix"), mode=st.just("bind"), path=texts),
-        st.builds(CharDevice, kind=st.just("virtio")),
-    ),
-    max_size=4,
-).map(lambda found: tuple(sorted(found, key=lambda one: ("serial", "parallel", "virtio").index(one.kind))))  # fmt: skip
-records = st.builds(
-    XenRecord, sxp=maybe(texts), source=maybe(texts), dialect=words,
-    started=st.none() | st.floats(allow_nan=False, allow_infinity=False), consoles=st.lists(words).map(tuple),
-)  # fmt: skip
-boots = st.builds(DirectKernel, kernel=texts, initrd=maybe(texts), cmdline=maybe(texts)) | st.builds(
-    DeviceBoot, order=st.lists(words, max_size=4).map(tuple), firmware=st.sampled_from(["", "efi", "/usr/share/rom"])
-)
-timers = st.builds(Timer, name=words, present=st.none() | st.booleans(), tickpolicy=maybe(words))
-clocks = st.builds(
-    Clock, offset=words, adjustment=st.none() | st.integers(-(2**31), 2**31), basis=maybe(words),
-    timers=st.lists(timers, max_size=3).map(tuple),
-)  # fmt: skip
-graphics = st.builds(
-    Graphics, type=st.sampled_from(["vnc", "spice"]), listen=maybe(words), port=st.none() | ports,
-    password=st.none() | texts, keymap=maybe(words),
-)  # fmt: skip
-inputs = st.lists(st.tuples(words, st.sampled_from(["usb", "virtio"])), max_size=2).map(tuple)
-machines = st.builds(
-    Machine, name=texts, uuid=st.none() | words, accelerator=st.sampled_from(Accelerator), memory=numbers,
-    current_memory=numbers, vcpus=ports, vcpus_online=st.none() | ports, boot=boots, machine_type=words, arch=words,
-    cpu_mode=maybe(words), cpu_features=st.lists(st.tuples(words, words), max_size=2).map(tuple), acpi=st.booleans(),
-    apic=st.booleans(), clock=clocks, on_poweroff=words, on_reboot=words, on_crash=words,
-    disks=st.lists(disks, max_size=3).map(tuple), scsi=maybe(words), nics=st.lists(nics, max_size=3).map(tuple),
-    consoles=consoles, graphics=st.lists(graphics, max_size=2).map(tuple),
-    video=st.builds(Video, model=words, vram=st.none() | ports), usb=words, inputs=inputs, panic=st.booleans(),
-    description=maybe(texts), record=st.none() | records,
-)  # fmt: skip
 
 
 @given(machines)
@@ -231,7 +151,7 @@ OTHERS = """<?xml version='1.0'?>
     <loader readonly='yes' type='pflash'>/usr/share/OVMF/OVMF_CODE_4M.fd</loader><boot dev='hd'/></os>
   <cpu mode='custom'><model>qemu64</model><feature name='svm'/></cpu>
   <devices>
-    <disk type='volume' device='disk'><source pool='a' volume='b'/><target dev='sda' bus='usb'/></disk>
+    <disk type='volume' device='disk'><source pool='a' volume='b'/><target dev='sda' bus='xen'/></disk>
     <disk type='file' device='cdrom'><target dev='sdb' bus='sata'/><alias name='sata0-0-1'/></disk>
     <interface type='network'><source network='default' bridge='virbr0'/><target dev='vnet3'/></interface>
     <interface type='direct'><source dev='eth9' mode='bridge'/><model type='e1000'/></interface>
@@ -253,7 +173,7 @@ def test_a_domain_of_another_maker_is_read_as_far_as_there_are_words_for_it() ->
             Disk(source=None, target="sdb", bus=Bus.SATA, device=DiskDevice.CDROM),
         ),
         nics=(Nic(mac="", bridge="virbr0", model=""), Nic(mac="", bridge="eth9", model="e1000")),
-        consoles=(CharDevice(kind="serial"),), graphics=(Graphics(listen="0.0.0.0"),), usb="piix3-uhci",
+        consoles=(CharDevice(kind="serial"),), graphics=(Graphics(listen="0.0.0.0"),), usb=(UsbBus(model="piix3-uhci"),),
         inputs=(("tablet", "usb"),),
     )  # fmt: skip
 

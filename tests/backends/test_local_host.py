@@ -6,7 +6,16 @@ import sys
 import time
 from pathlib import Path
 
-from xmcompat.backends.local_host import bridges_here, host_info, start_time
+import pytest
+
+from xmcompat.backends.local_host import (
+    bridges_here,
+    cpu_vendor,
+    free_huge_pages,
+    host_info,
+    numa_nodes,
+    start_time,
+)
 
 
 def test_the_host_is_read_from_proc(tmp_path: Path) -> None:
@@ -20,6 +29,35 @@ def test_the_host_is_read_from_proc(tmp_path: Path) -> None:
     assert (info.hostname, info.memory, info.cpus, info.cpu_time) == (
         os.uname().nodename, 2048000, 2, (100 + 20 + 30 + 6 + 7) * tick,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("written", "vendor"),
+    [("GenuineIntel", "Intel"), ("AuthenticAMD", "AMD"), ("HygonGenuine", ""), ("", "")],
+)
+def test_the_maker_of_the_processor(tmp_path: Path, written: str, vendor: str) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nvendor_id\t: {written}\nmodel name\t: X\n\nvendor_id\t: Other\n")
+    assert cpu_vendor(str(tmp_path)) == vendor
+
+
+def test_a_host_without_cpuinfo_has_a_processor_of_no_known_maker(tmp_path: Path) -> None:
+    assert cpu_vendor(str(tmp_path)) == ""
+
+
+def test_huge_pages_that_guests_can_have(tmp_path: Path) -> None:
+    assert free_huge_pages(str(tmp_path)) == 0
+    (tmp_path / "meminfo").write_text("HugePages_Total:    9\nHugePages_Free:    3\nHugepagesize:    2048 kB\n")
+    (tmp_path / "mounts").write_text("proc /proc proc rw 0 0\n")
+    assert free_huge_pages(str(tmp_path)) == 0
+    (tmp_path / "mounts").write_text("hugetlbfs /dev/hugepages hugetlbfs rw 0 0\n")
+    assert free_huge_pages(str(tmp_path)) == 6144
+
+
+def test_numa_nodes(tmp_path: Path) -> None:
+    assert numa_nodes(str(tmp_path / "none")) == numa_nodes(str(tmp_path)) == 0
+    for name in ("node0", "node2", "has_cpu", "nodeset"):
+        (tmp_path / name).mkdir()
+    assert numa_nodes(str(tmp_path)) == 3
 
 
 def test_the_start_of_a_process_is_found_by_its_arguments() -> None:
