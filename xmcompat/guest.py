@@ -55,6 +55,10 @@ class Vbd:
     its words before the path ("phy", "file", "tap:aio"); ``path`` the rest, absolute where Xen makes it so
     ("phy:vg0/web1" has the path "/dev/vg0/web1"). ``image_format`` is raw, qcow, qcow2, vhd or vmdk, as
     the words say. ``vdev`` is the guest's name for it without "ioemu:", "/dev/" and ":cdrom".
+
+    For xl, whose disks name no back end, ``uname`` and ``protocol`` are xm's words for the same ("phy:/dev/vg0/web1",
+    "tap:qcow2:/srv/a.qcow2", "iscsi:..." for script=block-iscsi). ``script`` and what follows it are xl's alone, ""
+    and None where they are not given.
     """
 
     uname: str
@@ -67,6 +71,11 @@ class Vbd:
     ioemu: bool = False
     backend: str = ""
     abi: str = ""
+    script: str = ""
+    discard: bool | None = None
+    backendtype: str = ""
+    specification: str = ""
+    direct_io_safe: bool = False
 
     @property
     def is_partition(self) -> bool:
@@ -76,7 +85,10 @@ class Vbd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vif:
-    """One virtual network interface. Empty text means "not given". ``rate`` is kept as written."""
+    """One virtual network interface. Empty text means "not given". ``rate`` is kept as written.
+
+    ``mtu`` and what follows it are xl's alone; ``devid`` is the number of the interface where one is asked for.
+    """
 
     mac: str = ""
     bridge: str = ""
@@ -90,11 +102,18 @@ class Vif:
     accel: str = ""
     policy: str = ""
     label: str = ""
+    mtu: int | None = None
+    gatewaydev: str = ""
+    devid: int | None = None
+    trusted: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vfb:
-    """One virtual frame buffer: a VNC or SDL display. ``password`` None: the host's default; "": none."""
+    """One virtual frame buffer: a VNC or SDL display. ``password`` None: the host's default; "": none.
+
+    ``listen`` is an address alone; the display of xl's "ADDRESS:DISPLAY" is in ``display``.
+    """
 
     vnc: bool = False
     sdl: bool = False

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmcompat.config.build import MOST_NICS, build
+from xmcompat.config.build import build
 from xmcompat.config.keys import KEYS
+from xmcompat.config.xm_devices import MOST_NICS
 from xmcompat.errors import ConfigError, NotConvertible, XmError
 from xmcompat.guest import (
     Dialect,

@@ -6,11 +6,13 @@ Source: xm's create command and xend, Xen 4.1, whose errors are kept word for wo
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
+from xmcompat.config import xm_devices
 from xmcompat.config.keys import KEYS
-from xmcompat.config.specs import integer, is_on, parse_disk, parse_vif, vfb_from, vfb_values
+from xmcompat.config.specs import is_on
 from xmcompat.config.specs_more import CHECKED, check
+from xmcompat.config.xm_values import Values, entries, number, text
 from xmcompat.errors import ConfigError, NotConvertible
 from xmcompat.guest import (
     Boot,
@@ -22,15 +24,9 @@ from xmcompat.guest import (
     KernelBoot,
     LoaderBoot,
     Value,
-    Vbd,
-    Vfb,
-    Vif,
 )
 from xmcompat.notes import Fate
 from xmcompat.units import parse_cpus
-from xmcompat.vdev import vdev_number
-
-Values = Mapping[str, Value]
 
 _NAME = re.compile(r"[A-Za-z0-9_.:+-]+")
 _UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
@@ -46,10 +42,9 @@ RESTARTS = {
     "onreboot": ("destroy", "restart", "destroy"), "always": ("restart",) * 3, "never": ("destroy",) * 3,
 }  # fmt: skip
 
-#: Arbitrary bounds that no x86 guest exceeds, so that nonsense does not reach libvirt.
+#: An arbitrary bound that no x86 guest exceeds, so that nonsense does not reach libvirt.
 MOST_VCPUS = 4096
-MOST_NICS = 64
-MOST_DEVICES = 256
+_HIGHEST_WEIGHT = 65535
 
 
 def build(
@@ -68,18 +63,17 @@ def build(
     _refuse_unfit(known)
     _refuse(known, dialect, path, lines or {})
     for option in CHECKED:
-        check(option, _list(known, option) if isinstance(known.get(option, []), list) else [])
+        check(option, entries(known, option) if isinstance(known.get(option, []), list) else [])
     kind = _kind(known)
     vcpus, online = _vcpus(known)
-    memory = _number(known, "memory", 128)
-    maxmem = _number(known, "maxmem", 0) or None
+    memory = number(known, "memory", 128)
+    maxmem = number(known, "maxmem", 0) or None
     if memory <= 0:
         raise ConfigError("Invalid Configuration: memory_dynamic_max must be greater than zero")
     if maxmem is not None and maxmem < memory:
         raise ConfigError(
             "Invalid Configuration: memory_dynamic_max must be less than or equal to memory_static_max"
         )
-    _check_cpus(known, vcpus)
     poweroff, reboot, crash = (_action(known, event) for event in _EVENTS)
     return GuestConfig(
         name=_name(known, default_name),
@@ -92,17 +86,25 @@ def build(
         vcpus=vcpus,
         vcpus_online=online,
         boot=_boot(known, kind),
-        disks=_disks(known),
-        vifs=_vifs(known),
-        vfbs=_vfbs(known, kind),
-        serials=_serials(known),
+        disks=xm_devices.disks(known),
+        vifs=xm_devices.vifs(known),
+        vfbs=xm_devices.vfbs(known, kind),
+        serials=xm_devices.serials(known),
         on_poweroff=poweroff,
         on_reboot=reboot,
         on_crash=crash,
         localtime=is_on(known.get("localtime", 0)),
-        rtc_timeoffset=_number(known, "rtc_timeoffset", 0),
+        rtc_timeoffset=number(known, "rtc_timeoffset", 0),
         acpi=is_on(known.get("acpi", 1)),
-        description=_text(known, "description"),
+        description=text(known, "description"),
+        pins=_pins(known, vcpus),
+        weight=_weight(known),
+        cap=_cap(known, vcpus),
+        pci=xm_devices.pci_devices(known),
+        usb_controllers=xm_devices.usb_controllers(known),
+        usb_devices=xm_devices.usb_devices(known, kind),
+        scsi_devices=xm_devices.scsi_devices(known),
+        tpms=xm_devices.tpms(known),
         options=known,
         unknown={key: value for key, value in values.items() if key not in KEYS},
         lines=dict(lines or {}),
@@ -127,32 +129,8 @@ def _refuse(known: Values, dialect: Dialect, path: str, lines: Mapping[str, int]
             )  # fmt: skip
 
 
-def _text(known: Values, key: str) -> str:
-    value = known.get(key, "")
-    if isinstance(value, list):
-        raise ConfigError(f"{key} = {value!r} should be a text")
-    return str(value)
-
-
-def _number(known: Values, key: str, default: int) -> int:
-    value = known.get(key, default)
-    return default if value == "" else integer(value, key)
-
-
-def _list(known: Values, key: str) -> list[str]:
-    value = known.get(key, [])
-    if isinstance(value, str):
-        # xm walks through the characters of a text, and stumbles over the first
-        return list(value)
-    if not isinstance(value, list):
-        raise ConfigError(f"{key} = {value!r} should be a list")
-    if len(value) > MOST_DEVICES:
-        raise ConfigError(f"{key} has {len(value)} entries, which no guest has")
-    return [str(item) for item in value]
-
-
 def _name(known: Values, default: str) -> str:
-    name = _text(known, "name") if "name" in known else default
+    name = text(known, "name") if "name" in known else default
     if not name:
         raise ConfigError("Missing VM Name")
     if not _NAME.fullmatch(name):
@@ -161,17 +139,17 @@ def _name(known: Values, default: str) -> str:
 
 
 def _uuid(known: Values) -> str | None:
-    text = _text(known, "uuid")
-    if not text:
+    written = text(known, "uuid")
+    if not written:
         return None
-    if not _UUID.fullmatch(text):
-        raise ConfigError(f"uuid = {text!r} is not a uuid")
-    digits = text.replace("-", "").lower()
+    if not _UUID.fullmatch(written):
+        raise ConfigError(f"uuid = {written!r} is not a uuid")
+    digits = written.replace("-", "").lower()
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
 def _kind(known: Values) -> GuestKind:
-    builder = _text(known, "builder") or "linux"
+    builder = text(known, "builder") or "linux"
     if builder not in ("linux", "hvm"):
         raise ConfigError(f"unknown image type: {builder}")
     return GuestKind.HVM if builder == "hvm" else GuestKind.PV
@@ -179,25 +157,56 @@ def _kind(known: Values) -> GuestKind:
 
 def _vcpus(known: Values) -> tuple[int, int | None]:
     """(most, online at the start): with maxvcpus, vcpus are those online."""
-    vcpus = _number(known, "vcpus", 1)
-    most = _number(known, "maxvcpus", 0)
+    vcpus = number(known, "vcpus", 1)
+    most = number(known, "maxvcpus", 0)
     if not 0 < vcpus <= MOST_VCPUS or most > MOST_VCPUS:
         raise ConfigError(f"vcpus = {vcpus} is not a number of vcpus")
     return most or vcpus, vcpus if 0 < vcpus < most else None
 
 
-def _check_cpus(known: Values, vcpus: int) -> None:
-    cpus = known.get("cpus")
-    if isinstance(cpus, list) and len(cpus) != vcpus:
+def _pins(known: Values, vcpus: int) -> tuple[tuple[int, ...], ...]:
+    """The CPUs of each vcpu: one text is for all, a list has one entry for each; a CPU of ``cpu`` comes first.
+
+    Differs from xm: a negative ``cpu``, which old files write for any CPU, is none.
+    """
+    cpus = known.get("cpus", "")
+    cpu = number(known, "cpu", -1)
+    if not isinstance(cpus, list):
+        pins = [parse_cpus(",".join(filter(None, (str(cpu) if cpu >= 0 else "", str(cpus).strip()))))] * vcpus
+    elif len(cpus) != vcpus:
         raise ConfigError("Invalid Configuration: vcpus and the item number of cpus are not same")
-    for text in cpus if isinstance(cpus, list) else [cpus]:
-        if isinstance(text, str):
-            parse_cpus(text)
+    elif cpu >= 0:
+        raise ConfigError(f"cpu = {cpu} cannot be joined to a list of cpus", hint="leave out cpu")
+    else:
+        pins = [_cpus_of(item) for item in cpus]
+    return tuple(pins) if any(pins) else ()
+
+
+def _cpus_of(item: Value) -> tuple[int, ...]:
+    """One entry of the list: a text, a number, or a list of numbers."""
+    return parse_cpus(",".join(map(str, item)) if isinstance(item, list) else str(item))
+
+
+def _weight(known: Values) -> int | None:
+    """None where it is not given; xm does not pass on 0."""
+    weight = number(known, "cpu_weight", 0)
+    if not 0 <= weight <= _HIGHEST_WEIGHT:
+        raise ConfigError(f"Cpu weight out of range, valid values are within range from 1 to {_HIGHEST_WEIGHT}")
+    return weight or None
+
+
+def _cap(known: Values, vcpus: int) -> int:
+    cap = number(known, "cpu_cap", 0)
+    if not 0 <= cap <= 100 * vcpus:
+        raise ConfigError(
+            f"Cpu cap out of range, valid range is from 0 to {100 * vcpus} for specified number of vcpus"
+        )
+    return cap
 
 
 def _action(known: Values, event: str) -> EventAction:
-    word = _text(known, event)
-    restart = _text(known, "restart")
+    word = text(known, event)
+    restart = text(known, "restart")
     if not word and restart in RESTARTS:
         word = RESTARTS[restart][list(_EVENTS).index(event)]
     if not word:
@@ -208,30 +217,30 @@ def _action(known: Values, event: str) -> EventAction:
 
 
 def _boot(known: Values, kind: GuestKind) -> Boot:
-    kernel, ramdisk, cmdline = _text(known, "kernel"), _text(known, "ramdisk"), compose_cmdline(known)
+    kernel, ramdisk, cmdline = text(known, "kernel"), text(known, "ramdisk"), compose_cmdline(known)
     if kind is GuestKind.HVM:
         if boots_kernel(known):
             return KernelBoot(kernel=kernel, ramdisk=ramdisk, cmdline=cmdline)
-        return FirmwareBoot(order=_text(known, "boot") or "c")
-    loader = _text(known, "bootloader")
+        return FirmwareBoot(order=text(known, "boot") or "c")
+    loader = text(known, "bootloader")
     if loader or not kernel:
-        return LoaderBoot(bootloader=loader, args=_text(known, "bootargs"), cmdline=cmdline)
+        return LoaderBoot(bootloader=loader, args=text(known, "bootargs"), cmdline=cmdline)
     return KernelBoot(kernel=kernel, ramdisk=ramdisk, cmdline=cmdline)
 
 
 def boots_kernel(known: Values) -> bool:
     """Whether a guest with builder hvm starts a kernel of the host; else kernel= is Xen's firmware."""
-    kernel = _text(known, "kernel")
-    return bool(kernel) and kernel.rpartition("/")[2] != "hvmloader" and bool(_text(known, "loader"))
+    kernel = text(known, "kernel")
+    return bool(kernel) and kernel.rpartition("/")[2] != "hvmloader" and bool(text(known, "loader"))
 
 
 def extra_arguments(known: Values) -> str:
     """``extra`` as xm passes it on: behind the NFS root. Raises ConfigError."""
-    extra = _text(known, "extra")
-    root = _text(known, "nfs_root")
+    extra = text(known, "extra")
+    root = text(known, "nfs_root")
     if not root:
         return extra
-    server = _text(known, "nfs_server")
+    server = text(known, "nfs_server")
     if not server:
         raise ConfigError("Must set nfs root and nfs server")
     return f"nfsroot={server}:{root} {extra}"
@@ -239,18 +248,18 @@ def extra_arguments(known: Values) -> str:
 
 def ip_argument(known: Values) -> str:
     """The kernel's own network set-up, "" for none."""
-    ip, dhcp = _text(known, "ip"), _text(known, "dhcp") or "off"
+    ip, dhcp = text(known, "ip"), text(known, "dhcp") or "off"
     if not ip and dhcp == "off":
         return ""
     fields = (
-        ip, _text(known, "nfs_server") or "127.0.255.255", _text(known, "gateway"), _text(known, "netmask"),
-        _text(known, "hostname"), _text(known, "interface") or "eth0", dhcp,
+        ip, text(known, "nfs_server") or "127.0.255.255", text(known, "gateway"), text(known, "netmask"),
+        text(known, "hostname"), text(known, "interface") or "eth0", dhcp,
     )  # fmt: skip
     return ":".join(fields)
 
 
 def root_argument(known: Values) -> str:
-    return _text(known, "root").removeprefix("root=")
+    return text(known, "root").removeprefix("root=")
 
 
 def compose_cmdline(known: Values) -> str:
@@ -268,53 +277,3 @@ def merge_cmdline(root: str, ip: str, extra: str) -> str:
     if root and "root=" not in line:
         line = f"root={root} {line}"
     return line.rstrip()
-
-
-def _disks(known: Values) -> tuple[Vbd, ...]:
-    disks: list[Vbd] = []
-    unames: set[str] = set()
-    numbers: set[int | None] = set()
-    for text in _list(known, "disk"):
-        disk = parse_disk(text)
-        number = vdev_number(disk.vdev)
-        if disk.uname and disk.uname in unames:
-            raise ConfigError(f'The file "{disk.uname}" is already used')
-        if number in numbers:
-            raise ConfigError(f'The device "{disk.vdev}" is already defined')
-        unames.add(disk.uname)
-        numbers.add(number)
-        disks.append(disk)
-    return tuple(disks)
-
-
-def _vifs(known: Values) -> tuple[Vif, ...]:
-    vifs: list[Vif] = []
-    for text in _list(known, "vif"):
-        vif = parse_vif(text)
-        if vif.mac and vif.mac.lower() in (other.mac.lower() for other in vifs):
-            raise ConfigError(f'The mac "{vif.mac}" is already defined')
-        vifs.append(vif)
-    wanted = _number(known, "nics", -1)
-    if wanted > MOST_NICS:
-        raise ConfigError(f"nics = {wanted} is not a number of interfaces")
-    return tuple(vifs + [Vif()] * max(0, wanted - len(vifs)))
-
-
-def _vfbs(known: Values, kind: GuestKind) -> tuple[Vfb, ...]:
-    """Those of vfb; else, for a guest that boots by BIOS, the display of vnc and sdl."""
-    vfbs = tuple(vfb_from(vfb_values(text)) for text in _list(known, "vfb"))
-    if vfbs or kind is not GuestKind.HVM or is_on(known.get("nographic", 0)):
-        return vfbs
-    if not is_on(known.get("vnc", 0)) and not is_on(known.get("sdl", 0)):
-        return ()
-    names = ("vnc", "sdl", "vnclisten", "vncdisplay", "vncunused", "keymap", "videoram")
-    values = {key: str(known[key]) for key in names if key in known}
-    if known.get("vncpasswd"):  # an empty one leaves the host's default
-        values["vncpasswd"] = str(known["vncpasswd"])
-    return (vfb_from(values),)
-
-
-def _serials(known: Values) -> tuple[str, ...]:
-    value = known.get("serial", "")
-    texts: Sequence[Value] = value if isinstance(value, list) else [value]
-    return tuple(str(text) for text in texts if text not in ("", "none"))

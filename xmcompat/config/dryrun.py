@@ -149,8 +149,9 @@ def _devices(guest: GuestConfig, x_keys: Mapping[str, str], *, secrets: bool) ->
     functions = [tree for text in _texts(options, "pci") for tree in pci_trees(text)]
     devices += [["device", ["pci", *functions]]] if functions else []
     devices += [["device", TREES[kind](text)] for kind in ("vscsi", "vusb") for text in _texts(options, kind)]
-    devices += [["device", ["vif", *_vif(vif)]] for vif in guest.vifs]
-    devices += [["device", TREES["vif2"](text)] for text in _texts(options, "vif2")]
+    second = _texts(options, "vif2")  # they are the last of the interfaces
+    devices += [["device", ["vif", *_vif(vif)]] for vif in guest.vifs[: len(guest.vifs) - len(second)]]
+    devices += [["device", TREES["vif2"](text)] for text in second]
     devices += [["device", TREES["vtpm"](text)] for text in _texts(options, "vtpm")[:1]]
     for text in _texts(options, "vfb"):
         values = {**vfb_values(text)}

@@ -123,7 +123,7 @@ def parse_vif(text: str) -> Vif:
         if key not in VIF_KEYS:
             raise ConfigError(f"Invalid vif option: {key}")
         values[key] = value
-    return Vif(**values)
+    return Vif(**values)  # type: ignore[arg-type]  # its keys are those of texts
 
 
 def vfb_values(text: str) -> dict[str, str]:
