@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 
+#: Parts of names that stand for passwords, misspelt ones included ("vncpaswd").
+_SECRET = re.compile(r"pa?s+[_-]?w|passphrase|secret", re.IGNORECASE)
+
+
+def is_secret(*texts: object) -> bool:
+    """Whether one of TEXTS, names or values, names a password: then no value is shown."""
+    return any(_SECRET.search(str(text)) for text in texts)
+
 
 class Fate(Enum):
-    """The four ends of a key read from a user's file (and a fifth for what stops the work)."""
+    """The four ends of a key read from a user's file, a fifth for what stops the work, and one for what another of
+    Xen's tools has no word for."""
 
     CARRIED = "carried over"
     APPROXIMATED = "approximated"
     NO_MEANING = "no meaning on KVM"
     NOT_YET = "not supported yet"
     REFUSED = "refused"
+    NO_COUNTERPART = "no counterpart"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,9 +64,9 @@ def test_what_is_carried_over_is_said_and_harmless(key: str) -> None:
     assert told(given, key) == (Fate.CARRIED, "", "", True)
 
 
-@pytest.mark.parametrize("key", ["cpu_weight", "cpu_cap", "cpus", "cpu", "pool", "nomigrate", "on_xend_start"])
+@pytest.mark.parametrize("key", ["pool", "on_xend_start"])
 def test_what_comes_later_is_said_aloud(key: str) -> None:
-    value: Value = {"cpus": "0", "cpu": 0, "pool": "fast", "on_xend_start": "start"}.get(key, 3)  # type: ignore[assignment]
+    value: Value = {"pool": "fast", "on_xend_start": "start"}[key]
     found = note({**PV, key: value}, key)
     assert (found.fate, found.harmless) == (Fate.NOT_YET, False)
     assert found.reason == KEYS[key].reason
@@ -74,23 +74,40 @@ def test_what_comes_later_is_said_aloud(key: str) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("cpu_weight", 256), ("cpu_cap", 0), ("cpus", ""), ("pool", "Pool-0"), ("nomigrate", 0), ("on_xend_start", "ignore"),
-     ("pci", []), ("cpuid", [])],
+    [("cpu_weight", 256), ("cpu_cap", 0), ("pool", "Pool-0"), ("on_xend_start", "ignore"), ("cpuid", []),
+     ("cpuid_check", [])],
 )  # fmt: skip
 def test_asking_for_what_every_guest_gets_is_no_loss(key: str, value: Value) -> None:
     assert told({**PV, key: value}, key) == (Fate.CARRIED, "it asks for what every guest gets", "", True)
 
 
 @pytest.mark.parametrize(
+    ("key", "value"),
+    [("cpu_weight", 512), ("cpu_cap", 50), ("cpuid", ["1:ecx=" + "x" * 31 + "0"]), ("viridian", 1)],
+)
+def test_what_is_nearly_the_same_is_said_quietly(key: str, value: Value) -> None:
+    assert told({**HVM, key: value}, key) == (Fate.APPROXIMATED, KEYS[key].reason, "", True)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("cpus", "0"), ("cpu", 0), ("nomigrate", 1), ("memory_sharing", 1), ("superpages", 1)],
+)
+def test_what_the_translation_tells_of_is_not_told_twice(key: str, value: Value) -> None:
+    values = {**(HVM if key == "memory_sharing" else PV), key: value}
+    assert told(values, key) == (Fate.CARRIED, "", "", True)
+
+
+@pytest.mark.parametrize(
     ("key", "value", "harmless"),
     [
         ("hap", 1, True), ("hap", 0, False), ("apic", 1, True), ("apic", 0, False), ("tsc_mode", 0, True),
-        ("tsc_mode", 2, True), ("tsc_mode", 1, False), ("tsc_mode", 3, False), ("timer_mode", 1, True),
-        ("timer_mode", 2, False), ("isa", 0, True), ("isa", 1, False), ("oos", 0, True), ("shadow_memory", 64, True),
-        ("xen_platform_pci", 1, True), ("vhpt", 1, True), ("memory_sharing", 1, False), ("superpages", 0, True),
+        ("tsc_mode", 2, True), ("tsc_mode", 1, False), ("tsc_mode", 3, False),
+        ("isa", 0, True), ("isa", 1, False), ("oos", 0, True), ("shadow_memory", 64, True),
+        ("xen_platform_pci", 1, True), ("vhpt", 1, True), ("monitor", 1, False), ("guest_os_type", "linux", True),
     ],
 )  # fmt: skip
-def test_what_has_no_meaning_is_said_aloud_where_a_guest_can_miss_it(key: str, value: int, harmless: bool) -> None:
+def test_what_has_no_meaning_is_said_aloud_where_a_guest_can_miss_it(key: str, value: Value, harmless: bool) -> None:
     found = note({**HVM, key: value}, key)
     assert (found.fate, found.harmless) == (Fate.NO_MEANING, harmless)
     assert found.reason

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xmcompat.config.load import LARGEST, find_config, load, load_sxp, parse_words
+from xmcompat.config.load import LARGEST, find_config, load, load_sxp, load_xl, parse_words
 from xmcompat.errors import ConfigError, ConfigNotFound, ConfigSyntax, UnsupportedConfig, UsageError, XmError
 from xmcompat.guest import Dialect, FirmwareBoot, KernelBoot, LoaderBoot
 from xmcompat.notes import Fate, Note
@@ -359,3 +359,32 @@ def test_no_file_fails_but_as_an_error_of_ours(here: Path, data: bytes) -> None:
     for read in (load, load_sxp):
         with suppress(XmError):
             read(path)
+
+
+# -- a file of xl's
+
+
+def test_a_file_that_is_beyond_doubt_xls_is_read_as_xms_with_one_warning(here: Path) -> None:
+    loaded = load(write(here, "kernel='k'\nname='a'\nnestedhvm=1\nmemory=64\n"))
+    assert (loaded.guest.dialect, loaded.guest.on_crash.value) == (Dialect.XM, "restart")
+    found = note(loaded.notes, "(file)")
+    assert not found.harmless
+    assert "xmcompat convert --to cfg" in found.text()
+
+
+def test_an_error_in_such_a_file_says_so_too(here: Path) -> None:
+    path = write(here, "kernel='k'\nname='a'\ndisk=['/dev/vg0/a,raw,xvda,rw']\n")
+    assert refusal(path).startswith("Invalid mode; ") or refusal(path).startswith("Invalid disk specifier: ")
+    assert refusal(path).endswith(
+        "it looks like a file of xl, which reads it otherwise; xmcompat convert --to cfg gives one of xm"
+    )
+
+
+def test_a_file_that_both_read_has_no_warning(here: Path) -> None:
+    notes = load(write(here, "kernel='k'\nname='a'\n")).notes
+    assert not {"(file)", "(dialect)"} & {entry.key for entry in notes}
+
+
+def test_a_file_of_xls_can_be_read_as_one(here: Path) -> None:
+    guest = load_xl(write(here, "name='a'\ntype='pv'\nkernel='nope'\n"), words=["memory=99"]).guest
+    assert (guest.dialect, guest.memory, guest.boot) == (Dialect.XL, 99, KernelBoot(kernel="nope"))

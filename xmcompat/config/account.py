@@ -9,16 +9,17 @@ from __future__ import annotations
 import difflib
 from typing import NamedTuple
 
+from xmcompat.config import account_xl
 from xmcompat.config.build import RESTARTS, boots_kernel
 from xmcompat.config.keys import KEYS, Key
 from xmcompat.config.specs import is_on, vfb_values
 from xmcompat.guest import Dialect, GuestConfig, GuestKind, Value
-from xmcompat.notes import Fate, Note
+from xmcompat.notes import Fate, Note, is_secret
 
 #: Keys whose value is never shown.
 SECRET = ("vncpasswd", "spicepasswd")
 
-#: Values that ask for nothing beyond what every guest gets; then a key that comes later is no loss.
+#: Values that ask for nothing beyond what every guest gets; then nothing of the key is lost.
 _NOTHING: dict[str, tuple[Value, ...]] = {
     "pool": ("Pool-0", ""), "on_xend_start": ("ignore",), "on_xend_stop": ("ignore",), "cpus": ("",),
     "cpu_weight": (256,), "cpu": (),
@@ -28,7 +29,6 @@ _MISSED: dict[str, tuple[tuple[Value, ...], str]] = {
     "hap": ((0,), "it is a setting of the host's kvm module (ept, npt)"),
     "apic": ((0,), "QEMU's PC always has one"),
     "tsc_mode": ((1, 3), "the guest reads the time stamp counter as QEMU and KVM give it"),
-    "timer_mode": ((2, 3), "missed ticks are made up for, as in mode 1"),
 }
 #: Settings of the device model, which paravirtual guests never had.
 _HVM_ONLY = frozenset(
@@ -59,6 +59,8 @@ _VFB_UNUSED = {
     "monitor": "use 'virsh qemu-monitor-command'",
 }  # fmt: skip
 
+#: Of a key that ends so, it is worth telling that its value asks for nothing.
+_LOSSES = (Fate.APPROXIMATED, Fate.NOT_YET, Fate.REFUSED)
 #: The shortest names for which a likeness to a key says something.
 _LIKENESS = 0.8
 _SHORTEST = 4
@@ -88,13 +90,26 @@ def _note(guest: GuestConfig, key: str, value: Value, verdict: _Verdict, *, sett
 
 
 def _verdict(guest: GuestConfig, key: Key, value: Value) -> _Verdict:
-    if guest.dialect is not Dialect.XL and Dialect.XM not in key.dialects:
+    if guest.dialect is Dialect.XL:
+        return _xl_verdict(guest, key, account_xl.plain(key.name, value))
+    if Dialect.XM not in key.dialects:
         word = _XM_WORDS.get(key.name)
         return _Verdict(
             Fate.NO_MEANING, "xm does not know it; it is a key of xl", f"xm's own word is {word}" if word else "",
             harmless=_asks_nothing(key, value),
         )  # fmt: skip
     return _out_of_place(guest, key, value) or _by_value(key, value)
+
+
+def _xl_verdict(guest: GuestConfig, key: Key, value: Value) -> _Verdict:
+    if Dialect.XL not in key.dialects:
+        word = account_xl.WORDS.get(key.name)
+        return _Verdict(
+            Fate.NO_MEANING, "xl does not know it; it is a key of xm", f"xl's own word is {word}" if word else "",
+            harmless=_asks_nothing(key, value),
+        )  # fmt: skip
+    reason = account_xl.out_of_place(guest, key.name)
+    return _Verdict(Fate.NO_MEANING, reason, harmless=True) if reason else _by_value(key, value)
 
 
 def _out_of_place(guest: GuestConfig, key: Key, value: Value) -> _Verdict | None:
@@ -118,7 +133,7 @@ def _by_value(key: Key, value: Value) -> _Verdict:
     values, reason = _MISSED.get(key.name, ((), ""))
     if value in values:
         return _Verdict(Fate.NO_MEANING, reason)
-    if key.fate in (Fate.NOT_YET, Fate.REFUSED) and _asks_nothing(key, value):
+    if key.fate in _LOSSES and _asks_nothing(key, value):
         return _Verdict(Fate.CARRIED, "it asks for what every guest gets", harmless=True)
     if key.name == "restart" and value:
         return _restart(str(value))
@@ -144,9 +159,10 @@ def _stranger(guest: GuestConfig, name: str) -> _Verdict:
     """A name that no Xen tool knows: mostly a variable of the script; perhaps a key misspelt."""
     if guest.dialect is Dialect.SXP:
         return _Verdict(Fate.NO_MEANING, "it is no part of a guest's configuration", harmless=True)
-    if name in _OUTDATED:
+    if name in _OUTDATED and guest.dialect is Dialect.XM:
         return _Verdict(Fate.NO_MEANING, "Xen 4.1 does not read it any more", _OUTDATED[name])
-    known = [key for key in KEYS if Dialect.XM in KEYS[key].dialects]
+    own = Dialect.XL if guest.dialect is Dialect.XL else Dialect.XM
+    known = [key for key in KEYS if own in KEYS[key].dialects]
     near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=_LIKENESS) if len(name) >= _SHORTEST else []
     # "memory2" beside "memory", "disk1" beside "disk": a script's own variable
     meant = bool(near) and near[0] not in guest.options and not name[-1].isdigit()
@@ -163,7 +179,8 @@ def _parts(guest: GuestConfig) -> list[Note]:
             notes.append(_note(guest, f"disk[{index}].protocol", disk.abi, verdict, setting="disk"))
     texts = guest.options.get("vfb", [])
     for index, text in enumerate(texts if isinstance(texts, list) else []):
-        for name, value in vfb_values(str(text)).items():
+        read = account_xl.vfb_values if guest.dialect is Dialect.XL else vfb_values
+        for name, value in read(str(text)).items():
             if name in _VFB_UNUSED and value:
                 verdict = _Verdict(Fate.NO_MEANING, _VFB_UNUSED[name], harmless=name not in ("serial", "monitor"))
                 notes.append(_note(guest, f"vfb[{index}].{name}", value, verdict, setting="vfb"))
@@ -172,7 +189,7 @@ def _parts(guest: GuestConfig) -> list[Note]:
 
 def _shown(name: str, value: Value) -> str:
     """The value as the user wrote it, shortened; without passwords."""
-    if name in SECRET or "passwd" in str(value):
+    if is_secret(name, value):
         return "(not shown)"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

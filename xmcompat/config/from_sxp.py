@@ -1,80 +1,165 @@
-"""An SXP form back to the values of a configuration: ``xm create -F``. Pure."""
+"""An SXP form back to the values of a configuration: what ``xm create -F`` reads. Pure.
+
+A form may be what a dry run, a long list or xend itself has written, of any age.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from typing import NamedTuple
 
 from xmcompat.config.keys import KEYS, KeyType
-from xmcompat.config.specs_more import cpuid_texts, pci_texts
+from xmcompat.config.specs_more import cpuid_texts
 from xmcompat.config.sxp import Tree, children, value
+from xmcompat.config.sxp_devices import Told, devices, is_device, lists
 from xmcompat.errors import ConfigError
 from xmcompat.guest import Value
+from xmcompat.notes import Note
 
 #: Keys that have another name in SXP.
 _RENAMED = {"pool_name": "pool", "bootloader_args": "bootargs"}
 
 #: What a running domain tells of itself; no part of its configuration.
 RUNTIME = frozenset(
-    "domid state status store_mfn console_mfn start_time cpu_time online_vcpus vcpu_avail notes".split()
+    """domid state status store_mfn console_mfn start_time cpu_time online_vcpus vcpu_avail notes change_home_server
+    snapshotname""".split()
 )
-#: What is read apart, or stands in the form a second time under the names of the Xen API (a managed domain's
-#: config.sxp), where the older names win.
-_STRUCTURES = frozenset(
-    """image device backend security vcpus_params PV_kernel PV_ramdisk PV_args PV_bootloader PV_bootloader_args
-    HVM_boot_policy HVM_boot_params memory_static_min memory_static_max memory_dynamic_min memory_dynamic_max
-    VCPUs_max VCPUs_at_startup VCPUs_live actions_after_shutdown actions_after_reboot actions_after_crash platform
-    name_label Description""".split()
-)
+#: What is read apart.
+_STRUCTURES = frozenset(["image", "device", "backend", "security"])
+#: The names of the Xen API, under which a managed domain's config.sxp says everything a second time, and what they say.
+#: They count where the older names are not there.
+_XEN_API = {
+    "name_label": "name", "Description": "description", "memory_dynamic_max": "memory", "memory_static_max": "maxmem",
+    "memory_dynamic_min": "", "memory_static_min": "", "VCPUs_max": "vcpus", "VCPUs_at_startup": "", "VCPUs_live": "",
+    "actions_after_shutdown": "on_poweroff", "actions_after_reboot": "on_reboot", "actions_after_crash": "on_crash",
+    "PV_kernel": "kernel", "PV_ramdisk": "ramdisk", "PV_args": "extra", "PV_bootloader": "bootloader",
+    "PV_bootloader_args": "bootargs", "HVM_boot_policy": "", "HVM_boot_params": "", "platform": "", "vcpus_params": "",
+    "auto_power_on": "on_xend_start",
+}  # fmt: skip
+_BYTES = ("memory_dynamic_max", "memory_static_max")
+
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
-_VIF_KEYS = ("mac", "bridge", "ip", "script", "type", "model", "vifname", "rate", "backend", "accel", "policy", "label")
-_VFB_RUNTIME = ("uuid", "location", "other_config", "xauthority")
 #: What xm writes for every guest whose configuration gives nothing.
 _XMS_OWN = {"bootargs": "-q", "videoram": "4"}
+_SAID_ELSEWHERE = ("pci", "cpuid", "cpuid_check")
+
+
+class FormValues(NamedTuple):
+    """The values of a form, and notes on what it has besides."""
+
+    values: dict[str, Value]
+    notes: tuple[Note, ...]
 
 
 def values_of(form: Tree, path: str) -> dict[str, Value]:
-    """The values that a ``(vm ...)`` or ``(domain ...)`` form stands for. Raises ConfigError.
+    """The values that a ``(vm ...)`` or ``(domain ...)`` form stands for. Raises ConfigError."""
+    return read_form(form, path).values
 
-    The first of two equal keys counts, as in xend.
+
+def read_form(form: Tree, path: str) -> FormValues:
+    """The values that a form stands for; PATH is for messages. Raises ConfigError.
+
+    The first of two equal keys counts, as in xend. Differs from xend: the pins of a running domain that may be the
+    automatic ones of its host are left out.
     """
-    values: dict[str, Value] = {}
-    for child in form[1:]:
-        if not isinstance(child, list) or len(child) < 2 or not isinstance(child[0], str):
-            continue
-        name = _RENAMED.get(child[0], child[0])
-        if name in values or name in RUNTIME | _STRUCTURES:
-            continue
-        values[name] = [*cpuid_texts(child[1])] if name in ("cpuid", "cpuid_check") else _plain(name, child[1])
-    if "memory" not in values:
-        raise ConfigError("Invalid Configuration: memory_dynamic_max must be greater than zero")
+    told = Told(path)
+    form = _without_attributes(form, told)
+    values = _top(form, told)
     values.update(_scheduling(form))
     values.update(_security(form))
     for image in children(form, "image")[:1]:
-        values.update(_image(image))
+        values.update({name: item for name, item in _image(image, told).items() if name != "vcpus" or name not in values})
+    values.update(_of_the_api(form, values))
+    if "memory" not in values:
+        raise ConfigError("Invalid Configuration: memory_dynamic_max must be greater than zero")
     for name, default in _XMS_OWN.items():
         if values.get(name) == default:
             del values[name]
-    values.update(_devices(form, path))
+            told.harmless(name, "what xm writes for every guest", default)
+    values.update(devices(form, told))
     for backend in children(form, "backend"):
-        values.update({str(kind[0]): 1 for kind in backend[1:] if isinstance(kind, list) and kind[:1]})
+        values.update({str(kind[0]): 1 for kind in lists(backend)})
     typed = {name: _typed(name, text) for name, text in values.items()}
     typed.update(_online(form, typed))
-    return typed
+    _release(form, typed, told)
+    return FormValues(typed, tuple(told.notes))
+
+
+def _top(form: Tree, told: Told) -> dict[str, Value]:
+    """The keys of the form itself."""
+    values: dict[str, Value] = {}
+    for child in form[1:]:
+        if not isinstance(child, list) or not child or not isinstance(child[0], str):
+            told.lost("(form)", "it is no (KEY VALUE)", child if isinstance(child, str) else "")
+            continue
+        name = _RENAMED.get(child[0], child[0])
+        if name in _STRUCTURES or is_device(child):
+            continue
+        if name in RUNTIME:
+            told.harmless(name, "it is of the domain that ran")
+        elif name in _XEN_API:
+            told.harmless(name, "it is the Xen API's; it counts where no older key says the same")
+        elif len(child) < 2:
+            told.harmless(name, "it has no value")
+        elif name in values:
+            if _plain(child[1]) != values[name]:
+                told.lost(name, "it is there twice; the first counts, as in xend")
+        else:
+            values[name] = [*cpuid_texts(child[1])] if name in ("cpuid", "cpuid_check") else _plain(child[1])
+    return values
+
+
+def _without_attributes(form: Tree, told: Told) -> Tree:
+    """FORM without the lists of attributes, (HEAD (@ (KEY VALUE) ...) ...), which are passed over as xend does."""
+    body = form[1:]
+    if body and isinstance(body[0], list) and body[0][:1] == ["@"]:
+        for pair in lists(body[0]):
+            told.harmless(f"@{pair[0]}", "an attribute of the form; xend does not look at it")
+        body = body[1:]
+    return [*form[:1], *(_without_attributes(child, told) if isinstance(child, list) else child for child in body)]
+
+
+def _of_the_api(form: Tree, values: dict[str, Value]) -> dict[str, Value]:
+    """What only the names of the Xen API say."""
+    found: dict[str, Value] = {}
+    for key, name in _XEN_API.items():
+        text = value(form, key)
+        if name and name not in values and isinstance(text, str) and text:
+            if key in _BYTES:
+                found[name] = str(int(text) // 1024**2) if _NUMBER.fullmatch(text) else text
+            elif key == "auto_power_on":
+                found.update({name: "start"} if text in ("True", "1") else {})
+            else:
+                found[name] = text
+    for row in lists(value(form, "platform", [])):
+        if len(row) == 2 and str(row[0]) in KEYS and row[0] not in values:
+            found[str(row[0])] = _plain(row[1])
+    order = [row[1] for row in lists(value(form, "HVM_boot_params", [])) if row[0] == "order" and len(row) == 2]
+    if order and "boot" not in values:
+        found["boot"] = str(order[0])
+    if "builder" not in values and value(form, "HVM_boot_policy"):
+        found["builder"] = "hvm"
+    return found
 
 
 def _scheduling(form: Tree) -> dict[str, Value]:
-    """Weight and cap of the Xen API's form, which win over the older names."""
+    """Weight, cap and pins of the Xen API's form, which win over the older names."""
     rows = value(form, "vcpus_params", [])
-    found = {str(row[0]): str(row[1]) for row in _lists(rows) if len(row) == 2}
+    found = {str(row[0]): str(row[1]) for row in lists(rows) if len(row) == 2}
     names = {"weight": "cpu_weight", "cap": "cpu_cap"}
-    return {new: found[old] for old, new in names.items() if old in found}
+    values: dict[str, Value] = {new: found[old] for old, new in names.items() if old in found}
+    pins = {int(name[6:]): text for name, text in found.items() if re.fullmatch("cpumap[0-9]{1,4}", name)}
+    vcpus = value(form, "vcpus", value(form, "VCPUs_max", "1"))
+    if pins and isinstance(vcpus, str) and re.fullmatch("[0-9]{1,4}", vcpus):
+        values["cpus"] = [pins.get(number, "") for number in range(int(vcpus))]
+    return values
 
 
 def _security(form: Tree) -> dict[str, Value]:
-    for row in _lists(value(form, "security", [])):
+    for row in lists(value(form, "security", [])):
         if row[0] == "access_control":
-            return {"access_control": [_joined(row, ["policy", "label"])]}
+            pairs = [f"{key}={value(row, key)}" for key in ("policy", "label") if value(row, key)]
+            return {"access_control": [",".join(pairs)]}
     return {}
 
 
@@ -88,12 +173,21 @@ def _online(form: Tree, values: dict[str, Value]) -> dict[str, Value]:
     return {"maxvcpus": vcpus, "vcpus": online} if 0 < online < vcpus + (form[0] == "vm") else {}
 
 
-def _lists(element: object) -> list[Tree]:
-    """The lists in an element that have something in them."""
-    return [item for item in element if isinstance(item, list) and item] if isinstance(element, list) else []
+def _release(form: Tree, values: dict[str, Value], told: Told) -> None:
+    """Take away the pins of a domain that ran, if all its vcpus have the same CPUs: Xen chooses so by itself."""
+    pins = values.get("cpus")
+    if value(form, "domid") is None or not isinstance(pins, list) or not pins:
+        return
+    first = str(pins[0])
+    if all(item == pins[0] for item in pins) and "," in first:
+        del values["cpus"]
+        told.lost(
+            "cpus", "the domain ran, and Xen may have chosen them by itself; the guest may use every CPU", first,
+            f"if they were chosen, write cpus = '{first}'",
+        )  # fmt: skip
 
 
-def _plain(name: str, element: object) -> Value:
+def _plain(element: object) -> Value:
     if isinstance(element, list):
         return [str(item) if not isinstance(item, list) else ",".join(map(str, item)) for item in element]
     return str(element)
@@ -110,18 +204,24 @@ def _typed(name: str, text: Value) -> Value:
     return text
 
 
-def _image(image: Tree) -> dict[str, Value]:
-    body = image[1] if len(image) > 1 and isinstance(image[1], list) else ["linux"]
+def _image(image: Tree, told: Told) -> dict[str, Value]:
+    body = image[1] if len(image) > 1 and isinstance(image[1], list) and image[1] else ["linux"]
     values: dict[str, Value] = {"builder": str(body[0])}
     for child in body[1:]:
-        if isinstance(child, list) and len(child) > 1 and isinstance(child[0], str) and child[0] not in RUNTIME:
-            name, element = child[0], child[1]
-            if name == "args":
-                values["extra"] = str(element)
-            elif name == "ip":
-                values.update(_ip(str(element)))
-            elif name not in ("vcpus", "pci", "cpuid", "cpuid_check") and name not in values:
-                values[name] = _plain(name, element)
+        if not isinstance(child, list) or not child or not isinstance(child[0], str):
+            told.lost("image", "it is no (KEY VALUE)", child if isinstance(child, str) else "")
+            continue
+        name = child[0]
+        if name in RUNTIME or name in _SAID_ELSEWHERE:
+            told.harmless(f"image.{name}", "it is of the domain that ran, or stands elsewhere in the form as well")
+        elif len(child) < 2:
+            told.harmless(f"image.{name}", "it has no value")
+        elif name == "args":
+            values["extra"] = str(child[1])
+        elif name == "ip":
+            values.update(_ip(str(child[1])))
+        elif name not in values:
+            values[name] = _plain(child[1])
     return values
 
 
@@ -131,70 +231,3 @@ def _ip(text: str) -> dict[str, Value]:
     if found.get("nfs_server") == "127.0.255.255":
         del found["nfs_server"]
     return found
-
-
-def _devices(form: Tree, path: str) -> dict[str, Value]:
-    found: dict[str, list[Value]] = {}
-    for wrapped in children(form, "device"):
-        for device in _lists(wrapped)[:1]:
-            kind = str(device[0])
-            if kind in ("vbd", "tap", "tap2"):
-                found.setdefault("disk", []).append(_disk(device, path))
-            elif kind not in ("vkbd", "console"):
-                found.setdefault(kind, []).extend(_texts(kind, device))
-    return {kind: texts for kind, texts in found.items() if texts}
-
-
-def _texts(kind: str, device: Tree) -> Sequence[Value]:
-    """The device as the option of its name would say it."""
-    names = list(dict.fromkeys(str(pair[0]) for pair in _lists(device)))
-    if kind == "vif":
-        return [_joined(device, [key for key in _VIF_KEYS if key != "backend" or _get(device, key) != "0"])]
-    if kind == "vfb":
-        # an empty password says that there is none, a missing one leaves the host's
-        return [_joined(device, [name for name in names if name not in _VFB_RUNTIME], empty=("vncpasswd",))]
-    if kind == "pci":
-        return pci_texts(device)
-    if kind == "vscsi":
-        pairs = [(_get(dev, "p-dev"), _get(dev, "v-dev"), _get(device, "backend")) for dev in children(device, "dev")]
-        return [",".join(filter(None, pair)) for pair in pairs]
-    if kind == "vusb":
-        ports = [f"port_{name[5:]}={_get(device, name)}" for name in names if name.startswith("port-")]
-        return [",".join([f"usbver={_get(device, 'usb-ver')}", f"numports={_get(device, 'num-ports')}", *ports])]
-    if kind == "ioports":
-        return ["-".join(filter(None, (_get(device, "from"), _get(device, "to"))))]
-    if kind == "irq":
-        return [_get(device, "irq")]
-    return [_joined(device, [name for name in names if name not in ("uuid", "backend") or kind == "vtpm"])]
-
-
-def _get(device: Tree, key: str) -> str:
-    found = value(device, key, "")
-    return "" if isinstance(found, list) else str(found)
-
-
-def _disk(device: Tree, path: str) -> str:
-    uname, dev = _get(device, "uname"), _get(device, "dev")
-    if not dev:
-        raise ConfigError("a disk has no device name (dev)", path=path)
-    mode, backend, abi = _get(device, "mode") or "r", _get(device, "backend"), _get(device, "protocol")
-    if device[0] == "tap2" and uname.startswith("tap:"):
-        uname = "tap2:" + uname.removeprefix("tap:")
-    fields = [uname, dev, mode]
-    if abi:
-        fields += [backend or "0", abi]
-    elif backend:
-        fields.append(backend)
-    return ",".join(map(_one, fields))
-
-
-def _joined(device: Tree, keys: list[str], *, empty: Sequence[str] = ()) -> str:
-    """``key=value,...`` of those KEYS that have a value; those of EMPTY in any case."""
-    return ",".join(f"{key}={_one(_get(device, key))}" for key in keys if key in empty or _get(device, key))
-
-
-def _one(text: str) -> str:
-    """TEXT, which must stand alone between commas."""
-    if "," in text:
-        raise ConfigError(f"'{text}' has a comma, which no setting of a device can have")
-    return text

@@ -1,37 +1,33 @@
-"""Files to GuestConfig: where they are looked for, what they are, and the words of the command line that change them.
+"""Files to GuestConfig, for ``xm create``: where they are looked for, and the kernels that must be there.
 
-The only module of this package that reads files.
+The only module of this package that reads files. What the bytes say is ``read``'s.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import stat
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from xmcompat.config.account import SECRET, account
-from xmcompat.config.build import boots_kernel, build
-from xmcompat.config.from_sxp import values_of
-from xmcompat.config.keys import KEYS, KeyType
-from xmcompat.config.python import Evaluated, Ignored, ScriptHost, evaluate
-from xmcompat.config.sxp import parse
-from xmcompat.errors import ConfigError, ConfigNotFound, UnsupportedConfig, UsageError
+from xmcompat.config.build import boots_kernel
+from xmcompat.config.detect import recognise
+from xmcompat.config.python import ScriptHost
+from xmcompat.config.read import LARGEST, Document, form_document, forms_of, read, refuse_other_kinds
+from xmcompat.config.words import Words, for_any_tool, parse_words
+from xmcompat.errors import ConfigError, ConfigNotFound, UnsupportedConfig
 from xmcompat.guest import Dialect, GuestConfig, Value
 from xmcompat.notes import Fate, Note
+
+__all__ = ["LARGEST", "Loaded", "Words", "find_config", "load", "load_sxp", "load_xl", "parse_words", "read_file"]
 
 DEFAULT_NAME = "xmdefconfig"
 DEFAULT_PATH = ".:/etc/xen"
 
-#: No honest configuration is larger, in bytes.
-LARGEST = 1024 * 1024
-
-#: What int() of Python 2 reads.
-_NUMBER = re.compile(r"\s*[+-]?[0-9]{1,30}\s*", re.ASCII)
-_YES, _NO = ("yes", "y"), ("no", "n")
 _BOOT_FILES = ("kernel", "ramdisk", "loader")
+_XLS_FILE = "it looks like a file of xl, which reads it otherwise"
+_CONVERT = "xmcompat convert --to cfg gives one of xm"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,14 +44,6 @@ class Loaded:
     complained: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Words:
-    """The name=value words of a command line: values of keys, and texts for the script."""
-
-    values: dict[str, Value]
-    variables: dict[str, str]
-
-
 def find_config(name: str | None = None, *, search_path: str = DEFAULT_PATH, cwd: str | None = None) -> str:
     """The file that NAME means, as shown to the user: relative ones begin with "./".
 
@@ -68,82 +56,65 @@ def find_config(name: str | None = None, *, search_path: str = DEFAULT_PATH, cwd
     raise ConfigNotFound(f"Unable to open config file: {name}")
 
 
-def parse_words(words: Sequence[str]) -> Words:
-    """Sort NAME=VALUE words. Values of known keys are converted, lists gather; other names are the script's.
-
-    Raises ConfigError (``Invalid value: X``) for a number that is none.
-    """
-    values: dict[str, Value] = {}
-    variables: dict[str, str] = {}
-    for word in words:
-        name, equals, text = word.partition("=")
-        if not equals:
-            raise UsageError(f"'{word}' is no name=value")
-        key = KEYS.get(name)
-        if key is None or Dialect.XM not in key.dialects or name == "maxvcpus":
-            variables[name.strip()] = text.strip()
-        elif key.type is KeyType.LIST:
-            gathered = values.setdefault(name, [])
-            assert isinstance(gathered, list)
-            gathered.append(text)
-        else:
-            values[name] = _converted(key.type, text)
-    return Words(values=values, variables=variables)
-
-
-def _converted(type_: KeyType, text: str) -> Value:
-    if type_ is KeyType.BOOL:
-        if text not in (*_YES, *_NO):
-            raise ConfigError(f"Invalid value:{text}")
-        return int(text in _YES)
-    if type_ in (KeyType.INT, KeyType.LONG):
-        if not _NUMBER.fullmatch(text):
-            raise ConfigError(f"Invalid value: {text}")
-        return int(text)
-    return text
-
-
 def load(path: str, *, words: Sequence[str] = ()) -> Loaded:
     """Read the file at PATH (from ``find_config``), changed by the NAME=VALUE words of a command line.
 
     Raises ConfigError in its kinds, before the file is read for words that are wrong. Nothing is executed, and no other
     file is read. May be repeated.
-    Source: xm's create command, Xen 4.1. Differs from xm: what xm ignores in silence has a note.
+    Source: xm's create command, Xen 4.1. Differs from xm: what xm ignores in silence has a note, and so has a file
+    that is beyond doubt xl's.
     """
     given = parse_words(words)
-    data = _read(path)
-    _refuse_other_kinds(data, path)
+    data = read_file(path)
+    refuse_other_kinds(data, path)
     if _is_sxp(data):
         raise UnsupportedConfig("this is an SXP file", path=path, hint=f"use: xm create -F {path}")
-    evaluated = evaluate(data, path=path, variables=given.variables, host=_script_host())
-    values = {**given.variables, **evaluated.values, **given.values}
-    values = _with_boot_files(values)
-    lines = {name: line for name, line in evaluated.lines.items() if name not in given.values}
-    guest = build(values, path=path, default_name=os.path.basename(path), lines=lines)
+    is_xls = recognise(data) == (Dialect.XL, True)
+    try:
+        (document,) = read(
+            data, path, dialect=Dialect.XM, words=given, host=script_host(), boot_files=_with_boot_files
+        )
+    except ConfigError as error:
+        if is_xls and error.hint is None:
+            error.hint = f"{_XLS_FILE}; {_CONVERT}"
+        raise
+    return _loaded(document, path, _warning(path) if is_xls else ())
+
+
+def _warning(path: str) -> tuple[Note, ...]:
+    return (Note(key="(file)", fate=Fate.APPROXIMATED, reason=_XLS_FILE, suggestion=_CONVERT, path=path),)
+
+
+def _loaded(document: Document, path: str, more: tuple[Note, ...] = ()) -> Loaded:
     return Loaded(
-        guest=guest, notes=_notes(guest, evaluated, given), path=path,
-        printed=evaluated.printed, complained=evaluated.complained,
+        guest=document.guest, notes=(*document.notes, *more), path=path, printed=document.printed,
+        complained=document.complained,
     )  # fmt: skip
+
+
+def load_xl(path: str, *, words: Sequence[str] = ()) -> Loaded:
+    """Read the file at PATH as xl does, changed by the NAME=VALUE words. Raises ConfigError in its kinds."""
+    given = for_any_tool(words)
+    (document,) = read(read_file(path), path, dialect=Dialect.XL, words=given, host=script_host())
+    return _loaded(document, path)
 
 
 def load_sxp(path: str) -> Loaded:
     """Read a file of the form that ``xm create -n`` and ``xm list -l`` print. Raises ConfigError in its kinds."""
     if not os.path.exists(path):
         raise ConfigError(f"Cannot open file {path}")
-    data = _read(path)
-    _refuse_other_kinds(data, path)
-    text = _decoded(data)
-    forms = parse(text, path)
+    data = read_file(path)
+    refuse_other_kinds(data, path)
+    forms = forms_of(data, path)
     if not forms or not isinstance(forms[0], list):
         raise ConfigError("there is no (vm ...) or (domain ...) form", path=path)
     if len(forms) > 1:
         raise UnsupportedConfig(f"there are {len(forms)} forms; give each guest a file of its own", path=path)
-    values = _with_boot_files(values_of(forms[0], path))
-    guest = replace(build(values, path=path, default_name="Domain-Unnamed", dialect=Dialect.SXP), source=path)
-    return Loaded(guest=guest, notes=account(guest), printed="", path=path)
+    return _loaded(form_document(forms[0], path, boot_files=_with_boot_files), path)
 
 
-def _read(path: str) -> bytes:
+def read_file(path: str) -> bytes:
+    """The bytes of a regular file that is not too large. Raises ConfigError."""
     try:
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -156,34 +127,13 @@ def _read(path: str) -> bytes:
     return data
 
 
-def _decoded(data: bytes) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
-
-
-def _refuse_other_kinds(data: bytes, path: str) -> None:
-    """Say what a file is that is no configuration."""
-    head = data[:64].lstrip()
-    if data.startswith((b"LinuxGuestRecord", b"Xen saved domain")):
-        raise ConfigError("this is a saved guest of Xen; its memory cannot be used on KVM", path=path)
-    if head.startswith(b"<"):
-        kind = "libvirt's XML" if b"<domain" in data[:4096] else "XML"
-        raise UnsupportedConfig(f"this is {kind}", path=path, hint="use virsh for libvirt's XML")
-    if re.match(rb"\{|\[\s*\{", head):
-        raise UnsupportedConfig("this is JSON, as xl prints it", path=path, hint="use the configuration file itself")
-    if data.startswith(b"\x7fELF") or b"\0" in data[:4096]:
-        raise ConfigError("this is no text", path=path)
-
-
 def _is_sxp(data: bytes) -> bool:
     lines = (line.strip() for line in data.splitlines())
     first = next((line for line in lines if line and not line.startswith(b"#")), b"")
     return first.startswith((b"(vm", b"(domain"))
 
 
-def _script_host() -> ScriptHost:
+def script_host() -> ScriptHost:
     """What scripts may learn: the names of this host, and whether files are there."""
     uname = os.uname()
     return ScriptHost(
@@ -219,34 +169,3 @@ def _with_boot_files(values: dict[str, Value]) -> dict[str, Value]:
         if key in needed and ("\0" in path or not os.path.exists(path) or os.path.isdir(path)):
             raise ConfigError(f'Cannot find {key} "{path}"')
     return changed
-
-
-def _notes(guest: GuestConfig, evaluated: Evaluated, given: Words) -> tuple[Note, ...]:
-    ignored = [_ignored(guest, item) for item in evaluated.ignored if item.name not in given.values]
-    warned = [
-        Note(key="(script)", fate=Fate.APPROXIMATED, reason=text, path=guest.source) for text in evaluated.warnings
-    ]
-    return (*account(guest), *ignored, *warned)
-
-
-def _ignored(guest: GuestConfig, item: Ignored) -> Note:
-    """A value of a type that xm passes over in silence; only for a key does it matter."""
-    known = item.name in KEYS and Dialect.XM in KEYS[item.name].dialects
-    return Note(
-        key=item.name, fate=Fate.NO_MEANING, value="(not shown)" if item.name in SECRET else item.value,
-        reason=item.reason, path=guest.source, line=item.line or None,
-        suggestion=_instead(item.value) if known else "", harmless=not known,
-    )  # fmt: skip
-
-
-def _instead(value: str) -> str:
-    """What to write for a value that xm ignores."""
-    if value in ("True", "False"):
-        return f"write {int(value == 'True')}"
-    if value.startswith(("u'", 'u"')):
-        return "leave out the u"
-    if value.startswith("("):
-        return "write a list, in brackets"
-    if value.rstrip("L") != value:
-        return "leave out the L"
-    return "write a number, a text or a list"

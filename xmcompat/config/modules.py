@@ -26,6 +26,8 @@ class ScriptHost:
     isdir: Callable[[str], bool]
     cwd: str
     now: float
+    #: There is no host to ask: answers that depend on one are warned of.
+    absent: bool = False
 
 
 class ScriptExit(XmError):
@@ -113,7 +115,8 @@ def modules(
     host: ScriptHost, budget: Budget, warn: Callable[[str], None], method: MethodOf
 ) -> dict[str, Module]:
     """The modules by name."""
-    path = Module("os.path", _path(host, budget), _NO_PROGRAMS)
+    ask = _asking(host, warn)
+    path = Module("os.path", _path(host, budget, ask), _NO_PROGRAMS)
     uname = Module("os", {
         "uname": lambda: host.uname, "getenv": lambda name, default=None: default, "environ": _Environ(),
         "getcwd": lambda: host.cwd, "path": path, "sep": "/", "linesep": "\n", "name": "posix",
@@ -129,7 +132,8 @@ def modules(
         }),
         "math": Module("math", _math()),
         "time": Module("time", {
-            "time": lambda: host.now, "strftime": lambda form, when=None: _strftime(form, host.now, budget),
+            "time": lambda: ask("the time", lambda: host.now),
+            "strftime": lambda form, when=None: ask("the time", lambda: _strftime(form, host.now, budget)),
         }),
         "random": Module("random", _random(warn, budget)),
     }  # fmt: skip
@@ -156,12 +160,28 @@ def _texts(function: Callable[..., object], budget: Budget) -> Callable[..., obj
 _PATH_FUNCTIONS = ("join", "basename", "dirname", "splitext", "normpath", "split", "isabs")
 
 
-def _path(host: ScriptHost, budget: Budget) -> dict[str, object]:
+def _asking(host: ScriptHost, warn: Callable[[str], None]) -> Callable[[str, Callable[[], object]], object]:
+    """What gives the answer of a question to the host, and warns where there is none to ask."""
+
+    def ask(question: str, answer: Callable[[], object]) -> object:
+        if host.absent:
+            warn(f"it asks for {question}, which depends on the host")
+        return answer()
+
+    return ask
+
+
+def _path(
+    host: ScriptHost, budget: Budget, ask: Callable[[str, Callable[[], object]], object]
+) -> dict[str, object]:
+    def asking(question: Callable[[str], bool]) -> Callable[[str], object]:
+        return lambda path: ask("files that are there", lambda: question(path))
+
     return {
         **{name: _texts(getattr(posixpath, name), budget) for name in _PATH_FUNCTIONS},
         "abspath": _texts(lambda path: posixpath.normpath(posixpath.join(host.cwd, path)), budget),
-        "exists": _texts(host.exists, budget), "isfile": _texts(host.isfile, budget),
-        "isdir": _texts(host.isdir, budget), "sep": "/",
+        "exists": _texts(asking(host.exists), budget), "isfile": _texts(asking(host.isfile), budget),
+        "isdir": _texts(asking(host.isdir), budget), "sep": "/",
     }  # fmt: skip
 
 
