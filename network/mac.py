@@ -12,3 +12,14 @@ def generate() -> str:
     """
     tail = (secrets.randbelow(0x80), secrets.randbelow(0x100), secrets.randbelow(0x100))
     return "00:16:3e:" + ":".join(f"{byte:02x}" for byte in tail)
+
+
+def derived(name: str, index: int, attempt: int = 0) -> str:
+    """The address of the interface INDEX of the guest NAME where nothing may be drawn: the same each time.
+
+    ATTEMPT asks for another one.
+    """
+    import hashlib
+
+    digest = hashlib.sha256(f"{name}\0{index}\0{attempt}".encode("utf-8", "surrogatepass")).digest()
+    return "00:16:3e:" + ":".join(f"{byte:02x}" for byte in (digest[0] & 0x7F, digest[1], digest[2]))

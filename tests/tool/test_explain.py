@@ -129,3 +129,35 @@ def test_the_form_that_xm_prints_is_read_too(tmp_path: Path, capsys: pytest.Capt
 def test_an_sxp_file_takes_no_variables(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "-F", "x.sxp", "memory=3"]) == 2
     assert "an SXP file has none" in capsys.readouterr().err
+
+
+XL = "name = 'web2'\ntype = 'hvm'\nmemory = 64\ndisk = ['/dev/vg0/a,raw,hda,rw']\ncpu_cap = 5\nspicepasswd = 'secret'\n"
+
+
+def test_a_file_of_xls_is_read_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "web2.cfg"
+    path.write_text(XL)
+    entries = explained(capsys, path)
+    assert {"name", "type", "memory", "disk", "cpu_cap", "spicepasswd"} <= set(entries)
+    assert "xl does not know it" in str(entries["cpu_cap"]["reason"])
+    assert main(["explain", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "secret" not in out
+    assert out.splitlines()[-1].endswith("; can be started")
+
+
+def test_the_dialect_can_be_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "both.cfg"
+    path.write_text("name = 'a'\nbuilder = 'hvm'\nmemory = 64\n")
+    assert "no Xen" not in str(explained(capsys, path))
+    main(["explain", "--dialect", "xl", str(path)])
+    assert "can be started" in capsys.readouterr().out
+    path.write_text("(vm (name a) (memory 64) (image (hvm (boot c))))")
+    assert main(["explain", "--dialect", "sxp", str(path)]) == 0
+    assert main(["explain", str(path)]) == 0
+    assert main(["explain", "--dialect", "xl", "-F", str(path)]) == 2
+
+
+def test_the_same_is_said_each_time(web1: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    web1.write_text(web1.read_text().replace("mac=00:16:3E:01:02:03,", ""))
+    assert explained(capsys, web1) == explained(capsys, web1)

@@ -62,3 +62,17 @@ def test_a_misspelt_key_is_answered_with_its_like(capsys: pytest.CaptureFixture[
 def test_a_key_like_none_points_to_the_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["keys", "qqqqqqqq"]) == 1
     assert capsys.readouterr().err == "Error: no Xen tool knows the key 'qqqqqqqq'; xmcompat keys lists all\n"
+
+
+def test_the_table_for_documents_has_a_row_for_every_key(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keys", "--markdown"]) == 0
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [row.split("`")[1] for row in rows] == sorted(KEYS)
+    assert all(row.count(" | ") == 5 for row in rows)
+    memory = next(row for row in rows if row.startswith("| `memory` "))
+    assert memory == "| `memory` | xl,xm | number | xm: `128`, xl: `32` | memory at the start, in MiB | carried over |"
+
+
+def test_two_forms_at_once_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keys", "--json", "--markdown"]) == 2
+    assert "choose one" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from xmcompat.notes import Fate, Note
 from xmcompat.tool.output import print_json, printable
 
 if TYPE_CHECKING:
+    from xmcompat.config.load import Loaded
     from xmcompat.guest import GuestConfig
 
 
@@ -29,19 +30,24 @@ class Account(NamedTuple):
 @click.argument("file")
 @click.argument("variables", nargs=-1, metavar="[NAME=VALUE]...")
 @click.option("-F", "--sxp", is_flag=True, help="FILE holds the (vm ...) form that xm create -n prints.")
+@click.option("--dialect", type=click.Choice(("auto", "xm", "xl", "sxp")), default="auto", show_default=True,
+              help="What FILE is; auto tells it from the text.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
-def explain(file: str, variables: tuple[str, ...], sxp: bool, as_json: bool) -> int:
+def explain(file: str, variables: tuple[str, ...], sxp: bool, dialect: str, as_json: bool) -> int:
     """Read the guest configuration FILE as xm create would, and show what becomes of every key in it.
 
-    NAME=VALUE sets a variable as on xm's command line. FILE is looked for here and in /etc/xen. Exits 1 where the
-    guest cannot be started on KVM.
+    A file that is beyond doubt xl's is read as xl's. NAME=VALUE sets a variable as on xm's command line. FILE is looked
+    for here and in /etc/xen. Exits 1 where the guest cannot be started on KVM.
     """
     wrong = [word for word in variables if "=" not in word]
     if wrong:
         raise click.UsageError(f"'{wrong[0]}' is not NAME=VALUE")
+    if sxp and dialect not in ("auto", "sxp"):
+        raise click.UsageError(f"-F is for SXP files, and --dialect {dialect} for others")
+    sxp = sxp or dialect == "sxp"
     if sxp and variables:
         raise click.UsageError("variables are for scripts; an SXP file has none")
-    account = account_of(file, variables, sxp=sxp)
+    account = account_of(file, variables, dialect="sxp" if sxp else dialect)
     if as_json:
         print_json(_document(account))
     else:
@@ -51,18 +57,32 @@ def explain(file: str, variables: tuple[str, ...], sxp: bool, as_json: bool) -> 
     return 0 if account.refusal is None else 1
 
 
-def account_of(file: str, variables: Sequence[str] = (), *, sxp: bool = False) -> Account:
+def account_of(file: str, variables: Sequence[str] = (), *, dialect: str = "auto") -> Account:
     """Read FILE and translate it. Raises ConfigError for what cannot be read at all.
 
     Every name that the file sets has a note from its reading; more of them tell what depends on its value.
     """
-    from xmcompat.config import load
-
-    loaded = load.load_sxp(file) if sxp else load.load(load.find_config(file), words=variables)
+    loaded = _load(file, variables, dialect)
     guest = loaded.guest
     notes, refusal = _translated(guest)
     in_order = sorted((*loaded.notes, *notes), key=lambda note: note.line or 0)
     return Account(guest.name, guest.source, tuple(in_order), refusal)
+
+
+def _load(file: str, variables: Sequence[str], dialect: str) -> Loaded:
+    from xmcompat.config import load
+    from xmcompat.config.detect import recognise
+    from xmcompat.guest import Dialect
+
+    if dialect == "sxp":
+        return load.load_sxp(file)
+    path = load.find_config(file)
+    if dialect == "auto":
+        found = recognise(load.read_file(path)).dialect
+        if found is Dialect.SXP and not variables:
+            return load.load_sxp(path)
+        dialect = found.value
+    return load.load_xl(path, words=variables) if dialect == "xl" else load.load(path, words=variables)
 
 
 def _translated(guest: GuestConfig) -> tuple[tuple[Note, ...], str | None]:
@@ -70,16 +90,14 @@ def _translated(guest: GuestConfig) -> tuple[tuple[Note, ...], str | None]:
 
     What becomes of a key must not depend on where the question is asked.
     """
-    from xmcompat.backends.facts import HostFacts
-    from xmcompat.backends.machine import Accelerator
-    from xmcompat.network.mac import generate
-    from xmcompat.translate.machine import missing_macs, translate
+    from xmcompat.errors import DeviceError
+    from xmcompat.tool.convert_facts import facts_for
+    from xmcompat.tool.convert_write import derived_macs
+    from xmcompat.translate.machine import translate
 
-    bridges = tuple(dict.fromkeys(vif.bridge for vif in guest.vifs if vif.bridge))
-    facts = HostFacts(accelerator=Accelerator.KVM, bridges=bridges or ("xenbr0",))
     try:
-        return translate(guest, facts, macs=[generate() for _ in range(missing_macs(guest))]).notes, None
-    except NotConvertible as error:
+        return translate(guest, facts_for(guest, {}), macs=derived_macs(guest)[0]).notes, None
+    except (NotConvertible, DeviceError) as error:
         return (), error.line()
 
 

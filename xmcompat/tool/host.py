@@ -128,4 +128,17 @@ def _document(report: HostReport) -> dict[str, object]:
         "hostname": name and {
             "name": name.hostname, "resolves": name.wait(NAME_PATIENCE), "complaint": name.complaint()
         },
+        "facts": _facts(report),
     }
+
+
+def _facts(report: HostReport) -> dict[str, object]:
+    """What is known of this host in the words of ``xmcompat convert --host-facts``."""
+    facts = {
+        "accelerator": report.verdict and _WORDS[report.verdict.accelerator.name],
+        "memory": None if report.memory is None else report.memory // 1024,
+        "cpus": report.cpus,
+        "bridges": report.bridges,
+        "cgroup_v2": None if report.cgroup_version is None else report.cgroup_version == 2,
+    }
+    return {name: value for name, value in facts.items() if value is not None}

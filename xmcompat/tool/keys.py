@@ -19,17 +19,41 @@ if TYPE_CHECKING:
 @click.command("keys")
 @click.argument("names", nargs=-1, metavar="[KEY]...")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
-def keys(names: tuple[str, ...], as_json: bool) -> None:
+@click.option("--markdown", is_flag=True, help="Print a table for a document.")
+def keys(names: tuple[str, ...], as_json: bool, markdown: bool) -> None:
     """Show what becomes of each KEY of a guest configuration; of all of them if none is named."""
     from xmcompat.config.keys import KEYS
 
+    if as_json and markdown:
+        raise click.UsageError("--json and --markdown are two forms; choose one")
     rows = named(KEYS, names)
     if as_json:
         print_json([_document(key) for key in rows])
         return
+    if markdown:
+        click.echo(markdown_table(rows))
+        return
     width = max(len(key.name) for key in rows)
     for key in rows:
         click.echo(printable(f"{key.name:<{width}}  {key.type.value:<12}  {_dialects(key):<5}  {_account(key)}"))
+
+
+def markdown_table(rows: Sequence[Key]) -> str:
+    """A line for each key: name, tools, type, defaults, meaning, what becomes of it."""
+    lines = ["| key | tools | type | default | meaning | on KVM |", "| --- | --- | --- | --- | --- | --- |"]
+    for key in rows:
+        fate = "; ".join(filter(None, (key.fate.value, key.reason, key.suggestion)))
+        cells = (f"`{key.name}`", _dialects(key), key.type.value, _defaults(key), key.meaning, fate)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def _defaults(key: Key) -> str:
+    """The tools' defaults; one where both have the same, none where the tool leaves the key unset."""
+    given = {name: value for name, value in (("xm", key.xm_default), ("xl", key.xl_default)) if value is not None}
+    if len(key.dialects) == len(given) and len(set(map(repr, given.values()))) == 1:
+        return f"`{next(iter(given.values()))!r}`"
+    return ", ".join(f"{name}: `{value!r}`" for name, value in given.items())
 
 
 def _account(key: Key) -> str:

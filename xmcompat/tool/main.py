@@ -11,10 +11,12 @@ import click
 
 from xmcompat import __version__
 from xmcompat.errors import UsageError, XmError
+from xmcompat.tool.convert import convert
 from xmcompat.tool.explain import explain
 from xmcompat.tool.host import host
 from xmcompat.tool.keys import keys
-from xmcompat.tool.output import printable
+from xmcompat.tool.output import mistake, printable
+from xmcompat.tool.report import report
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,7 +25,7 @@ def program() -> None:
     """What xm has no verb for: this host, the keys of guest configurations, and what becomes of a file."""
 
 
-for command in (host, keys, explain):
+for command in (host, keys, explain, convert, report):
     program.add_command(command)
 
 
@@ -40,26 +42,26 @@ def main(arguments: Sequence[str]) -> int:
         click.echo("Error: " + "\n".join(lines), err=True)
         return 2 if isinstance(error, UsageError) else 1
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python complains when it flushes at exit
+        _give_up_stdout()
         return 1
     except OSError as error:
+        _give_up_stdout()
         click.echo(printable(f"Error: {error.filename or 'system'}: {error.strerror}"), err=True)
         return 1
     except (KeyboardInterrupt, click.Abort):
         return 128 + signal.SIGINT
     except Exception as error:  # noqa: BLE001 - the outermost boundary: a mistake of ours is one line as well
-        return _mistake(error)
+        click.echo(printable(f"Error: {mistake(error)}"), err=True)
+        return 1
     return status if isinstance(status, int) else 0
 
 
-def _mistake(error: Exception) -> int:
-    if os.environ.get("XMCOMPAT_DEBUG"):
-        import traceback
-
-        traceback.print_exception(error)
-    text = printable(f"{type(error).__name__}: {error}")
-    click.echo(f"Error: a mistake in xmcompat itself: {text}; XMCOMPAT_DEBUG=1 shows where", err=True)
-    return 1
+def _give_up_stdout() -> None:
+    """Let what is left to print go nowhere: else Python complains when it flushes at exit."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def run() -> None:

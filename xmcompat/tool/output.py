@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable
 
@@ -24,3 +25,12 @@ def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
     width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:
         click.echo(f"{name:<{width}}  {value}")
+
+
+def mistake(error: Exception) -> str:
+    """What to say of an error that is none of ours to expect. XMCOMPAT_DEBUG shows where it came up."""
+    if os.environ.get("XMCOMPAT_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error)
+    return f"a mistake in xmcompat itself: {type(error).__name__}: {error}; XMCOMPAT_DEBUG=1 shows where"
