@@ -20,7 +20,7 @@ ROOTS = {"xmcompat": CHECKOUT / "xmcompat", **{f"xmcompat.{name}": CHECKOUT / na
 
 #: Words, errors and small values that every room may use.
 COMMON = {"units", "errors", "light", "vdev"}
-VALUES = {*COMMON, "guest", "notes", "backends.machine", "backends.facts"}
+VALUES = {*COMMON, "guest", "notes", "backends.machine", "backends.devices", "backends.facts"}
 OPERATIONS = {*VALUES, "backends", "config", "translate", "network", "storage", "migration"}
 TOOLSTACK = {"toolstack", "creation", "preflight", "describe", "console_session"}
 PROGRAM = {*OPERATIONS, *TOOLSTACK, "render", "__init__"}
@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "guest": COMMON,
     "notes": COMMON,
     "config": VALUES,
-    "translate": VALUES,
+    "translate": {*VALUES, "config.keys"},
     "render": {*VALUES, "backends.hypervisor", "config.sxp", "config.dryrun"},
     "backends": {*COMMON, "guest", "notes"},
     "network": COMMON,
@@ -47,7 +47,7 @@ MAY_IMPORT = {
     "describe": {*OPERATIONS, *TOOLSTACK, "render"},
     "console_session": {*OPERATIONS, *TOOLSTACK},
     "xm": PROGRAM,
-    "tool": PROGRAM,
+    "tool": {*PROGRAM, "xend"},
     "xend": PROGRAM,
     "tour": {*COMMON, *(f"backends.{name}" for name in ("domain_xml", "libvirt_kvm", "private_libvirtd"))},
 }
