@@ -97,6 +97,10 @@ class ConfigError(XmError):
         self.path = path
         self.line_number = line
 
+    def line(self) -> str:
+        """The text after ``Error: ``: one line, whatever the file had in its values."""
+        return super().line().replace("\n", "\\n").replace("\r", "\\r")
+
 
 class ConfigNotFound(ConfigError):
     """No file of that name on the search path."""
@@ -106,6 +110,13 @@ class ConfigNotFound(ConfigError):
 
 class ConfigSyntax(ConfigError):
     """The text is not the language it should be."""
+
+
+class PythonSyntax(ConfigSyntax):
+    """xm's own words for a script that it cannot read, which are two lines."""
+
+    def line(self) -> str:
+        return XmError.line(self)
 
 
 class UnsafeConfig(ConfigError):

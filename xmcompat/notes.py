@@ -46,7 +46,7 @@ class Note:
     harmless: bool = False
 
     def text(self) -> str:
-        """One line: place, key, fate, reason, suggestion."""
+        """One line, whatever the value holds: place, key, fate, reason, suggestion."""
         place = f"{self.path}:{self.line}: " if self.path and self.line else f"{self.path}: " if self.path else ""
         shown = f"{self.key} = {self.value}" if self.value else self.key
         parts = [f"{place}{shown}: {self.fate.value}"]
@@ -54,4 +54,4 @@ class Note:
             parts.append(self.reason)
         if self.suggestion:
             parts.append(self.suggestion)
-        return "; ".join(parts)
+        return "; ".join(parts).replace("\n", "\\n").replace("\r", "\\r")

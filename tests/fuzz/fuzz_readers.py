@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Look for bytes that a reader of configurations does not bear: a coverage-guided search, for a bounded time.
 
-    .venv/bin/python tests/fuzz/fuzz_readers.py xm|xl|sxp|any [--seconds N]
+    .venv/bin/python tests/fuzz/fuzz_readers.py [xm|xl|sxp|any]... [--seconds N]
 
 A reader may refuse what it is given, in one line; it may not fail otherwise, nor take longer than 5 s or 1 GiB. What
 breaks it is written into ``tests/fuzz/found/``, from where ``test_found.py`` gives it to the reader ever after.
@@ -76,10 +76,10 @@ def main() -> int:
     if sys.argv[2:3] == ["--inside"]:
         inside(sys.argv[1], sys.argv[3:])
     parser = argparse.ArgumentParser(description="coverage-guided search for what readers do not bear")
-    parser.add_argument("reader", choices=READERS, nargs="*", default=list(READERS))
+    parser.add_argument("readers", choices=(*READERS, []), nargs="*", metavar="|".join(READERS))
     parser.add_argument("--seconds", type=int, default=20, help="for each reader (default: 20)")
     options = parser.parse_args()
-    return 1 if any([search(reader, options.seconds) for reader in options.reader]) else 0
+    return 1 if any([search(reader, options.seconds) for reader in options.readers or READERS]) else 0
 
 
 if __name__ == "__main__":

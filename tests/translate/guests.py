@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from xmcompat.backends.facts import HostFacts
 from xmcompat.backends.machine import Accelerator
-from xmcompat.guest import FirmwareBoot, GuestConfig, GuestKind, KernelBoot, Vbd, VbdMode
+from xmcompat.guest import Dialect, FirmwareBoot, GuestConfig, GuestKind, KernelBoot, Vbd, VbdMode
 from xmcompat.notes import Fate
 from xmcompat.translate.machine import Translation
 
@@ -14,6 +14,7 @@ HOST = HostFacts(accelerator=Accelerator.KVM, bridges=("xenbr0", "eth1"))
 REMOTE = HostFacts(accelerator=Accelerator.KVM, local=False)
 PV = GuestConfig(name="web1", source="web1.cfg", boot=KernelBoot(kernel="/boot/vmlinuz", cmdline="root=/dev/xvda1"))
 HVM = replace(PV, kind=GuestKind.HVM, boot=FirmwareBoot())
+XL = replace(HVM, dialect=Dialect.XL)
 
 
 def vbd(text: str, **changes: object) -> Vbd:

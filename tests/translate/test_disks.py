@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.translate.guests import HOST, HVM, PV, said, vbd
-from xmcompat.backends.machine import BlockSource, Bus, Disk, DiskDevice, FileSource, NetworkSource
+from xmcompat.backends.machine import BlockSource, Bus, Disk, DiskDevice, FileSource
 from xmcompat.errors import DeviceError, NotConvertible
-from xmcompat.guest import GuestConfig, Vbd
+from xmcompat.guest import Dialect, GuestConfig, KernelBoot, Vbd, VbdMode
 from xmcompat.notes import Fate
 from xmcompat.translate.machine import translate
 
@@ -45,7 +45,7 @@ def test_sd_and_hd_names_of_a_paravirtual_guest_are_virtio_too() -> None:
 
 def test_a_cd_rom_of_a_paravirtual_guest_needs_scsi() -> None:
     machine = translate(replace(PV, disks=(vbd(",xvdc:cdrom,r"), vbd("file:/a.img,xvda1,w"))), HOST).machine
-    assert machine.scsi == "virtio-scsi"
+    assert machine.scsi == ("virtio-scsi",)
     assert machine.disks[1] == Disk(
         source=None, target="sda", bus=Bus.SCSI, device=DiskDevice.CDROM, readonly=True, vdev="xvdc"
     )
@@ -63,12 +63,12 @@ def test_many_disks_go_on_behind_vdz() -> None:
         (vbd("file:/a.img,xvda1,w"), FileSource(path="/a.img"), "raw", "", ""),
         (vbd("file:/dev/loop3,xvda1,w"), BlockSource(path="/dev/loop3"), "raw", "none", "native"),
         (vbd("file:/dev/shm/a.img,xvda1,w"), FileSource(path="/dev/shm/a.img"), "raw", "", ""),
-        (vbd("tap:x,xvda1,w", protocol="tap:aio", path="/a"), FileSource(path="/a"), "raw", "", ""),
-        (vbd("tap:x,xvda1,w", protocol="tap:sync", path="/a"), FileSource(path="/a"), "raw", "writethrough", ""),
+        (vbd("tap:x,xvda1,w", protocol="tap:aio", path="/a"), FileSource(path="/a"), "raw", "none", "native"),
+        (vbd("tap:x,xvda1,w", protocol="tap:sync", path="/a"), FileSource(path="/a"), "raw", "directsync", ""),
+        (vbd("file:/a.img,xvda1,w", direct_io_safe=True), FileSource(path="/a.img"), "raw", "none", ""),
+        (vbd("tap:x,xvda1,w", protocol="tap:aio", path="/dev/loop0"), BlockSource(path="/dev/loop0"), "raw", "none",
+         "native"),
         (vbd("tap:x,xvda1,w", protocol="tap:vhd", path="/a", image_format="vhd"), FileSource(path="/a"), "vpc", "", ""),
-        (vbd("nbd:x,xvda1,w", path="h 10809"), NetworkSource(protocol="nbd", host="h", port=10809), "raw", "", ""),
-        (vbd("nbd:x,xvda1,w", path="[::1]:7"), NetworkSource(protocol="nbd", host="::1", port=7), "raw", "", ""),
-        (vbd("drbd:r0,xvda1,w"), BlockSource(path="/dev/drbd/by-res/r0"), "raw", "none", "native"),
     ],
 )
 def test_what_lies_behind_a_disk(given: Vbd, source: object, driver: str, cache: str, io: str) -> None:
@@ -96,8 +96,6 @@ def test_two_writers_of_an_image_with_a_format_are_refused() -> None:
     [
         (vbd("phy:/dev/a,xvda1,w", backend="storagedom"), "KVM has no driver domains (back end 'storagedom')"),
         (vbd("tap:x,xvda1,w", protocol="tap:ram", image_format="raw"), "'tap:ram:' does not exist on KVM"),
-        (vbd("iscsi:iqn.x,xvda1,w"), "'iscsi:' is not supported yet; attach it to this host and give it as phy:/dev/..."),
-        (vbd("nbd:nonsense,xvda1,w"), "'nbd:' is not supported yet"),
         (vbd("file:/a,xvda1,w", image_format="remus"), "images of type 'remus' cannot be read"),
         (vbd(",xvda1,w"), "a disk needs an image or a volume before its first comma"),
     ],
@@ -128,7 +126,7 @@ def test_ide_scsi_and_virtio_places_of_a_guest_with_a_bios() -> None:
         ("hda", "hda", "ide"), ("xvdb", "hdb", "ide"), ("hdc", "hdc", "ide"), ("sdc", "sdc", "scsi"),
         ("xvdf", "vda", "virtio"),
     ]  # fmt: skip
-    assert translate(replace(HVM, disks=(vbd("file:/s,sdc,w"),)), HOST).machine.scsi == "lsilogic"
+    assert translate(replace(HVM, disks=(vbd("file:/s,sdc,w"),)), HOST).machine.scsi == ("lsilogic",)
 
 
 def test_a_read_only_ide_disk_becomes_virtio_and_is_told() -> None:
@@ -145,7 +143,8 @@ def test_a_fifth_cd_rom_goes_to_sata() -> None:
 
 
 def test_ahci_puts_hd_names_on_sata() -> None:
-    found = disks(HVM, vbd("file:/a,hda,w"), vbd("file:/c,hdc:cdrom,r"), hdtype="ahci")
+    guest = replace(HVM, dialect=Dialect.XL)
+    found = disks(guest, vbd("file:/a,hda,w"), vbd("file:/c,hdc:cdrom,r"), hdtype="ahci")
     assert places(*found) == [("hda", "sda", "sata"), ("hdc", "sdc", "sata")]
 
 
@@ -161,6 +160,48 @@ def test_floppies_come_last_and_have_no_name_of_xens() -> None:
         Disk(source=FileSource(path="/srv/a.img"), target="fda", bus=Bus.FDC, device=DiskDevice.FLOPPY),
         Disk(source=FileSource(path="/srv/b.img"), target="fdb", bus=Bus.FDC, device=DiskDevice.FLOPPY),
     )
+
+
+def test_a_floppy_is_there_where_a_kernel_is_started_too_and_may_be_a_real_one() -> None:
+    direct = replace(HVM, boot=KernelBoot(kernel="/k"))
+    (floppy,) = disks(direct, fda="/dev/fd0")
+    assert (floppy.source, floppy.bus) == (BlockSource(path="/dev/fd0"), Bus.FDC)
+    assert disks(PV, fda="/srv/a.img") == ()
+    assert disks(replace(HVM, dialect=Dialect.XL), fda="/srv/a.img") == ()  # xl does not know it
+
+
+def test_a_floppy_needs_an_absolute_path() -> None:
+    with pytest.raises(NotConvertible) as caught:
+        disks(HVM, fda="a.img")
+    assert caught.value.line() == "web1.cfg: fda = a.img: a floppy needs an absolute path"
+
+
+def test_usb_sticks_are_disks_beside_the_others() -> None:
+    found = disks(HVM, vbd("file:/a,sda,w"), usbdevice=["disk:/srv/stick.img", "disk:format=raw:/dev/sdx", "disk:lost.img"])
+    assert [(disk.source, disk.target, disk.bus) for disk in found[1:]] == [
+        (FileSource(path="/srv/stick.img"), "sdb", Bus.USB), (BlockSource(path="/dev/sdx"), "sdc", Bus.USB),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "discard"),
+    [
+        ({}, "unmap"), ({"discard": True}, "unmap"), ({"discard": False}, "ignore"), ({"image_format": "qcow2"}, "unmap"),
+        ({"image_format": "vhd"}, ""), ({"mode": VbdMode.READ_ONLY}, ""), ({"cdrom": True}, ""),
+    ],
+)  # fmt: skip
+def test_xl_lets_guests_give_space_back_and_xm_does_not(changes: dict[str, object], discard: str) -> None:
+    given = vbd("file:/a,xvda1,w", **changes)
+    assert [disks(replace(PV, dialect=one), given)[0].discard for one in (Dialect.XL, Dialect.XM)] == [discard, ""]
+
+
+def test_xls_words_for_how_xen_does_it_are_told_and_harmless() -> None:
+    given = vbd("file:/a,xvda,w", backendtype="qdisk", specification="virtio")
+    notes = translate(replace(PV, disks=(given,), dialect=Dialect.XL), HOST).notes
+    told = [(note.fate, note.value, note.harmless) for note in notes if note.fate is Fate.NO_MEANING]
+    assert told == [
+        (Fate.NO_MEANING, "backendtype=qdisk", True), (Fate.NO_MEANING, "specification=virtio", True),
+    ]  # fmt: skip
 
 
 vdevs = st.lists(

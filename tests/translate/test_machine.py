@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.translate.guests import HOST, HVM, PV, said, vbd
+from tests.translate.guests import HOST, HVM, PV, XL, said, vbd
 from xmcompat.backends.facts import HostFacts
 from xmcompat.backends.machine import (
     Accelerator,
@@ -15,10 +15,8 @@ from xmcompat.backends.machine import (
     Clock,
     DeviceBoot,
     DirectKernel,
-    Graphics,
     Machine,
     Timer,
-    Video,
     XenRecord,
 )
 from xmcompat.errors import NotConvertible
@@ -49,7 +47,7 @@ def test_the_processor_is_the_hosts_or_all_that_the_emulator_can_do() -> None:
     assert (machine(PV).cpu_mode, machine(PV).cpu_features) == ("host-model", ())
     emulated = translate(PV, HostFacts(accelerator=Accelerator.TCG)).machine
     assert (emulated.accelerator, emulated.cpu_mode, emulated.cpu_features) == (Accelerator.TCG, "maximum", ())
-    assert machine(HVM, pae=0, nx="0").cpu_features == (("nx", "disable"), ("pae", "disable"))
+    assert machine(XL, pae=0, nx="0").cpu_features == (("nx", "disable"), ("pae", "disable"))
 
 
 def test_pvh_is_run_as_pv() -> None:
@@ -71,6 +69,24 @@ def test_pvh_is_run_as_pv() -> None:
 )  # fmt: skip
 def test_boot_of_a_guest_with_a_bios(boot: FirmwareBoot | KernelBoot, becomes: DeviceBoot | DirectKernel) -> None:
     assert machine(replace(HVM, boot=boot)).boot == becomes
+
+
+@pytest.mark.parametrize(
+    ("options", "firmware", "key", "fate"),
+    [
+        ({"bios": "ovmf"}, "ovmf", "bios", Fate.CARRIED),
+        ({"firmware": "uefi"}, "ovmf", "firmware", Fate.CARRIED),
+        ({"firmware": "/opt/bios.bin"}, "/opt/bios.bin", "firmware", Fate.APPROXIMATED),
+    ],
+)
+def test_firmware_is_told_by_the_key_that_names_it(options: dict[str, object], firmware: str, key: str, fate: Fate) -> None:
+    notes = translate(replace(XL, boot=FirmwareBoot(firmware=firmware), options=options), HOST).notes
+    assert [note.fate for note in notes if note.key == key] == [fate]
+
+
+def test_firmware_beside_a_kernel_of_the_host_is_told() -> None:
+    found = translate(replace(XL, boot=KernelBoot(kernel="/k"), options={"bios": "ovmf"}), HOST)
+    assert said(found, "bios") == [(Fate.APPROXIMATED, "QEMU's BIOS starts the kernel of the host")]
 
 
 @pytest.mark.parametrize("loader", ["pygrub", ""])
@@ -149,77 +165,6 @@ def test_timer_modes(mode: object, timers: list[tuple[str, str]]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("vfb", "graphics"),
-    [
-        (Vfb(vnc=True), Graphics()),
-        (Vfb(vnc=True, display=5), Graphics()),
-        (Vfb(vnc=True, display=5, unused=False), Graphics(port=5905)),
-        (Vfb(vnc=True, unused=False), Graphics(port=5900)),
-        (Vfb(vnc=True, listen="[::1]"), Graphics(listen="::1")),
-        (Vfb(vnc=True, password=""), Graphics()),
-        (Vfb(vnc=True, password="12345678"), Graphics(password="12345678")),
-        (Vfb(vnc=True, password="123456789"), Graphics(password="12345678")),
-        (Vfb(vnc=True, password="ääääää"), Graphics(password="ääää")),
-        (Vfb(vnc=True, keymap="de"), Graphics(keymap="de")),
-        (Vfb(vnc=True, keymap="klingon"), Graphics()),
-        (Vfb(sdl=True), Graphics()),
-    ],
-)
-def test_displays(vfb: Vfb, graphics: Graphics) -> None:
-    assert machine(replace(PV, vfbs=(vfb,))).graphics == (graphics,)
-    assert machine(replace(HVM, vfbs=(vfb,))).graphics == (graphics,)
-
-
-def test_the_hosts_password_and_address_serve_where_the_guest_says_nothing() -> None:
-    facts = replace(HOST, vnc_password="hostpass", vnc_listen="0.0.0.0")
-    given = replace(PV, vfbs=(Vfb(vnc=True),))
-    assert translate(given, facts).machine.graphics == (Graphics(listen="0.0.0.0", password="hostpass"),)
-    given = replace(PV, vfbs=(Vfb(vnc=True, password=""),))
-    assert translate(given, facts).machine.graphics == (Graphics(listen="0.0.0.0"),)
-
-
-def test_a_display_beyond_the_last_port_is_refused() -> None:
-    with pytest.raises(NotConvertible, match="no such display; write one of 0 to 59635"):
-        machine(replace(PV, vfbs=(Vfb(vnc=True, display=59636, unused=False),)))
-
-
-@pytest.mark.parametrize(
-    ("options", "video"),
-    [
-        ({}, Video(model="cirrus", vram=16384)),
-        ({"stdvga": 1}, Video(model="vga", vram=16384)),
-        ({"stdvga": 1, "videoram": 33}, Video(model="vga", vram=65536)),
-        ({"vga": "qxl", "videoram": "128"}, Video(model="qxl", vram=131072)),
-        ({"vga": "none"}, Video()),
-        ({"nographic": 1}, Video()),
-    ],
-)
-def test_video_of_a_guest_with_a_bios(options: dict[str, object], video: Video) -> None:
-    assert machine(replace(HVM, vfbs=(Vfb(vnc=True),)), **options).video == video
-
-
-def test_without_a_display_there_is_no_video_and_no_usb() -> None:
-    for guest in (PV, HVM, replace(PV, vfbs=(Vfb(),))):
-        found = machine(guest)
-        assert (found.graphics, found.video, found.usb, found.inputs) == ((), Video(), "none", ())
-
-
-@pytest.mark.parametrize(
-    ("options", "usb", "inputs"),
-    [
-        ({"usb": 1}, "piix3-uhci", ()),
-        ({"usbdevice": "tablet"}, "piix3-uhci", (("tablet", "usb"),)),
-        ({"usbdevice": ["tablet", "keyboard", "tablet"]}, "piix3-uhci", (("tablet", "usb"), ("keyboard", "usb"))),
-        ({"usbversion": 3}, "qemu-xhci", ()),
-        ({"usbdevice": "host:1.2"}, "piix3-uhci", ()),
-    ],
-)
-def test_usb(options: dict[str, object], usb: str, inputs: tuple[tuple[str, str], ...]) -> None:
-    found = machine(HVM, **options)
-    assert (found.usb, found.inputs) == (usb, inputs)
-
-
-@pytest.mark.parametrize(
     ("serial", "device"),
     [
         ("null", CharDevice(kind="serial", type="null")),
@@ -265,7 +210,7 @@ def test_acpi_and_apic() -> None:
 
 def test_the_panic_device() -> None:
     found = [machine(PV), machine(HVM), machine(replace(HVM, on_crash=EventAction.DESTROY))]
-    assert [one.panic for one in found] == [True, False, True]
+    assert [one.panics for one in found] == [("isa",), (), ("isa",)]
 
 
 def test_translation_is_pure() -> None:

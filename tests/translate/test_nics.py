@@ -14,10 +14,11 @@ from xmcompat.backends.machine import Accelerator, Nic
 from xmcompat.errors import DeviceError, NotConvertible
 from xmcompat.guest import Dialect, GuestConfig, Vif
 from xmcompat.notes import Fate
+from xmcompat.translate.bandwidth import bandwidth
 from xmcompat.translate.machine import Translation, missing_macs, translate
-from xmcompat.translate.nics import bandwidth
 
 MAC = "00:16:3e:00:00:01"
+SWITCHED = replace(HOST, openvswitch=("ovs0",), bridge_aliases=(("old0", "ovs0"),))
 
 
 def done(vif: Vif, guest: GuestConfig = PV, facts: HostFacts = HOST) -> Translation:
@@ -158,9 +159,105 @@ def test_what_is_no_rate_is_told_by_xm_and_refused_by_xl() -> None:
         done(Vif(rate="fast"), replace(PV, dialect=Dialect.XL))
 
 
-def test_scripts_and_filters_that_are_not_there_yet_are_told_loudly() -> None:
-    assert [fate for fate, _ in said(done(Vif(script="vif-nat", ip="192.0.2.1")), "vif[0]")] == [Fate.NOT_YET] * 2
+@pytest.mark.parametrize("script", ["vif-route", "/etc/xen/scripts/vif-nat"])
+def test_routes_and_translation_are_not_there_yet(script: str) -> None:
+    found = done(Vif(script=script, ip="192.0.2.1", gatewaydev="eth0"))
+    assert [fate for fate, _ in said(found, "vif[0]")][-2:].count(Fate.NOT_YET) >= 1
+    assert (found.machine.nics[0].bridge, found.machine.nics[0].filter) == ("xenbr0", "")
+    assert [note.value for note in found.notes if note.fate is Fate.NOT_YET] == [f"script={script}", "ip=192.0.2.1"]
+
+
+def test_scripts_of_the_users_own_are_not_run() -> None:
+    assert said(done(Vif(script="vif-mine")), "vif[0]") == [
+        (Fate.APPROXIMATED, "the interface joins a bridge; the script is not run")
+    ]
     assert said(done(Vif(script="/etc/xen/scripts/vif-bridge")), "vif[0]") == []
+
+
+@pytest.mark.parametrize(
+    ("ip", "addresses"),
+    [
+        ("192.0.2.10", ("192.0.2.10",)), ("192.0.2.10 192.0.2.11/32", ("192.0.2.10", "192.0.2.11")),
+        ("192.0.2.10 192.0.2.10", ("192.0.2.10",)), ("192.0.2.10 10.0.0.0/24", ()), ("2001:db8::1", ()), ("nonsense", ()),
+        ("", ()),
+    ],
+)  # fmt: skip
+def test_addresses_that_a_guest_may_use(ip: str, addresses: tuple[str, ...]) -> None:
+    found = done(Vif(ip=ip))
+    one = found.machine.nics[0]
+    assert (one.filter, one.addresses) == ("clean-traffic" if addresses else "", addresses)
+    told = [reason for _, reason in said(found, "vif[0]")]
+    if not ip:
+        assert told == []
+    elif addresses:
+        assert told[0].startswith("the filter clean-traffic lets the guest use these alone")
+    else:
+        assert told[0].startswith("nothing keeps the guest from using other addresses")
+
+
+def test_filters_do_not_work_on_open_vswitch() -> None:
+    found = done(Vif(ip="192.0.2.10", bridge="ovs0"), facts=SWITCHED)
+    assert (found.machine.nics[0].openvswitch, found.machine.nics[0].filter) == (True, "")
+    assert said(found, "vif[0]")[0][1].endswith("libvirt's filters do not work on Open vSwitch")
+
+
+@pytest.mark.parametrize(
+    ("bridge", "plugged"),
+    [
+        ("ovs0", ("ovs0", None, ())), ("ovs0.100", ("ovs0", 100, ())), ("ovs0:20:30", ("ovs0", None, (20, 30))),
+        ("ovs0.10:20:10:20", ("ovs0", 10, (20,))), ("", ("ovs0", None, ())), ("old0.7", ("ovs0", 7, ())),
+    ],
+)  # fmt: skip
+def test_vlans_of_open_vswitch(bridge: str, plugged: tuple[str, int | None, tuple[int, ...]]) -> None:
+    one = nic(Vif(bridge=bridge, script="vif-openvswitch"), facts=SWITCHED)
+    assert (one.bridge, one.vlan, one.trunk, one.openvswitch) == (*plugged, True)
+
+
+@pytest.mark.parametrize("bridge", ["ovs0.", "ovs0.5000", "ovs0:x", "ovs0.1.2"])
+def test_what_names_no_vlan_is_refused(bridge: str) -> None:
+    with pytest.raises(NotConvertible, match=r"write the bridge as NAME, NAME\.TAG"):
+        nic(Vif(bridge=bridge, script="vif-openvswitch"), facts=SWITCHED)
+
+
+def test_only_the_script_for_open_vswitch_reads_vlans() -> None:
+    assert nic(Vif(bridge="br0.100"), facts=replace(HOST, bridges=("br0.100",))).bridge == "br0.100"
+
+
+def test_a_switch_that_is_not_there() -> None:
+    with pytest.raises(DeviceError, match="Could not find bridge device ovs9"):
+        nic(Vif(bridge="ovs9", script="vif-openvswitch"), facts=SWITCHED)
+    assert nic(Vif(bridge="ovs9", script="vif-openvswitch")).bridge == "ovs9"  # none is known: QEMU will tell
+
+
+def test_another_name_for_a_bridge_goes_before_the_rules_of_xens_scripts() -> None:
+    facts = replace(HOST, bridge_aliases=(("xenbr1", "xenbr0"), ("lan", "br9")))
+    found = done(Vif(bridge="xenbr1"), facts=facts)
+    assert found.machine.nics[0].bridge == "xenbr0"
+    assert [note.reason for note in found.notes if note.key == "vif[0]"] == ["xenbr0 serves, by the host's aliases"]
+    with pytest.raises(DeviceError, match="Could not find bridge device br9"):
+        nic(Vif(bridge="lan"), facts=facts)
+
+
+@pytest.mark.parametrize(("mtu", "kept"), [(None, None), (1500, 1500), (9000, 9000), (0, None), (70000, None)])
+def test_the_mtu(mtu: int | None, kept: int | None) -> None:
+    found = done(Vif(mtu=mtu))
+    assert found.machine.nics[0].mtu == kept
+    assert bool(said(found, "vif[0]")) == (mtu != kept)
+
+
+def test_interfaces_come_in_the_order_of_the_numbers_that_they_ask_for() -> None:
+    guest = replace(PV, vifs=(Vif(bridge="eth1"), Vif(devid=4), Vif(devid=1), Vif(mac="00:16:3e:00:00:09")))
+    found = translate(guest, HOST, macs=["00:16:3e:00:00:01", "00:16:3e:00:00:02", "00:16:3e:00:00:03"]).machine
+    assert [one.mac[-1] for one in found.nics] == ["3", "2", "1", "9"]
+    with pytest.raises(NotConvertible, match="another interface has that number"):
+        translate(replace(PV, vifs=(Vif(devid=1), Vif(devid=1))), HOST)
+
+
+def test_what_xen_alone_reads_is_told_and_harmless() -> None:
+    notes = done(Vif(trusted=False, gatewaydev="eth0", accel="sfc")).notes
+    assert [(note.value, note.fate, note.harmless) for note in notes if note.key == "vif[0]"] == [
+        ("gatewaydev=eth0", Fate.NO_MEANING, True), ("accel=sfc", Fate.NO_MEANING, True), ("trusted=0", Fate.NO_MEANING, True),
+    ]  # fmt: skip
 
 
 @given(st.integers(0, 10**6), st.sampled_from(["", "K", "M", "G"]))

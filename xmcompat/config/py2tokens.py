@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from xmcompat.errors import ConfigLimit, ConfigSyntax, UnsafeConfig
+from xmcompat.errors import ConfigLimit, ConfigSyntax, PythonSyntax, UnsafeConfig
 
 _STRING = r"""[uUbBrR]{0,2}(?:'''(?:\\.|[^\\])*?'''|\"\"\"(?:\\.|[^\\])*?\"\"\"|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*")"""
 _NUMBER = (
@@ -45,7 +45,7 @@ def rewrite(text: str, path: str) -> str:
 def syntax_error(path: str, line: int, source: list[str]) -> ConfigSyntax:
     """xm's two lines about a line that it cannot read."""
     offending = source[line - 1] if 0 < line <= len(source) else ""
-    return ConfigSyntax(f"Errors were found at line {line} while processing {path}:\n\t{offending.strip()}")
+    return PythonSyntax(f"Errors were found at line {line} while processing {path}:\n\t{offending.strip()}")
 
 
 def _tokens(text: str, path: str, source: list[str]) -> list[Token]:

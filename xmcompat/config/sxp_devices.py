@@ -97,7 +97,7 @@ def _each(form: Tree) -> list[Tree]:
 
 def is_device(child: object) -> bool:
     """Whether a part of a form is a device of the old form, without ``device`` around it."""
-    return isinstance(child, list) and bool(child) and child[0] in CLASSES and all(
+    return isinstance(child, list) and bool(child) and isinstance(child[0], str) and child[0] in CLASSES and all(
         isinstance(part, list) for part in child[1:]
     )
 

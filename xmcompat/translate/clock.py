@@ -16,13 +16,18 @@ _CATCH_UP = (Timer(name="rtc", tickpolicy="catchup"), Timer(name="pit", tickpoli
 _TIMERS = {"2": (Timer(name="pit", tickpolicy="discard"),), "3": (Timer(name="pit", tickpolicy="delay"),)}
 
 
-def clock(guest: GuestConfig, findings: Findings) -> Clock:
-    """UTC or local time, shifted by rtc_timeoffset seconds; ticks that are caught up; no HPET unless asked for."""
+def clock(guest: GuestConfig, findings: Findings, *, hyperv: bool = False) -> Clock:
+    """UTC or local time, shifted by rtc_timeoffset seconds; ticks that are caught up; no HPET unless asked for.
+
+    HYPERV adds the clock that Windows reads from Hyper-V.
+    """
     hvm = guest.kind is GuestKind.HVM
     mode = text(guest, "timer_mode") if hvm else ""
     timers = _TIMERS.get(_TIMER_MODES.get(mode, mode), _CATCH_UP)
     hpet = hvm and flag(guest, "hpet", guest.dialect is Dialect.XL)
     timers = (*timers, Timer(name="hpet", present=hpet))
+    if hyperv:
+        timers = (*timers, Timer(name="hypervclock", present=True))
     basis = "localtime" if guest.localtime else "utc"
     if not hvm and (guest.localtime or guest.rtc_timeoffset):
         findings.approximated(

@@ -6,13 +6,15 @@ from xmcompat.errors import DeviceError, NotConvertible
 from xmcompat.guest import GuestConfig
 from xmcompat.notes import Fate, Note
 
+_LOCAL_DOMAIN = ("", "0", "Domain-0")
+
 
 class Findings:
     """Collects everything, so that one run tells all there is to mend; ``settle`` raises at the end."""
 
     def __init__(self, guest: GuestConfig) -> None:
         self._guest = guest
-        self._notes: list[Note] = []
+        self._notes: dict[Note, None] = {}
         self._refusals: list[tuple[str, str]] = []
         self._device_errors: list[str] = []
 
@@ -40,6 +42,11 @@ class Findings:
         """Going on would lose data, security or the ability to boot. REASON ends with what to do."""
         self._refusals.append((key, f"{key} = {value}: {reason}" if value else f"{key}: {reason}"))
 
+    def back_end(self, key: str, domain: str, *, value: str) -> None:
+        """Refuse a device whose back end is another DOMAIN than the host itself."""
+        if domain not in _LOCAL_DOMAIN:
+            self.refuse(key, f"KVM has no driver domains (back end '{domain}'); give one of this host", value=value)
+
     def unconnected(self, message: str) -> None:
         """A device that this host cannot connect; MESSAGE is xm's own sentence."""
         self._device_errors.append(message)
@@ -49,7 +56,7 @@ class Findings:
         if self._refusals:
             lines = {self._line(key) for key, _ in self._refusals}
             raise NotConvertible(
-                "; ".join(text for _, text in self._refusals),
+                "; ".join(dict.fromkeys(text for _, text in self._refusals)),
                 path=self._guest.source or None,
                 line=lines.pop() if len(lines) == 1 else None,
             )
@@ -60,9 +67,8 @@ class Findings:
         return self._guest.lines.get(key.partition("[")[0].partition(".")[0])
 
     def _add(self, fate: Fate, key: str, reason: str, value: str, suggestion: str, harmless: bool) -> None:
-        self._notes.append(
-            Note(
-                key=key, fate=fate, reason=reason, value=value, path=self._guest.source or None,
-                line=self._line(key), suggestion=suggestion, harmless=harmless,
-            )
+        note = Note(
+            key=key, fate=fate, reason=reason, value=value, path=self._guest.source or None,
+            line=self._line(key), suggestion=suggestion, harmless=harmless,
         )  # fmt: skip
+        self._notes.setdefault(note)

@@ -1,63 +1,101 @@
-"""Displays, video, pointers and USB. Passwords go into the machine alone, never into a note. Pure."""
+"""Displays and graphics cards. Passwords go into the machine alone, never into a note. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xmcompat.backends.devices import Graphics, GuestChannel, Video
 from xmcompat.backends.facts import HostFacts
-from xmcompat.backends.machine import Graphics, Video
 from xmcompat.guest import GuestConfig, GuestKind, Vfb
+from xmcompat.translate.addresses import is_host
 from xmcompat.translate.findings import Findings
-from xmcompat.translate.options import flag, text, texts
+from xmcompat.translate.options import flag, given, pairs, text, texts
+from xmcompat.translate.pci import wants_card_of_host
+from xmcompat.translate.spice import spice
 
 _FIRST_PORT, _LAST_PORT = 5900, 65535
 _LONGEST_PASSWORD = 8
-_VGA_MEMORY = 16384  # KiB
+#: The least, in KiB, and the most, in MiB.
+_VGA_MEMORY, _MOST_MEMORY = 16384, 512
+#: MiB; half of it is the card's RAM, half its VRAM, as with xl.
+_QXL_LEAST = 128
 _KEYMAPS = (
     "ar", "bepo", "cz", "da", "de", "de-ch", "en-gb", "en-us", "es", "et", "fi", "fo", "fr", "fr-be", "fr-ca", "fr-ch",
     "hr", "hu", "is", "it", "ja", "lt", "lv", "mk", "nl", "no", "pl", "pt", "pt-br", "ru", "sl", "sv", "th", "tr",
 )  # fmt: skip
-_USB_VERSIONS = {"1": "piix3-uhci", "2": "ich9-ehci1", "3": "qemu-xhci"}
 _VGA = {"none": "none", "stdvga": "vga", "cirrus": "cirrus", "qxl": "qxl"}
+_MOST_HEADS = 16  # of QEMU's virtio card
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Screen:
-    """What a guest shows and is pointed at. ``usb`` is the model of the controller, "none" for no USB."""
+    """What a guest shows. ``pointer``: it needs one that knows where it is, as Xen's frame buffer brings it.
 
-    graphics: tuple[Graphics, ...]
-    video: Video
-    inputs: tuple[tuple[str, str], ...]
-    usb: str
+    ``channels`` and ``redirections`` (of USB devices) are those of a SPICE display.
+    """
+
+    graphics: tuple[Graphics, ...] = ()
+    video: Video = Video()  # noqa: RUF009 - a value that cannot change
+    pointer: bool = False
+    channels: tuple[GuestChannel, ...] = ()
+    redirections: int = 0
 
 
 def screen(guest: GuestConfig, facts: HostFacts, findings: Findings) -> Screen:
     hvm = guest.kind is GuestKind.HVM
-    inputs, usb = _usb(guest, findings) if hvm else ((), "none")
-    shown = None if hvm and flag(guest, "nographic", False) else _shown(guest, findings)
-    if shown is None:
-        return Screen(graphics=(), video=Video(), inputs=inputs, usb=usb)
-    graphics = _graphics(guest, shown, facts, findings)
-    if hvm:
-        return Screen(graphics=(graphics,), video=_video(guest), inputs=inputs, usb=usb)
-    # Xen's frame buffer comes with a pointer that knows where it is
-    vram = max(_VGA_MEMORY, _power_of_two((shown.videoram or 0) * 1024))
+    if hvm and flag(guest, "nographic", False):
+        if flag(guest, "spice", False):
+            findings.approximated("spice", "left out: nographic asks for no display", value="1")
+        return Screen()
+    if hvm and wants_card_of_host(guest) and not guest.pci:
+        findings.approximated(
+            "gfx_passthru", "no device of the host is given; the emulated card stays", value=text(guest, "gfx_passthru"),
+            suggestion="give the card in pci",
+        )  # fmt: skip
+    elif hvm and wants_card_of_host(guest):
+        findings.approximated(
+            "gfx_passthru", "the guest shows itself on the host's card alone, and on no display here",
+            value=text(guest, "gfx_passthru"),
+            suggestion="the host must not use that card",
+        )  # fmt: skip
+        return Screen()
+    shown, key = _shown(guest, findings)
+    vnc = () if shown is None else (_graphics(shown, key, facts, findings),)
+    spiced = spice(guest, findings, vnc[0].keymap if vnc else _keymap(text(guest, "keymap"), "keymap", findings))
+    video = _video(guest, shown, findings) if vnc or spiced.graphics else Video()
     return Screen(
-        graphics=(graphics,), video=Video(model="vga", vram=vram), inputs=(("tablet", "usb"),), usb="piix3-uhci"
+        graphics=(*spiced.graphics, *vnc),
+        video=_paravirtual_video(guest, findings) or video,
+        pointer=not hvm and shown is not None,
+        channels=spiced.channels,
+        redirections=spiced.redirections,
     )
 
 
-def _shown(guest: GuestConfig, findings: Findings) -> Vfb | None:
-    """The display to show: the first that is enabled. libvirt has one of a kind."""
-    enabled = [(index, vfb) for index, vfb in enumerate(guest.vfbs) if vfb.vnc or vfb.sdl]
-    for index, _ in enabled[1:]:
-        findings.approximated(f"vfb[{index}]", "left out: a guest has one display on KVM")
-    return enabled[0][1] if enabled else None
+def _shown(guest: GuestConfig, findings: Findings) -> tuple[Vfb | None, str]:
+    """The display to show, the first that is enabled, and the key that asks for it. libvirt has one of a kind."""
+    enabled = [(key, vfb) for key, vfb in zip(_keys(guest), guest.vfbs, strict=True) if vfb.vnc or vfb.sdl]
+    for key, _ in enabled[1:]:
+        if key != "vnc" or given(guest, "vnc"):  # xl's default is nobody's wish
+            findings.approximated(key, "left out: a guest has one VNC display on KVM")
+    return (enabled[0][1], enabled[0][0]) if enabled else (None, "")
 
 
-def _graphics(guest: GuestConfig, vfb: Vfb, facts: HostFacts, findings: Findings) -> Graphics:
-    key = "vfb" if "vfb" in guest.options else "sdl" if vfb.sdl and not vfb.vnc else "vnc"
+def _keys(guest: GuestConfig) -> list[str]:
+    """The keys that ask for the displays: xl puts that of its single keys before or behind the frame buffers."""
+    buffers = given(guest, "vfb")
+    count = min(len(buffers), len(guest.vfbs)) if isinstance(buffers, list) else 0
+    names = [f"vfb[{index}]" for index in range(count)]
+    single = "sdl" if flag(guest, "sdl", False) and not flag(guest, "vnc", False) else "vnc"
+    rest = [single] * (len(guest.vfbs) - count)
+    asked = given(guest, "vnc") != "" or given(guest, "sdl") != ""
+    return [*rest, *names] if asked else [*names, *rest]
+
+
+def _graphics(vfb: Vfb, key: str, facts: HostFacts, findings: Findings) -> Graphics:
     listen = (vfb.listen or facts.vnc_listen).strip("[]")
+    if not is_host(listen):
+        findings.refuse(key, "that is no address; write one like 127.0.0.1", value=f"vnclisten={vfb.listen}")
     if not vfb.vnc:
         findings.approximated(key, f"an SDL window is a VNC display here, on {listen}", value="sdl")
     return Graphics(
@@ -65,7 +103,7 @@ def _graphics(guest: GuestConfig, vfb: Vfb, facts: HostFacts, findings: Findings
         listen=listen,
         port=_port(vfb, key, findings),
         password=_password(vfb, key, facts, findings),
-        keymap=_keymap(vfb, key, findings),
+        keymap=_keymap(vfb.keymap, key, findings),
     )
 
 
@@ -95,36 +133,50 @@ def _password(vfb: Vfb, key: str, facts: HostFacts, findings: Findings) -> str |
     return password or None
 
 
-def _keymap(vfb: Vfb, key: str, findings: Findings) -> str:
-    if not vfb.keymap or vfb.keymap in _KEYMAPS:
-        return vfb.keymap
-    findings.approximated(key, "left out: QEMU has no such keymap", value=f"keymap={vfb.keymap}")
+def _keymap(name: str, key: str, findings: Findings) -> str:
+    if not name or name in _KEYMAPS:
+        return name
+    findings.approximated(key, "left out: QEMU has no such keymap", value=f"keymap={name}")
     return ""
 
 
-def _video(guest: GuestConfig) -> Video:
+# -- graphics cards
+
+
+def _video(guest: GuestConfig, shown: Vfb | None, findings: Findings) -> Video:
+    if guest.kind is not GuestKind.HVM:
+        return Video(model="vga", vram=_memory(shown.videoram or 0 if shown else 0, findings))
     model = _VGA.get(text(guest, "vga")) or ("vga" if flag(guest, "stdvga", False) else "cirrus")
     if model == "none":
         return Video()
-    megabytes = text(guest, "videoram")
-    wished = int(megabytes) * 1024 if megabytes.isascii() and megabytes.isdecimal() else 0
-    return Video(model=model, vram=max(_VGA_MEMORY, _power_of_two(wished)))
+    word = text(guest, "videoram")
+    size = int(word) if word.isascii() and word.isdecimal() and len(word) < 10 else 0
+    if model == "qxl":
+        half = _memory(max(size, _QXL_LEAST) // 2, findings)
+        return Video(model="qxl", ram=half, vram=half, vgamem=_VGA_MEMORY)
+    return Video(model=model, vram=_memory(size, findings))
 
 
-def _power_of_two(size: int) -> int:
-    return 1 << max(size - 1, 0).bit_length()
+def _memory(megabytes: int, findings: Findings) -> int:
+    """KiB: a power of two that QEMU's cards take, and enough for a large screen."""
+    if megabytes > _MOST_MEMORY:
+        findings.approximated("videoram", f"QEMU's cards have {_MOST_MEMORY} MiB at most", value=str(megabytes))
+    size = min(max(megabytes, 1), _MOST_MEMORY) * 1024
+    return max(_VGA_MEMORY, 1 << (size - 1).bit_length())
 
 
-def _usb(guest: GuestConfig, findings: Findings) -> tuple[tuple[tuple[str, str], ...], str]:
-    """Pointers and keyboards, and the controller that they need."""
-    inputs = []
-    for device in texts(guest, "usbdevice"):
-        if device in ("tablet", "mouse", "keyboard"):
-            inputs.append((device, "usb"))
-        else:
-            findings.not_yet("usbdevice", "left out", value=device, suggestion="attach it with virsh attach-device")
-    controller = _USB_VERSIONS.get(text(guest, "usbversion"), "")
-    if not controller:
-        wanted = inputs or texts(guest, "usbdevice") or flag(guest, "usb", False)
-        controller = "piix3-uhci" if wanted else "none"
-    return tuple(dict.fromkeys(inputs)), controller
+def _paravirtual_video(guest: GuestConfig, findings: Findings) -> Video | None:
+    """QEMU's card of virtio in the place of displays of Xen's kind (vdispl), with a head for each connector."""
+    displays = texts(guest, "vdispl")
+    if not displays:
+        return None
+    heads = 0
+    for index, display in enumerate(displays):
+        words = pairs(display)
+        findings.back_end(f"vdispl[{index}]", words.get("backend", ""), value=display)
+        heads += len([connector for connector in words.get("connectors", "").split(";") if connector.strip()])
+    findings.approximated(
+        "vdispl", "displays of Xen's kind are one virtio graphics card, of whatever size its viewer has",
+        suggestion="the guest needs its driver (virtio_gpu); set vnc = 1 to see it",
+    )  # fmt: skip
+    return Video(model="virtio", heads=min(max(heads, 1), _MOST_HEADS))

@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from xmcompat.backends.facts import HostFacts
-from xmcompat.backends.machine import (
-    Accelerator,
-    Bus,
-    DeviceBoot,
-    DirectKernel,
-    Disk,
-    Machine,
-    MachineBoot,
-    XenRecord,
-)
-from xmcompat.guest import EventAction, FirmwareBoot, GuestConfig, GuestKind, KernelBoot, LoaderBoot
+from xmcompat.backends.machine import Machine, MachineBoot, XenRecord
+from xmcompat.guest import EventAction, GuestConfig, GuestKind
 from xmcompat.notes import Note
+from xmcompat.translate.boot import acpi, start
+from xmcompat.translate.channels import channels, folders
 from xmcompat.translate.clock import clock
-from xmcompat.translate.cmdline import VIRTIO, pv_cmdline
 from xmcompat.translate.consoles import hvm_console_names, hvm_consoles, pv_console_names, pv_consoles
 from xmcompat.translate.disks import disks
 from xmcompat.translate.events import events
 from xmcompat.translate.findings import Findings
 from xmcompat.translate.graphics import screen
+from xmcompat.translate.hyperv import hyperv
 from xmcompat.translate.nics import missing_macs, nics
 from xmcompat.translate.options import flag
+from xmcompat.translate.pci import pci_devices
+from xmcompat.translate.platform import platform
+from xmcompat.translate.processor import processor
+from xmcompat.translate.scsi import scsi
+from xmcompat.translate.sound import sounds
+from xmcompat.translate.tpm import tpm
+from xmcompat.translate.tuning import backing, numa, tune
+from xmcompat.translate.usb import usb
+from xmcompat.translate.vkb import virtual_inputs
 
 __all__ = ["Translation", "missing_macs", "translate"]
-
-_BOOT_DEVICES = {"a": "fd", "c": "hd", "d": "cdrom", "n": "network"}
-_BIOS = ("", "bios", "seabios", "rombios")
-_EFI = ("uefi", "ovmf")
-_RESTARTS = (EventAction.RESTART, EventAction.RENAME_RESTART, EventAction.COREDUMP_RESTART)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,17 +52,28 @@ def translate(
     the first device that this host cannot connect. May be repeated: the same comes out.
     """
     findings = Findings(guest)
-    pv = guest.kind is not GuestKind.HVM
     machine_disks = disks(guest, findings)
-    boot, primary = _boot(guest, machine_disks, findings)
-    consoles = pv_consoles() if pv else hvm_consoles(guest, findings)
-    names = pv_console_names(primary) if pv else hvm_console_names(consoles)
-    poweroff, reboot, crash = events(guest, findings)
-    shown = screen(guest, facts, findings)
+    boot, primary = start(guest, machine_disks, findings)
+    machine = _with_devices(replace(_computer(guest, facts, boot, findings), disks=machine_disks), guest, facts, findings)
+    names = _consoles_of(machine, guest, primary)
+    machine = replace(
+        machine,
+        nics=nics(guest, facts, macs, findings),
+        record=replace(record, consoles=names) if record is not None else None,
+    )
+    findings.settle()
+    return Translation(machine=machine, notes=findings.notes)
+
+
+def _computer(guest: GuestConfig, facts: HostFacts, boot: MachineBoot, findings: Findings) -> Machine:
+    """All but what is plugged into it."""
     memory, current = _memory(guest, findings)
-    cpu_mode, features = _cpu(guest, facts)
-    acpi = _acpi(guest, boot, findings)
-    machine = Machine(
+    chip = processor(guest, facts, findings)
+    windows = hyperv(guest, facts, findings)
+    board = platform(guest, facts, findings)
+    pages = backing(guest, facts, findings)
+    poweroff, reboot, crash = events(guest, findings)
+    return Machine(
         name=guest.name,
         uuid=guest.uuid,
         accelerator=facts.accelerator,
@@ -74,28 +82,57 @@ def translate(
         vcpus=guest.vcpus,
         vcpus_online=_online(guest),
         boot=boot,
-        cpu_mode=cpu_mode,
-        cpu_features=features,
-        acpi=acpi,
-        apic=pv or flag(guest, "apic", True),
-        clock=clock(guest, findings),
+        cpu_mode=chip.mode,
+        cpu_features=chip.features,
+        cpu_migratable=chip.migratable,
+        acpi=acpi(guest, boot, findings),
+        apic=guest.kind is not GuestKind.HVM or flag(guest, "apic", True),
+        hyperv=windows.names,
+        pmu=board.pmu,
+        tune=tune(guest, facts, findings),
+        numa=numa(guest, findings, facts),
+        hugepages=pages.hugepages,
+        private_pages=pages.private_pages,
+        genid=board.genid,
+        acpi_table=board.acpi_table,
+        sleep_to_memory=board.sleep_to_memory,
+        sleep_to_disk=board.sleep_to_disk,
+        watchdog=board.watchdog,
+        clock=clock(guest, findings, hyperv=windows.clock_timer),
         on_poweroff=poweroff,
         on_reboot=reboot,
         on_crash=crash,
-        disks=machine_disks,
-        scsi=_scsi(guest, machine_disks),
-        nics=nics(guest, facts, macs, findings),
-        consoles=consoles,
+        panics=_panics(guest, hyperv=windows.panic),
+        description=guest.description,
+    )
+
+
+def _with_devices(machine: Machine, guest: GuestConfig, facts: HostFacts, findings: Findings) -> Machine:
+    """MACHINE, which has its disks, with what else is plugged in; interfaces apart."""
+    shown = screen(guest, facts, findings)
+    controllers, scsi_devices = scsi(guest, machine.disks, findings)
+    keys = virtual_inputs(guest, findings)
+    on_usb = usb(guest, findings, pointer=shown.pointer and not keys, redirections=shown.redirections)
+    return replace(
+        machine,
+        scsi=controllers,
+        consoles=hvm_consoles(guest, findings) if guest.kind is GuestKind.HVM else pv_consoles(),
         graphics=shown.graphics,
         video=shown.video,
-        usb=shown.usb,
-        inputs=shown.inputs,
-        panic=pv or guest.on_crash is not EventAction.RESTART,
-        description=guest.description,
-        record=replace(record, consoles=names) if record is not None else None,
+        usb=on_usb.buses,
+        inputs=(*on_usb.inputs, *keys),
+        sounds=sounds(guest, findings),
+        channels=(*channels(guest, findings), *shown.channels),
+        folders=folders(guest, findings),
+        hostdevs=(*pci_devices(guest, findings), *on_usb.hostdevs, *scsi_devices),
+        redirections=shown.redirections,
+        tpm=tpm(guest, findings),
     )
-    findings.settle()
-    return Translation(machine=machine, notes=findings.notes)
+
+
+def _consoles_of(machine: Machine, guest: GuestConfig, primary: str) -> tuple[str, ...]:
+    """libvirt's names of the consoles, the main one first."""
+    return hvm_console_names(machine.consoles) if guest.kind is GuestKind.HVM else pv_console_names(primary)
 
 
 def _memory(guest: GuestConfig, findings: Findings) -> tuple[int, int]:
@@ -114,87 +151,9 @@ def _online(guest: GuestConfig) -> int | None:
     return None if online is None or not 0 < online < guest.vcpus else online
 
 
-def _cpu(guest: GuestConfig, facts: HostFacts) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """The host's processor, or all that the emulator can do; less what the configuration takes away."""
-    off = [name for name in ("nx", "pae") if guest.kind is GuestKind.HVM and not flag(guest, name, True)]
-    mode = "host-model" if facts.accelerator is Accelerator.KVM else "maximum"
-    return mode, tuple((name, "disable") for name in off)
-
-
-def _acpi(guest: GuestConfig, boot: MachineBoot, findings: Findings) -> bool:
-    """A paravirtual guest needs the power button: there it is what the shutdown request was."""
-    if guest.kind is not GuestKind.HVM or guest.acpi:
-        return True
-    if isinstance(boot, DeviceBoot) and boot.firmware == "efi":
-        findings.approximated("acpi", "UEFI does not go without ACPI; it is on", value="0")
-        return True
-    findings.approximated(
-        "acpi", "without ACPI the guest has no power button: 'xm shutdown' and 'xm reboot' cannot reach it", value="0"
-    )
-    return False
-
-
-def _scsi(guest: GuestConfig, machine_disks: Sequence[Disk]) -> str:
-    """The model of the SCSI controller: the one that Xen emulates, or the fast one for a paravirtual guest."""
-    if not any(disk.bus is Bus.SCSI for disk in machine_disks):
-        return ""
-    return "lsilogic" if guest.kind is GuestKind.HVM else "virtio-scsi"
-
-
-# -- boot
-
-
-def _boot(guest: GuestConfig, machine_disks: Sequence[Disk], findings: Findings) -> tuple[MachineBoot, str]:
-    """How it starts, and the main console of a paravirtual guest."""
-    boot = guest.boot
-    if isinstance(boot, KernelBoot):
-        return _kernel(guest, boot, machine_disks, findings)
-    if isinstance(boot, LoaderBoot):
-        findings.refuse(
-            "bootloader",
-            "not supported yet: nothing takes the kernel out of the guest's disk; "
-            "copy kernel and ramdisk to this host and name them with kernel= and ramdisk=",
-            value=boot.bootloader or "pygrub",
-        )
-        return DeviceBoot(), VIRTIO
-    return _firmware(boot, findings), VIRTIO
-
-
-def _kernel(
-    guest: GuestConfig, boot: KernelBoot, machine_disks: Sequence[Disk], findings: Findings
-) -> tuple[MachineBoot, str]:
-    if guest.kind is GuestKind.HVM:
-        return DirectKernel(kernel=boot.kernel, initrd=boot.ramdisk, cmdline=boot.cmdline), VIRTIO
-    text, primary = pv_cmdline(
-        guest, boot.cmdline, _new_names(machine_disks), findings, panic_reboots=guest.on_crash in _RESTARTS
-    )
-    return DirectKernel(kernel=boot.kernel, initrd=boot.ramdisk, cmdline=text), primary
-
-
-def _new_names(machine_disks: Sequence[Disk]) -> Mapping[str, str]:
-    """Linux's names for the disks of a paravirtual guest, by Xen's. "/dev/" may be said in front of those."""
-    names: dict[str, str] = {}
-    drives = 0
-    for disk in machine_disks:
-        target = disk.target
-        if disk.bus is Bus.SCSI:
-            target, drives = f"sr{drives}", drives + 1
-        names[disk.vdev.removeprefix("/dev/")] = target
-    return names
-
-
-def _firmware(boot: FirmwareBoot, findings: Findings) -> DeviceBoot:
-    word = boot.firmware
-    if word.startswith("pvgrub"):
-        findings.refuse(
-            "firmware",
-            "it loads kernels for Xen; copy kernel and ramdisk to this host and name them with kernel= and ramdisk=",
-            value=word,
-        )
-    elif word not in (*_BIOS, *_EFI):
-        findings.approximated("firmware", "firmware made for Xen does not run here; QEMU's BIOS does", value=word)
-    order = dict.fromkeys(_BOOT_DEVICES[letter] for letter in boot.order if letter in _BOOT_DEVICES)
-    foreign = [letter for letter in boot.order if letter not in _BOOT_DEVICES]
-    if foreign:
-        findings.approximated("boot", f"no device is called '{''.join(foreign)}'", value=boot.order)
-    return DeviceBoot(order=tuple(order) or ("hd",), firmware="efi" if word in _EFI else "")
+def _panics(guest: GuestConfig, *, hyperv: bool) -> tuple[str, ...]:
+    """Devices by which the guest can tell that it has crashed. Windows shows the first as one that it does not know,
+    so it has one only where a crash shall be followed by something of its own."""
+    if guest.kind is GuestKind.HVM and guest.on_crash is EventAction.RESTART:
+        return ()
+    return ("isa", "hyperv") if hyperv else ("isa",)

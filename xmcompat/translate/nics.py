@@ -1,16 +1,21 @@
-"""Virtual network interfaces to QEMU's. Pure."""
+"""Virtual network interfaces to QEMU's. Pure.
+
+Where each is plugged in is settled in ``bridges``.
+"""
 
 from __future__ import annotations
 
-import math
+import ipaddress
 import re
+from collections import Counter
 from collections.abc import Sequence
-from fractions import Fraction
+from dataclasses import replace
 
+from xmcompat.backends.devices import Nic
 from xmcompat.backends.facts import HostFacts
-from xmcompat.backends.machine import Nic
 from xmcompat.guest import Dialect, GuestConfig, GuestKind, Vif
-from xmcompat.translate.disks import is_local
+from xmcompat.translate.bandwidth import bandwidth, is_rate
+from xmcompat.translate.bridges import port, script_of
 from xmcompat.translate.findings import Findings
 
 #: Emulated models; Xen's users wrote some of them in QEMU's own way.
@@ -23,13 +28,16 @@ MODELS = {
 LONGEST_NAME = 15
 #: Beginnings of names that libvirt keeps for itself.
 _LIBVIRTS = ("vnet", "macvtap", "macvlan")
-_GUESSED_BRIDGE = "xenbr0"
+#: libvirt's filter that lets a guest use its own addresses alone.
+FILTER = "clean-traffic"
+#: What the kernel takes, in bytes.
+_LEAST_MTU, _MOST_MTU = 68, 65535
+
+#: Xen's scripts that put an interface on a bridge.
+_BRIDGING = ("", "vif-bridge", "vif-openvswitch")
+_ROUTING = ("vif-route", "vif-nat")
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.IGNORECASE)
-_RATE = re.compile(r"([0-9]+)([GMK]?)([Bb])/s(?:@([0-9]+)([mu]?)s)?")
-_SCALE = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
-_INTERVAL = {"": Fraction(1), "m": Fraction(1, 10**3), "u": Fraction(1, 10**6)}
-_MOST_CREDIT = 2**32 - 1
 
 
 def missing_macs(guest: GuestConfig) -> int:
@@ -38,31 +46,54 @@ def missing_macs(guest: GuestConfig) -> int:
 
 
 def nics(guest: GuestConfig, facts: HostFacts, macs: Sequence[str], findings: Findings) -> tuple[Nic, ...]:
-    """The interfaces in order; MACS serve those without an address, which have none where MACS are too few."""
+    """The interfaces in the guest's order; MACS serve those without an address, in the order of the configuration.
+
+    Those for which MACS are too few have none.
+    """
     drawn = iter(macs)
-    found = tuple(
-        _nic(guest, facts, index, vif.mac or next(drawn, ""), findings) for index, vif in enumerate(guest.vifs)
-    )
-    addresses = [nic.mac for nic in found if nic.mac]
-    for mac in dict.fromkeys(addresses):
-        if addresses.count(mac) > 1:
+    found = [_nic(guest, facts, index, vif.mac or next(drawn, ""), findings) for index, vif in enumerate(guest.vifs)]
+    for mac, count in Counter(nic.mac for nic in found if nic.mac).items():
+        if count > 1:
             findings.unconnected(f'The mac "{mac}" is already defined')
-    return found
+    return tuple(found[index] for index in _order(guest, findings))
+
+
+def _order(guest: GuestConfig, findings: Findings) -> list[int]:
+    """The interfaces by the numbers that they ask for; the others come behind, as with xl."""
+    numbers = [vif.devid for vif in guest.vifs]
+    wished = [number for number in numbers if number is not None]
+    seen: set[int] = set()
+    for index, number in enumerate(numbers):
+        if number is None:
+            continue
+        if number in seen:
+            findings.refuse(f"vif[{index}]", "another interface has that number", value=f"devid={number}")
+        seen.add(number)
+        findings.carried(f"vif[{index}]", "interfaces come in the order of these numbers", value=f"devid={number}")
+    last = max(wished, default=-1)
+    return sorted(range(len(numbers)), key=lambda index: (last + 1 if (devid := numbers[index]) is None else devid, index))
 
 
 def _nic(guest: GuestConfig, facts: HostFacts, index: int, mac: str, findings: Findings) -> Nic:
     vif, key = guest.vifs[index], f"vif[{index}]"
     _check_mac(mac, key, findings)
     _tell_unused(vif, key, findings)
+    plugged = port(facts, vif, index, findings)
     average, burst = _bandwidth(guest, vif, key, findings)
-    return Nic(
+    nic = Nic(
         mac=mac.lower(),
-        bridge=_bridge(facts, vif, index, findings),
+        bridge=plugged.bridge,
         model=_model(guest, vif, key, findings),
         target=_target(vif, key, findings),
         outbound_average=average,
         outbound_burst=burst,
+        mtu=_mtu(vif, key, findings),
+        openvswitch=plugged.openvswitch,
+        vlan=plugged.vlan,
+        trunk=plugged.trunk,
     )
+    addresses = _addresses(vif, key, findings, filtered=not nic.openvswitch)
+    return replace(nic, filter=FILTER, addresses=addresses) if addresses else nic
 
 
 def _check_mac(mac: str, key: str, findings: Findings) -> None:
@@ -79,51 +110,72 @@ def _check_mac(mac: str, key: str, findings: Findings) -> None:
 
 
 def _tell_unused(vif: Vif, key: str, findings: Findings) -> None:
-    if not is_local(vif.backend):
-        findings.refuse(
-            key, "KVM has no driver domains; leave the back end out", value=f"backend={vif.backend}"
-        )
-    if vif.script and vif.script.rpartition("/")[2] != "vif-bridge":
+    findings.back_end(key, vif.backend, value=f"backend={vif.backend}")
+    script = script_of(vif)
+    if script in _ROUTING:
+        what = "routed" if script == "vif-route" else "translated"
         findings.not_yet(
-            key, "the interface joins a bridge; the script is not run, so nothing is routed or translated",
-            value=f"script={vif.script}",
+            key, f"the interface joins a bridge; nothing is {what} for it", value=f"script={vif.script}",
+            suggestion="give it an address of the bridge's network, or set up the host's end yourself",
         )  # fmt: skip
-    if vif.ip:
-        findings.not_yet(
-            key, "nothing keeps the guest from using other addresses", value=f"ip={vif.ip}",
-            suggestion="filter on the bridge until it is",
+    elif script not in _BRIDGING:
+        findings.approximated(
+            key, "the interface joins a bridge; the script is not run", value=f"script={vif.script}",
+            suggestion="do by hand what it did beyond that",
         )  # fmt: skip
+    if vif.gatewaydev:
+        findings.no_meaning(key, "the host's interface for vif-route, which is not run",
+                            value=f"gatewaydev={vif.gatewaydev}", harmless=script != "vif-route")  # fmt: skip
     if vif.accel:
         findings.no_meaning(key, "a network card's acceleration for Xen", value=f"accel={vif.accel}", harmless=True)
     if vif.policy or vif.label:
         findings.no_meaning(key, "Xen's security labels do not exist", value=f"policy={vif.policy},label={vif.label}")
+    if vif.trusted is not None:
+        findings.no_meaning(key, "a hint for drivers of Xen's", value=f"trusted={vif.trusted:d}", harmless=True)
 
 
-def _bridge(facts: HostFacts, vif: Vif, index: int, findings: Findings) -> str:
-    """The bridge named; eth0 for a missing xenbr0 (the later naming); the first one where none is named."""
-    there = facts.bridges
-    device = f"Device {index} (vif) could not be connected."
-    if not vif.bridge:
-        if there:
-            return there[0]
-        if facts.local:
-            findings.unconnected(f"{device} Could not find bridge, and none was specified")
-        else:
-            findings.approximated(
-                f"vif[{index}]", f"no bridge is named and none of that host is known; {_GUESSED_BRIDGE} is tried",
-                suggestion="name one with bridge=",
-            )  # fmt: skip
-        return _GUESSED_BRIDGE
-    if vif.bridge in there or not there or not facts.local:
-        return vif.bridge
-    old_name = re.fullmatch(r"xenbr([0-9]+)", vif.bridge)
-    if old_name and f"eth{old_name[1]}" in there:
-        findings.carried(
-            f"vif[{index}]", f"eth{old_name[1]} serves, as with Xen's scripts", value=f"bridge={vif.bridge}"
-        )
-        return f"eth{old_name[1]}"
-    findings.unconnected(f"{device} Could not find bridge device {vif.bridge}")
-    return vif.bridge
+def _addresses(vif: Vif, key: str, findings: Findings, *, filtered: bool) -> tuple[str, ...]:
+    """The addresses for the filter, which takes single ones of IPv4 alone; () for no filter."""
+    words = vif.ip.replace(";", " ").split()
+    if not words:
+        return ()
+    if script_of(vif) in _ROUTING:
+        findings.not_yet(key, "no route leads to it", value=f"ip={vif.ip}")
+        return ()
+    single = [address for address in map(_single, words) if address]
+    if not filtered or len(single) < len(words):
+        why = "libvirt's filters do not work on Open vSwitch" if not filtered else (
+            f"libvirt's filter {FILTER} takes single addresses of IPv4 alone"
+        )  # fmt: skip
+        findings.approximated(
+            key, f"nothing keeps the guest from using other addresses: {why}", value=f"ip={vif.ip}",
+            suggestion="filter on the bridge",
+        )  # fmt: skip
+        return ()
+    findings.approximated(
+        key, f"the filter {FILTER} lets the guest use these alone; it also holds it to its MAC address, and lets "
+        "no IPv6 through", value=f"ip={vif.ip}",
+    )  # fmt: skip
+    return tuple(dict.fromkeys(single))
+
+
+def _single(word: str) -> str:
+    """The one IPv4 address in WORD, "" for a network, another kind, or none."""
+    try:
+        network = ipaddress.IPv4Network(word)
+    except ValueError:
+        return ""
+    return str(network.network_address) if network.num_addresses == 1 else ""
+
+
+def _mtu(vif: Vif, key: str, findings: Findings) -> int | None:
+    if vif.mtu is None or _LEAST_MTU <= vif.mtu <= _MOST_MTU:
+        return vif.mtu
+    findings.approximated(
+        key, "it has that of its bridge: no network has this one", value=f"mtu={vif.mtu}",
+        suggestion=f"write one of {_LEAST_MTU} to {_MOST_MTU}",
+    )  # fmt: skip
+    return None
 
 
 def _model(guest: GuestConfig, vif: Vif, key: str, findings: Findings) -> str:
@@ -154,7 +206,7 @@ def _target(vif: Vif, key: str, findings: Findings) -> str:
     why = ""
     if len(name.encode(errors="replace")) > LONGEST_NAME:
         why = f"it is longer than {LONGEST_NAME} characters"
-    elif not re.fullmatch(r"[^/\s:%]+", name) or name in (".", ".."):
+    elif not re.fullmatch(r"[a-zA-Z0-9_.\-]+", name) or name in (".", ".."):
         why = "no network device can be called that"
     elif name.startswith(_LIBVIRTS):
         why = "libvirt keeps such names for itself"
@@ -170,7 +222,7 @@ def _bandwidth(guest: GuestConfig, vif: Vif, key: str, findings: Findings) -> tu
     limit = bandwidth(vif.rate)
     if limit is not None:
         return limit
-    if not _RATE.fullmatch(vif.rate.strip()):
+    if not is_rate(vif.rate):
         if guest.dialect is Dialect.XL:
             findings.refuse(key, "that is no rate; write one like 10Mb/s@50ms", value=f"rate={vif.rate}")
         else:
@@ -179,20 +231,3 @@ def _bandwidth(guest: GuestConfig, vif: Vif, key: str, findings: Findings) -> tu
                 suggestion="write one like 10Mb/s@50ms",
             )  # fmt: skip
     return None, None
-
-
-def bandwidth(rate: str) -> tuple[int, int] | None:
-    """("average" in kilobytes a second, "burst" in KiB) of a Xen rate such as "10Mb/s@50ms"; None for no limit.
-
-    Kilobytes are of 1000 bytes. Xen hands out credit for each interval of 50 ms, if none is given; less than 64 KiB
-    of it would drop large segments here.
-    """
-    found = _RATE.fullmatch(rate.strip())
-    if not found:
-        return None
-    number, scale, unit, interval, fraction = found.groups()
-    speed = Fraction(int(number) * _SCALE[scale], 8 if unit == "b" else 1)
-    credit = speed * (int(interval) * _INTERVAL[fraction] if interval else Fraction(50, 1000))
-    if not speed or not credit or credit > _MOST_CREDIT:
-        return None
-    return max(1, math.floor(speed / 1000 + Fraction(1, 2))), max(64, math.ceil(credit / 1024))

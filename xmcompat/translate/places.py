@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from xmcompat.backends.machine import Bus
+from xmcompat.backends.devices import Bus
 from xmcompat.guest import GuestConfig, Vbd, VbdMode
 from xmcompat.translate.findings import Findings
 from xmcompat.translate.options import text
-from xmcompat.vdev import index_letters, split_vdev, vdev_number
+from xmcompat.vdev import index_letters, letters_index, split_vdev, vdev_number
 
 _PREFIX = {Bus.IDE: "hd", Bus.SATA: "sd", Bus.SCSI: "sd", Bus.VIRTIO: "vd"}
 _SIZE = {Bus.IDE: 4, Bus.SATA: 6, Bus.SCSI: 7}
+_MOST = 1000  # of the other kind, more than any guest has
 _ORDER = (Bus.IDE, Bus.SATA, Bus.SCSI, Bus.VIRTIO)
 _NO_NUMBER = 1 << 31
 
@@ -29,19 +30,23 @@ class _Names:
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
+        self._first: dict[Bus, int] = {}  # no place before it is free
 
     def take(self, bus: Bus, letters: str) -> str | None:
         """That name, None where it is taken or the bus has no such place."""
         name = _PREFIX[bus] + letters
-        if name in self._taken or letters not in map(index_letters, range(_SIZE.get(bus, 1000))):
+        if name in self._taken or letters_index(letters) >= _SIZE.get(bus, _MOST):
             return None
         self._taken.add(name)
         return name
 
     def next(self, bus: Bus) -> str | None:
         """The first free name of the bus, None where it is full."""
-        names = (self.take(bus, index_letters(place)) for place in range(_SIZE.get(bus, 1000)))
-        return next((name for name in names if name), None)
+        for place in range(self._first.get(bus, 0), _SIZE.get(bus, _MOST)):
+            self._first[bus] = place + 1
+            if name := self.take(bus, index_letters(place)):
+                return name
+        return None
 
 
 def by_number(guest: GuestConfig) -> list[int]:
@@ -62,7 +67,8 @@ def pv_places(guest: GuestConfig, findings: Findings) -> list[Place]:
         bus = Bus.SCSI if vbd.cdrom else Bus.VIRTIO
         target = names.next(bus)
         if target is None:
-            findings.refuse(f"disk[{index}]", f"{_SIZE[bus]} CD-ROM drives fit, no more", value=vbd.vdev)
+            what = "CD-ROM drives" if vbd.cdrom else "disks"
+            findings.refuse(f"disk[{index}]", f"{_SIZE.get(bus, _MOST)} {what} fit, no more", value=vbd.vdev)
             continue
         places.append(Place(index, target, bus))
     _tell_pv_names(guest, places, findings)
@@ -70,8 +76,8 @@ def pv_places(guest: GuestConfig, findings: Findings) -> list[Place]:
 
 
 def _tell_pv_names(guest: GuestConfig, places: list[Place], findings: Findings) -> None:
-    parts = [place for place in places if guest.disks[place.number].is_partition]
-    wholes = {split_vdev(guest.disks[place.number].vdev)[:2] for place in places if place not in parts}
+    given = [guest.disks[place.number] for place in places]
+    wholes = {split_vdev(vbd.vdev)[:2] for vbd in given if not vbd.is_partition}
     for place in places:
         vbd, key = guest.disks[place.number], f"disk[{place.number}]"
         if vbd.cdrom:
@@ -80,7 +86,7 @@ def _tell_pv_names(guest: GuestConfig, places: list[Place], findings: Findings) 
                 value=vbd.vdev,
             )  # fmt: skip
             continue
-        if place in parts and split_vdev(vbd.vdev)[:2] in wholes:
+        if vbd.is_partition and split_vdev(vbd.vdev)[:2] in wholes:
             findings.approximated(
                 key, f"the whole disk is given as well; {vbd.vdev} is a disk of its own", value=vbd.vdev
             )

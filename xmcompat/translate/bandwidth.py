@@ -1,0 +1,33 @@
+"""Xen's limits on what a guest sends, in libvirt's figures. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from fractions import Fraction
+
+_RATE = re.compile(r"([0-9]{1,20})([GMK]?)([Bb])/s(?:@([0-9]{1,20})([mu]?)s)?")
+_SCALE = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+_INTERVAL = {"": Fraction(1), "m": Fraction(1, 10**3), "u": Fraction(1, 10**6)}
+_MOST_CREDIT = 2**32 - 1
+
+
+def is_rate(text: str) -> bool:
+    return _RATE.fullmatch(text.strip()) is not None
+
+
+def bandwidth(rate: str) -> tuple[int, int] | None:
+    """("average" in kilobytes a second, "burst" in KiB) of a Xen rate such as "10Mb/s@50ms"; None for no limit.
+
+    Kilobytes are of 1000 bytes. Xen hands out credit for each interval of 50 ms, if none is given; less than 64 KiB
+    of it would drop large segments here.
+    """
+    found = _RATE.fullmatch(rate.strip())
+    if not found:
+        return None
+    number, scale, unit, interval, fraction = found.groups()
+    speed = Fraction(int(number) * _SCALE[scale], 8 if unit == "b" else 1)
+    credit = speed * (int(interval) * _INTERVAL[fraction] if interval else Fraction(50, 1000))
+    if not speed or not credit or credit > _MOST_CREDIT:
+        return None
+    return max(1, math.floor(speed / 1000 + Fraction(1, 2))), max(64, math.ceil(credit / 1024))
