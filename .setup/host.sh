@@ -15,7 +15,7 @@ tour_packages=(
 )
 
 #: What the tests use beyond that.
-check_packages=("${tour_packages[@]}" procps openssh-client)
+check_packages=("${tour_packages[@]}" procps openssh-client groff-base)
 
 say() { printf '[setup] %s\n' "$*"; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }

@@ -47,7 +47,7 @@ MAY_IMPORT = {
     "describe": {*OPERATIONS, *TOOLSTACK, "render"},
     "console_session": {*OPERATIONS, *TOOLSTACK},
     "xm": PROGRAM,
-    "tool": {*PROGRAM, "xend"},
+    "tool": {*PROGRAM, "xend", "xm.verbs", "xm.helptexts"},  # the tables, for the manual
     "xend": PROGRAM,
     "tour": {*COMMON, *(f"backends.{name}" for name in ("domain_xml", "libvirt_kvm", "private_libvirtd"))},
 }

@@ -75,6 +75,30 @@ def test_the_readme_lists_just_the_verbs_that_work() -> None:
     assert re.findall(r"`([a-z-]+)`", text[1]) == sorted(WORKING)
 
 
+def test_the_table_of_keys_is_the_programs_own() -> None:
+    from xmcompat.config.keys import KEYS
+    from xmcompat.tool.keys import markdown_table, named
+
+    text = (CHECKOUT / "docs/reference-keys.md").read_text()
+    assert text.endswith("\n\n" + markdown_table(named(KEYS, ())) + "\n"), "run xmcompat keys --markdown"
+
+
+def test_every_fact_of_a_host_is_documented() -> None:
+    from xmcompat.tool.convert_facts import FIELDS
+
+    text = (CHECKOUT / "docs/reference-convert.md").read_text()
+    assert [name for name in FIELDS if f"`{name}`" not in text] == []
+
+
+def test_every_fate_and_form_is_documented() -> None:
+    from xmcompat.notes import Fate
+    from xmcompat.tool.convert import SUFFIXES
+
+    text = (CHECKOUT / "docs/reference-convert.md").read_text()
+    assert [fate.value for fate in Fate if f"| {fate.value} |" not in text] == []
+    assert [form for form in SUFFIXES if f"`{form}`" not in text] == []
+
+
 def test_the_change_log_begins_with_this_version() -> None:
     found = re.search(r"^## (\S+)", (CHECKOUT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert found is not None

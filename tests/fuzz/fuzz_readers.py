@@ -63,8 +63,10 @@ def search(reader: str, seconds: int) -> int:
 
 def inside(reader: str, arguments: list[str]) -> None:
     """The process that searches; it does not come back."""
-    import atheris
-
+    try:
+        import atheris
+    except ImportError:
+        sys.exit("there is no atheris for this Python: pip install atheris, on x86-64 and Python 3.11 to 3.13")
     with atheris.instrument_imports(include=["xmcompat"]):
         from tests.fuzz.reading import read_all
     atheris.Setup([sys.argv[0], *arguments], lambda data: read_all(reader, data))

@@ -15,6 +15,7 @@ from xmcompat.tool.convert import convert
 from xmcompat.tool.explain import explain
 from xmcompat.tool.host import host
 from xmcompat.tool.keys import keys
+from xmcompat.tool.man import man
 from xmcompat.tool.output import mistake, printable
 from xmcompat.tool.report import report
 
@@ -25,7 +26,7 @@ def program() -> None:
     """What xm has no verb for: this host, the keys of guest configurations, and what becomes of a file."""
 
 
-for command in (host, keys, explain, convert, report):
+for command in (host, keys, man, explain, convert, report):
     program.add_command(command)
 
 
