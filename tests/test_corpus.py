@@ -26,7 +26,7 @@ from xmcompat.config.read import Document, offline_host, read
 from xmcompat.config.words import parse_words
 from xmcompat.errors import ConfigError, XmError
 from xmcompat.guest import Dialect
-from xmcompat.notes import Note
+from xmcompat.notes import Note, joined
 from xmcompat.translate.machine import Translation, missing_macs, translate
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -39,7 +39,7 @@ REFUSED = [case for case in CASES if case not in RUNNING and case not in BROKEN]
 
 #: Why a guest that Xen runs has no machine here: it comes later, or needs what the configuration does not tell.
 WITHOUT_MACHINE = re.compile(
-    "nothing takes the kernel out of the guest's disk|known to its host alone|on which server the target is"
+    "nothing takes the kernel out of it|it runs on Xen alone|known to its host alone|on which server the target is"
     "|write both devices as HOST:CHANNEL:TARGET:LUN"
 )
 
@@ -67,7 +67,7 @@ class Guest(NamedTuple):
     @property
     def notes(self) -> tuple[Note, ...]:
         more = self.outcome.notes if isinstance(self.outcome, Translation) else ()
-        return (*self.document.notes, *more)
+        return joined(self.document.notes, more)
 
 
 def name_of(case: Path) -> str:

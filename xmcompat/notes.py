@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -25,6 +26,21 @@ class Fate(Enum):
     NOT_YET = "not supported yet"
     REFUSED = "refused"
     NO_COUNTERPART = "no counterpart"
+
+
+def joined(account: Iterable[Note], translation: Iterable[Note]) -> tuple[Note, ...]:
+    """The notes of ACCOUNT, which tell of keys as such, and of TRANSLATION, which tells of their values, by their lines.
+
+    Where the translation tells what became of a key, the account's bare "carried over" or approximation is left out.
+    """
+    told = tuple(translation)
+    changed = {(note.path, note.key) for note in told if note.fate is not Fate.CARRIED}
+    vague = (Fate.CARRIED, Fate.APPROXIMATED, Fate.NO_MEANING)
+    kept = [
+        note for note in account
+        if not (note.harmless and note.fate in vague and (note.path, note.key) in changed)
+    ]  # fmt: skip
+    return tuple(sorted((*kept, *told), key=lambda note: note.line or 0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

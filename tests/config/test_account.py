@@ -90,11 +90,10 @@ def test_what_is_nearly_the_same_is_said_quietly(key: str, value: Value) -> None
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
-    [("cpus", "0"), ("cpu", 0), ("nomigrate", 1), ("memory_sharing", 1), ("superpages", 1)],
+    ("key", "value"), [("cpus", "0"), ("cpu", 0), ("nomigrate", 1), ("memory_sharing", 1), ("sdl", 1)]
 )
 def test_what_the_translation_tells_of_is_not_told_twice(key: str, value: Value) -> None:
-    values = {**(HVM if key == "memory_sharing" else PV), key: value}
+    values = {**(HVM if key in ("memory_sharing", "sdl") else PV), key: value}
     assert told(values, key) == (Fate.CARRIED, "", "", True)
 
 
@@ -220,3 +219,27 @@ def test_passwords_are_not_shown() -> None:
 
 def test_long_values_are_cut() -> None:
     assert len(note({**PV, "extra": "x" * 200}, "extra").value) == 60
+
+
+@pytest.mark.parametrize("value", [0, "0", "", []])
+@pytest.mark.parametrize("key", ["snapshot", "ne2000", "cdrom", "isa", "monitor", "vcpu_avail", "vncconsole", "monitor_path"])
+def test_what_asks_for_nothing_is_not_said_aloud(key: str, value: Value) -> None:
+    assert note({**HVM, key: value}, key).harmless
+
+
+@pytest.mark.parametrize("name", ["OVM_description", "OVM_vcpus", "OVM_cpu_cap", "vm_description", "vm_memory"])
+def test_names_of_other_tools_are_no_misspelt_keys(name: str) -> None:
+    assert told({**PV, name: "x"}, name) == (Fate.NO_MEANING, "no Xen tool knows it", "", True)
+
+
+def test_huge_pages_are_not_promised() -> None:
+    """The host may have none; the translation tells."""
+    assert told({**PV, "superpages": 1}, "superpages") == (
+        Fate.APPROXIMATED, "huge pages are the host's, where enough of them are set aside", "", True,
+    )  # fmt: skip
+    assert told({**PV, "superpages": 0}, "superpages")[0] is Fate.CARRIED
+
+
+def test_what_becomes_of_a_boot_loader_is_the_translations_to_tell() -> None:
+    values: dict[str, Value] = {"bootloader": "/usr/bin/pygrub", "bootargs": "--entry=1"}
+    assert [told(values, key)[3] for key in values] == [True, True]

@@ -93,7 +93,7 @@ def test_what_this_release_carries() -> None:
     carried = """name uuid memory maxmem vcpus maxvcpus kernel ramdisk root extra ip gateway netmask hostname
     interface dhcp nfs_server nfs_root builder boot disk vif vfb vnc vnclisten vncdisplay vncunused vncpasswd keymap
     stdvga videoram nographic serial parallel on_poweroff on_reboot on_crash restart localtime rtc_timeoffset acpi pae
-    hpet usb usbdevice description nics cpu cpus fda fdb gfx_passthru memory_sharing nomigrate pci soundhw superpages
+    hpet usb usbdevice description nics cpu cpus fda fdb gfx_passthru memory_sharing nomigrate pci soundhw sdl
     vscsi vtpm vusb""".split()
     assert {name for name in XM_41 + UNDECLARED if KEYS[name].fate is Fate.CARRIED} == set(carried)
 

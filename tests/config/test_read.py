@@ -285,8 +285,36 @@ def test_what_a_device_has_besides_is_told() -> None:
     document = one(form(more=more))
     assert notes_on(document, "disk[0].uuid")[0].harmless
     assert not notes_on(document, "disk[0].security_label")[0].harmless
-    assert notes_on(document, "disk[1].bootable")[0].suggestion == "make it the first"
     assert not notes_on(document, "odd")[0].harmless
+
+
+@pytest.mark.parametrize(
+    ("parts", "matters"),
+    [
+        ("(image (linux (kernel /k)))", False), ("(image (linux (kernel '')))", True),
+        ("(image (linux (kernel /k))) (bootloader pygrub)", True), ("(image (hvm (kernel hvmloader)))", False),
+    ],
+)  # fmt: skip
+def test_which_disk_is_to_be_started_from_matters_to_a_boot_loader_alone(parts: str, matters: bool) -> None:
+    disks = "(device (vbd (uname phy:a) (dev xvda) (bootable 0))) (device (vbd (uname phy:b) (dev xvdb) (bootable 1)))"
+    (note,) = notes_on(one(f"(vm (name a) (memory 64) {parts} {disks})"), "disk[1].bootable")
+    assert note.harmless is not matters
+    assert note.suggestion == ("make it the first" if matters else "")
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [("cpu_weight", "256.0", 256), ("cpu_weight", "512.00", 512), ("memory", "128.0", 128), ("cpu_cap", "0.0", 0)],
+)
+def test_whole_numbers_may_be_written_as_old_xend_did(key: str, text: str, value: int) -> None:
+    memory = "" if key == "memory" else "(memory 64)"
+    guest = one(f"(vm (name a) {memory} ({key} {text}) (image (linux (kernel /k))))").guest
+    assert guest.options[key] == value
+
+
+def test_a_number_with_a_fraction_is_none() -> None:
+    with pytest.raises(ConfigError, match="cpu_weight = '256.5' is not a whole number"):
+        one("(vm (name a) (memory 64) (cpu_weight 256.5) (image (linux (kernel /k))))")
 
 
 def test_a_password_of_a_form_is_not_in_its_notes() -> None:

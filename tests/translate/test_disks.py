@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.translate.guests import HOST, HVM, PV, said, vbd
+from tests.translate.guests import HOST, HVM, PV, XL, said, vbd
 from xmcompat.backends.machine import BlockSource, Bus, Disk, DiskDevice, FileSource
 from xmcompat.errors import DeviceError, NotConvertible
 from xmcompat.guest import Dialect, GuestConfig, KernelBoot, Vbd, VbdMode
@@ -234,3 +234,31 @@ def test_every_disk_has_a_place_of_its_own_that_qemu_can_give_it(
         assert disk.device is DiskDevice.DISK or disk.bus is not Bus.VIRTIO
         assert not (disk.bus is Bus.IDE and disk.readonly and disk.device is DiskDevice.DISK)
     assert sum(disk.bus is Bus.IDE for disk in found) <= 4
+
+
+@pytest.mark.parametrize(("protocol", "what"), [("tap:ram", "a disk in memory"), ("tap:remus", "Remus")])
+def test_what_nothing_stands_for_is_refused_once(protocol: str, what: str) -> None:
+    given = vbd("tap:/srv/a.img,xvda,w", protocol=protocol, image_format=protocol[4:])
+    said = refusal(PV, given)
+    assert what in said
+    assert "qemu-img" not in said
+    assert said.count("disk[0]") == 1
+
+
+@pytest.mark.parametrize("vdev", ["xvda", "hda"])
+def test_a_disk_that_is_to_be_virtio_is_virtio(vdev: str) -> None:
+    found = translate(replace(XL, disks=(vbd(f"phy:/dev/a,{vdev},w", specification="virtio"), vbd("phy:/dev/b,hdb,w"))), HOST)
+    assert places(*found.machine.disks) == [("hdb", "hdb", "ide"), (vdev, "vda", "virtio")]
+    told = [note for note in found.notes if note.key == "disk[0]"]
+    assert [(note.fate, note.reason, note.harmless) for note in told] == [
+        (Fate.CARRIED, "it is the virtio disk vda in the guest", True)
+    ]
+
+
+def test_a_disk_by_its_number_is_told_by_the_name_of_that_number() -> None:
+    found = translate(replace(PV, disks=(vbd("file:/a,0x300,w"), vbd("file:/b,0x1,w"))), HOST)
+    told = {note.key: note.suggestion for note in found.notes if note.key.startswith("disk[")}
+    assert told == {
+        "disk[0]": "where the guest's /etc/fstab says /dev/hda, write /dev/vdb or UUID=",
+        "disk[1]": "where the guest's /etc/fstab names it, write /dev/vda or UUID=",
+    }

@@ -9,8 +9,9 @@ import pytest
 from tests.translate.guests import HOST, HVM, PV, XL, said
 from xmcompat.backends.devices import Graphics, GuestChannel, UsbBus, Video
 from xmcompat.backends.machine import Machine
+from xmcompat.config.account import account
 from xmcompat.errors import NotConvertible
-from xmcompat.guest import GuestConfig, PciDevice, Vfb
+from xmcompat.guest import GuestConfig, KernelBoot, PciDevice, Vfb
 from xmcompat.notes import Fate
 from xmcompat.translate.machine import translate
 
@@ -215,3 +216,29 @@ def test_displays_of_xens_kind_are_one_virtio_card() -> None:
     assert said(found, "vdispl")[0][0] is Fate.APPROXIMATED
     with pytest.raises(NotConvertible, match="KVM has no driver domains"):
         machine(guest, vdispl=["backend=dispdom,connectors=id0:1x1"])
+
+
+@pytest.mark.parametrize(
+    ("guest", "key", "reason"),
+    [
+        (replace(HVM, vfbs=(Vfb(sdl=True),), options={"sdl": 1}), "sdl", "an SDL window is a VNC display here, on 127.0.0.1"),
+        (replace(HVM, vfbs=(Vfb(sdl=True, vnc=True),), options={"sdl": 1, "vnc": 1}), "sdl",
+         "no SDL window opens; the VNC display alone is there, on 127.0.0.1"),
+        (replace(PV, boot=KernelBoot(kernel="/k"), vfbs=(Vfb(sdl=True),), options={"vfb": ["sdl=1"]}), "vfb[0]",
+         "an SDL window is a VNC display here, on 127.0.0.1"),
+    ],
+)  # fmt: skip
+def test_an_sdl_window_is_told_once_with_its_value(guest: GuestConfig, key: str, reason: str) -> None:
+    loud = [note for note in (*account(guest), *translate(guest, HOST).notes) if not note.harmless]
+    assert [(note.key, note.value, note.reason) for note in loud] == [(key, "1" if key == "sdl" else "sdl=1", reason)]
+
+
+@pytest.mark.parametrize(("word", "card"), [("igd", "0000:03:00.0"), ("1", "0000:00:02.0")])
+def test_an_intel_card_lacks_what_libvirt_does_not_set(word: str, card: str) -> None:
+    bus, slot = int(card[5:7], 16), int(card[8:10], 16)
+    guest = replace(XL, pci=(PciDevice(bus=bus, slot=slot),), options={"gfx_passthru": word})
+    reasons = [reason for _, reason in said(translate(guest, HOST), "gfx_passthru")]
+    assert len(reasons) == 2
+    assert "x-igd-opregion" in reasons[1]
+    other = replace(guest, pci=(PciDevice(bus=3, slot=0),), options={"gfx_passthru": "1"})
+    assert len(said(translate(other, HOST), "gfx_passthru")) == 1

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmcompat.translate.kernel import Verdict, kernel_verdict
+from xmcompat.translate.kernel_names import classic_name, foreign_system, is_loader
 
 
 def bz_image(release: str = "6.1.0-18-cloud-amd64 (debian) #1 SMP", *, at: int = 0x3000) -> bytes:
@@ -117,3 +118,44 @@ def test_no_file_fails_in_an_unplanned_way(start: bytes, rest: bytes, name: str)
     verdict = kernel_verdict(start + rest, name)
     assert verdict.reason
     assert "\n" not in verdict.reason
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vmlinuz-2.6.18-398.el5xen", "vmlinuz-2.6.18-8.el5xenPAE", "vmlinuz-2.6.23.17-88.fc7xen", "vmlinuz-2.6.9-89.ELxenU",
+        "vmlinuz-2.6.18-xenU", "vmlinuz-2.6.11-xen0", "vmlinuz-2.6.18-xenU-nfs", "vmlinuz-2.6.16.60-0.21-xen",
+        "vmlinuz-3.0.101-63-xen", "vmlinuz-2.6.18-6-xen-amd64", "vmlinuz-2.6.26-2-xen-686", "vmlinuz-2.6.24-19-xen",
+        "vmlinuz-xen", "vmlinuz-xen-686", "linux-2.6.20-xen-domU", "kernel-2.6.20-xen-r6", "vmlinuz-2.6.18-xen.gz",
+    ],
+)  # fmt: skip
+def test_names_of_kernels_for_xen_alone(name: str) -> None:
+    assert classic_name(f"/boot/{name}")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vmlinuz-2.6.32-5-xen-amd64", "vmlinuz-2.6.32-5-xen-686", "vmlinuz", "vmlinuz-5.10", "vmlinuz-2.6.32-21-server",
+        "vmlinuz-centos5", "vmlinuz-3.2.0-4-amd64", "xenial-vmlinuz", "", "vmlinuz-4.4.0-xenial",
+    ],
+)  # fmt: skip
+def test_names_of_other_kernels(name: str) -> None:
+    assert classic_name(f"/boot/xen/{name}") == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [("vmlinuz-2.6.9-89.ELxenU", "kernel (4.8 or later)"), ("vmlinuz-2.6.16.60-0.21-xen", "kernel-default"),
+     ("vmlinuz-2.6.26-2-xen-686", "linux-image-686"), ("vmlinuz-2.6.18-6-xen-amd64", "linux-image-amd64"),
+     ("vmlinuz-2.6.24-19-xen", "linux-image-virtual"), ("vmlinuz-2.6.18-xenU", "a kernel that is not for Xen alone")],
+)  # fmt: skip
+def test_the_package_that_has_another_kernel_is_named(name: str, package: str) -> None:
+    assert classic_name(name) == package
+
+
+@given(st.text())
+def test_no_name_fails_in_an_unplanned_way(name: str) -> None:
+    assert isinstance(classic_name(name), str)
+    assert isinstance(foreign_system(name), str)
+    assert isinstance(is_loader(name), bool)

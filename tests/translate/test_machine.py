@@ -89,19 +89,9 @@ def test_firmware_beside_a_kernel_of_the_host_is_told() -> None:
     assert said(found, "bios") == [(Fate.APPROXIMATED, "QEMU's BIOS starts the kernel of the host")]
 
 
-@pytest.mark.parametrize("loader", ["pygrub", ""])
-def test_a_boot_loader_of_the_host_is_refused_with_what_to_do(loader: str) -> None:
-    with pytest.raises(NotConvertible) as caught:
-        translate(replace(PV, boot=LoaderBoot(bootloader=loader), lines={"bootloader": 7}), HOST)
-    assert caught.value.line() == (
-        "web1.cfg:7: bootloader = pygrub: not supported yet: nothing takes the kernel out of the guest's disk; "
-        "copy kernel and ramdisk to this host and name them with kernel= and ramdisk="
-    )
-
-
 def test_every_refusal_is_told_at_once() -> None:
     guest = replace(
-        PV, boot=LoaderBoot(bootloader="pygrub"), disks=(vbd("iscsi:x,xvda,w"), vbd("tap:x,xvdb,w", protocol="tap:ram"))
+        PV, boot=LoaderBoot(bootloader="eliloader"), disks=(vbd("iscsi:x,xvda,w"), vbd("tap:x,xvdb,w", protocol="tap:ram"))
     )
     with pytest.raises(NotConvertible) as caught:
         translate(guest, HOST)
@@ -208,9 +198,19 @@ def test_acpi_and_apic() -> None:
     assert machine(efi).acpi
 
 
-def test_the_panic_device() -> None:
-    found = [machine(PV), machine(HVM), machine(replace(HVM, on_crash=EventAction.DESTROY))]
-    assert [one.panics for one in found] == [("isa",), (), ("isa",)]
+@pytest.mark.parametrize("on_crash", list(EventAction))
+def test_every_guest_can_tell_that_it_has_crashed(on_crash: EventAction) -> None:
+    """Without a panic device it would stay there for ever, whatever on_crash says."""
+    assert machine(replace(PV, on_crash=on_crash)).panics == ("isa",)
+    assert machine(replace(HVM, on_crash=on_crash)).panics == ("isa",)
+    assert machine(replace(HVM, on_crash=on_crash), viridian=1).panics == ("isa",)
+
+
+@pytest.mark.parametrize("on_crash", list(EventAction))
+def test_windows_tells_of_a_crash_as_hyper_v_has_it_where_that_group_is_shown(on_crash: EventAction) -> None:
+    assert machine(replace(XL, on_crash=on_crash), viridian=["base", "crash_ctl"]).panics == ("hyperv",)
+    assert machine(replace(XL, on_crash=on_crash), viridian=1).panics == ("hyperv",)
+    assert machine(replace(XL, on_crash=on_crash), viridian=["defaults", "!crash_ctl"]).panics == ("isa",)
 
 
 def test_translation_is_pure() -> None:
@@ -223,3 +223,29 @@ def test_notes_name_file_and_line() -> None:
     notes = [note for note in translate(guest, HOST).notes if note.key == "disk[0]"]
     assert [(note.path, note.line) for note in notes] == [("web1.cfg", 12)]
     assert notes[0].text().startswith("web1.cfg:12: disk[0] = xvda1: approximated; ")
+
+
+@pytest.mark.parametrize(
+    "kernel",
+    ["/usr/xen/netbsd-XEN3_DOMU", "/usr/xen/netbsd-INSTALL_XEN3PAE_DOMU.gz", "/platform/i86xpv/kernel/amd64/unix",
+     "/srv/mini-os.gz", "/srv/xnloader.sys"],
+)  # fmt: skip
+def test_a_system_with_kernels_for_xen_alone_is_refused_by_its_kernels_name(kernel: str) -> None:
+    with pytest.raises(NotConvertible) as caught:
+        translate(replace(PV, boot=KernelBoot(kernel=kernel)), HOST)
+    assert f"kernel = {kernel}: it runs on Xen alone; " in caught.value.line()
+    assert ("GENERIC" in caught.value.line()) is ("netbsd" in kernel)
+
+
+def test_a_kernel_whose_name_is_that_of_one_for_xen_alone_is_told_aloud_but_not_refused() -> None:
+    """The name proves nothing: create looks into the file."""
+    found = translate(replace(PV, boot=KernelBoot(kernel="/boot/vmlinuz-2.6.18-398.el5xen")), HOST)
+    assert isinstance(found.machine.boot, DirectKernel)
+    (note,) = [note for note in found.notes if note.key == "kernel"]
+    assert (note.fate, note.harmless) == (Fate.CARRIED, False)
+    assert note.reason == "most kernels called so are for Xen alone, and those do not boot on KVM"
+    assert note.suggestion.startswith("install kernel (5.3 or later) in the guest")
+    other = translate(replace(PV, boot=KernelBoot(kernel="/boot/vmlinuz-2.6.32-5-xen-amd64")), HOST)
+    assert said(other, "kernel") == []
+    full = replace(HVM, boot=KernelBoot(kernel="/boot/vmlinuz-2.6.18-xen"))
+    assert said(translate(full, HOST), "kernel") == []

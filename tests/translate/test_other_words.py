@@ -26,7 +26,7 @@ MACS = tuple(f"00:16:3e:00:00:{number:02x}" for number in range(16))
 
 #: The parts of a machine that a setting has a hand in, so that a loud note on it excuses them.
 EXCUSED = {
-    "disk": {"disks", "boot", "scsi"}, "fda": {"disks"}, "parallel": {"consoles"}, "vif": {"nics"}, "hdtype": {"disks"},
+    "disk": {"disks", "boot", "scsi"}, "fda": {"disks"}, "parallel": {"consoles"}, "vif": {"nics"}, "hdtype": {"disks", "scsi"},
     "cpuid": {"cpu_features"}, "cpuid_check": {"cpu_features"}, "nx": {"cpu_features"}, "nestedhvm": {"cpu_features"},
     "tsc_mode": {"clock"}, "timer_mode": {"clock"}, "viridian": {"hyperv", "clock", "panics"}, "vtpm": {"tpm"},
     "usbctrl": {"usb", "hostdevs"}, "usbdev": {"usb", "hostdevs"}, "usbdevice": {"usb", "hostdevs", "inputs"},

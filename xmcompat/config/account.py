@@ -41,6 +41,7 @@ _HVM_ONLY = frozenset(
 _KERNEL_ONLY = frozenset(
     "root extra ramdisk ip gateway netmask hostname interface dhcp nfs_server nfs_root".split()
 )
+#: Settings of paravirtual guests alone.
 _LOADER_ONLY = frozenset(["bootloader", "bootargs", "bootentry", "features", "superpages"])
 #: xm's own words for what xl calls otherwise.
 _XM_WORDS = {
@@ -64,6 +65,8 @@ _LOSSES = (Fate.APPROXIMATED, Fate.NOT_YET, Fate.REFUSED)
 #: The shortest names for which a likeness to a key says something.
 _LIKENESS = 0.8
 _SHORTEST = 4
+#: How names of tools around Xen begin, which are nobody's mistakes: Oracle VM's, and those of scripts.
+_OTHERS = ("OVM_", "vm_")
 
 
 class _Verdict(NamedTuple):
@@ -77,7 +80,7 @@ def account(guest: GuestConfig) -> tuple[Note, ...]:
     """One note for each name that the configuration sets, in the order of its lines, and one for each part of a
     frame buffer or disk that has no effect."""
     notes = [_note(guest, name, value, _verdict(guest, KEYS[name], value)) for name, value in guest.options.items()]
-    notes += [_note(guest, name, value, _stranger(guest, name)) for name, value in guest.unknown.items()]
+    notes += [_note(guest, name, value, _stranger(guest, name, value)) for name, value in guest.unknown.items()]
     notes += _parts(guest)
     return tuple(sorted(notes, key=lambda note: note.line or 0))
 
@@ -139,7 +142,7 @@ def _by_value(key: Key, value: Value) -> _Verdict:
         return _restart(str(value))
     if key.fate is Fate.CARRIED:
         return _Verdict(Fate.CARRIED, key.reason, key.suggestion, harmless=True)
-    quiet = key.fate is Fate.NO_MEANING and value in (key.xm_default, 0, "", [])
+    quiet = key.fate is Fate.NO_MEANING and _asks_nothing(key, value)
     return _Verdict(key.fate, key.reason, key.suggestion, harmless=key.harmless or quiet)
 
 
@@ -155,17 +158,19 @@ def _asks_nothing(key: Key, value: Value) -> bool:
     return value in _NOTHING.get(key.name, (0, "", "0", [], key.xm_default, key.xl_default))
 
 
-def _stranger(guest: GuestConfig, name: str) -> _Verdict:
+def _stranger(guest: GuestConfig, name: str, value: Value) -> _Verdict:
     """A name that no Xen tool knows: mostly a variable of the script; perhaps a key misspelt."""
     if guest.dialect is Dialect.SXP:
         return _Verdict(Fate.NO_MEANING, "it is no part of a guest's configuration", harmless=True)
     if name in _OUTDATED and guest.dialect is Dialect.XM:
-        return _Verdict(Fate.NO_MEANING, "Xen 4.1 does not read it any more", _OUTDATED[name])
+        return _Verdict(
+            Fate.NO_MEANING, "Xen 4.1 does not read it any more", _OUTDATED[name], harmless=value in (0, "", "0", [])
+        )
     own = Dialect.XL if guest.dialect is Dialect.XL else Dialect.XM
     known = [key for key in KEYS if own in KEYS[key].dialects]
     near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=_LIKENESS) if len(name) >= _SHORTEST else []
     # "memory2" beside "memory", "disk1" beside "disk": a script's own variable
-    meant = bool(near) and near[0] not in guest.options and not name[-1].isdigit()
+    meant = bool(near) and near[0] not in guest.options and not name[-1].isdigit() and not name.startswith(_OTHERS)
     suggestion = f"did you mean '{near[0]}'?" if meant else ""
     return _Verdict(Fate.NO_MEANING, "no Xen tool knows it", suggestion, harmless=not meant)
 

@@ -39,6 +39,8 @@ _XEN_API = {
 _BYTES = ("memory_dynamic_max", "memory_static_max")
 
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
+#: Old xend printed some of them as floats.
+_WHOLE = re.compile(r"(-?[0-9]{1,18})(?:\.0+)?")
 #: What xm writes for every guest whose configuration gives nothing.
 _XMS_OWN = {"bootargs": "-q", "videoram": "4"}
 _SAID_ELSEWHERE = ("pci", "cpuid", "cpuid_check")
@@ -76,7 +78,8 @@ def read_form(form: Tree, path: str) -> FormValues:
         if values.get(name) == default:
             del values[name]
             told.harmless(name, "what xm writes for every guest", default)
-    values.update(devices(form, told))
+    loads = values.get("builder") != "hvm" and bool(values.get("bootloader") or not values.get("kernel"))
+    values.update(devices(form, told, by_loader=loads))
     for backend in children(form, "backend"):
         values.update({str(kind[0]): 1 for kind in lists(backend)})
     typed = {name: _typed(name, text) for name, text in values.items()}
@@ -197,8 +200,8 @@ def _typed(name: str, text: Value) -> Value:
     """Numbers are numbers again where the key is one."""
     key = KEYS.get(name)
     numeric = key is not None and key.type in (KeyType.INT, KeyType.BOOL, KeyType.LONG)
-    if numeric and isinstance(text, str) and _NUMBER.fullmatch(text):
-        return int(text)
+    if numeric and isinstance(text, str) and (whole := _WHOLE.fullmatch(text)):
+        return int(whole[1])
     if name == "cpus" and isinstance(text, list) and not any(text):
         return ""
     return text

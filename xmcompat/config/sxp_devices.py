@@ -63,8 +63,11 @@ def lists(element: object) -> list[Tree]:
     return [item for item in element if isinstance(item, list) and item] if isinstance(element, list) else []
 
 
-def devices(form: Tree, told: Told) -> dict[str, Value]:
-    """The list options that the devices of a form stand for. Raises ConfigError."""
+def devices(form: Tree, told: Told, *, by_loader: bool = True) -> dict[str, Value]:
+    """The list options that the devices of a form stand for. BY_LOADER: a boot loader starts the guest from a disk.
+
+    Raises ConfigError.
+    """
     found: dict[str, list[Value]] = {}
     for device in _each(form):
         kind = str(device[0])
@@ -75,7 +78,7 @@ def devices(form: Tree, told: Told) -> dict[str, Value]:
         elif kind not in CLASSES:
             told.lost(kind, "no device of that kind is known")
         elif kind in _DISKS:
-            _tell_rest(device, place, told)
+            _tell_rest(device, place, told, by_loader=by_loader)
             found.setdefault("disk", []).append(_disk(device, told.path))
         else:
             _tell_rest(device, place, told)
@@ -102,7 +105,7 @@ def is_device(child: object) -> bool:
     )
 
 
-def _tell_rest(device: Tree, place: str, told: Told) -> None:
+def _tell_rest(device: Tree, place: str, told: Told, *, by_loader: bool = False) -> None:
     """A note on what the device has and is not read."""
     kind = str(device[0])
     read = _READ.get(kind)
@@ -111,7 +114,7 @@ def _tell_rest(device: Tree, place: str, told: Told) -> None:
         if (read is not None and key in read) or (kind == "vusb" and key.startswith("port-")):
             continue
         shown = pair[1] if len(pair) > 1 and not isinstance(pair[1], list) else ""
-        if key == "bootable" and shown == "1" and place != "disk[0]":
+        if key == "bootable" and shown == "1" and place != "disk[0]" and by_loader:
             told.lost(f"{place}.{key}", "the guest starts from its first disk", shown, "make it the first")
         elif key in _XENDS:
             if read is not None or key in ("uuid", "location", "other_config"):

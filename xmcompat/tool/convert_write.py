@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from xmcompat.errors import ConfigError
 from xmcompat.guest import GuestConfig, KernelBoot
-from xmcompat.notes import Fate, Note
+from xmcompat.notes import Fate, Note, joined
 from xmcompat.tool.convert import SUFFIXES
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def converted(document: Document, to: str, given: Mapping[str, object]) -> tuple
     Raises XmError for a guest that cannot be had in that form.
     """
     text, more, rest = _as_xml(document, given) if to == "xml" else _as_text(document, to)
-    return text, tuple(sorted((*rest, *more), key=lambda note: note.line or 0))
+    return text, joined(rest, more)
 
 
 # -- for KVM

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from xmcompat.errors import NotConvertible
-from xmcompat.notes import Fate, Note
+from xmcompat.notes import Fate, Note, joined
 from xmcompat.tool.output import print_json, printable
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ def account_of(file: str, variables: Sequence[str] = (), *, dialect: str = "auto
     loaded = _load(file, variables, dialect)
     guest = loaded.guest
     notes, refusal = _translated(guest)
-    in_order = sorted((*loaded.notes, *notes), key=lambda note: note.line or 0)
-    return Account(guest.name, guest.source, tuple(in_order), refusal)
+    return Account(guest.name, guest.source, joined(loaded.notes, notes), refusal)
 
 
 def _load(file: str, variables: Sequence[str], dialect: str) -> Loaded:
@@ -76,13 +75,15 @@ def _load(file: str, variables: Sequence[str], dialect: str) -> Loaded:
 
     if dialect == "sxp":
         return load.load_sxp(file)
-    path = load.find_config(file)
+    path, data = load.find_config(file), None
     if dialect == "auto":
-        found = recognise(load.read_file(path)).dialect
+        data = load.read_file(path)
+        found = recognise(data).dialect
         if found is Dialect.SXP and not variables:
-            return load.load_sxp(path)
+            return load.load_sxp(path, data=data)
         dialect = found.value
-    return load.load_xl(path, words=variables) if dialect == "xl" else load.load(path, words=variables)
+    reader = load.load_xl if dialect == "xl" else load.load
+    return reader(path, words=variables, data=data)
 
 
 def _translated(guest: GuestConfig) -> tuple[tuple[Note, ...], str | None]:

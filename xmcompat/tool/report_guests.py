@@ -15,7 +15,7 @@ from xmcompat.config.detect import is_sxp, recognise
 from xmcompat.config.read import Document, offline_host, read_each
 from xmcompat.errors import XmError
 from xmcompat.guest import Dialect, FirmwareBoot, GuestConfig, GuestKind, KernelBoot, LoaderBoot, Vbd
-from xmcompat.notes import Fate, Note
+from xmcompat.notes import Fate, Note, joined
 from xmcompat.render.report_values import DiskRow, GuestRow, NicRow, Verdict
 from xmcompat.tool.report_secrets import Redactor, is_secret, passwords
 from xmcompat.translate.machine import translate
@@ -187,7 +187,7 @@ def _judge(document: Document, path: str, host: OldHost, redact: Redactor) -> _J
         refusal = _without(redact(error.line()), path)
     except Exception as error:  # noqa: BLE001 - one guest must not stop a report
         refusal = redact(f"a mistake in xmcompat itself: {type(error).__name__}: {error}")
-    notes = [_clean(note, redact) for note in (*document.notes, *told)]
+    notes = [_clean(note, redact) for note in joined(document.notes, told)]
     loud = sorted((note for note in notes if not note.harmless), key=_weight)
     reasons = tuple(dict.fromkeys(map(reason, loud)))
     if refusal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -10,31 +11,32 @@ from xmcompat.backends.machine import DeviceBoot, DirectKernel, MachineBoot
 from xmcompat.guest import EventAction, FirmwareBoot, GuestConfig, GuestKind, KernelBoot, LoaderBoot
 from xmcompat.translate.cmdline import VIRTIO, pv_cmdline
 from xmcompat.translate.findings import Findings
+from xmcompat.translate.kernel_names import classic_name, foreign_system, is_loader
 from xmcompat.translate.options import text
 
 _BOOT_DEVICES = {"a": "fd", "c": "hd", "d": "cdrom", "n": "network"}
 _BIOS = ("", "bios", "seabios", "rombios")
 _EFI = ("uefi", "ovmf")
+_COPY = "copy kernel and ramdisk to this host and name them with kernel= and ramdisk="
+#: Programs of Xen's host, by their names: what asks the network, and what takes a kernel out of the guest's first disk.
+_PXE = "pypxeboot"
+_READERS = re.compile(r"pygrub.*|pv-?grub.*|domUloader.*")
 _RESTARTS = (EventAction.RESTART, EventAction.RENAME_RESTART, EventAction.COREDUMP_RESTART)
 
 
 class Start(NamedTuple):
-    """``primary`` is the main console of a paravirtual guest: "hvc0" or "ttyS0"."""
+    """``primary`` is the main console of a paravirtual guest: "hvc0" or "ttyS0". ``disk`` is Xen's name for the disk that
+    the machine starts from before all others, "" where the order of the kinds of device decides."""
 
     boot: MachineBoot
     primary: str = VIRTIO
+    disk: str = ""
 
 
 def start(guest: GuestConfig, machine_disks: Sequence[Disk], findings: Findings) -> Start:
     boot = guest.boot
     if isinstance(boot, LoaderBoot):
-        findings.refuse(
-            "bootloader",
-            "not supported yet: nothing takes the kernel out of the guest's disk; "
-            "copy kernel and ramdisk to this host and name them with kernel= and ramdisk=",
-            value=boot.bootloader or "pygrub",
-        )
-        return Start(DeviceBoot())
+        return _loader(guest, boot, findings)
     if isinstance(boot, FirmwareBoot):
         return Start(_firmware(guest, boot, findings))
     return _kernel(guest, boot, machine_disks, findings)
@@ -53,16 +55,83 @@ def acpi(guest: GuestConfig, boot: MachineBoot, findings: Findings) -> bool:
     return False
 
 
+def _loader(guest: GuestConfig, boot: LoaderBoot, findings: Findings) -> Start:
+    """The programs of Xen's host that fetched a kernel: QEMU's BIOS asks the network, or starts the disk, itself."""
+    key = "firmware" if boot.bootloader and text(guest, "firmware") == boot.bootloader else "bootloader"
+    name = boot.bootloader.rpartition("/")[2]
+    if name == _PXE:
+        findings.approximated(
+            key, "QEMU's BIOS itself asks the network, through the first interface, and starts what it is offered",
+            value=boot.bootloader, suggestion="offer it a boot loader or kernel of the PC's, not one for Xen",
+        )  # fmt: skip
+        _tell_unread(guest, boot, "what is offered brings its own command line", "the server's configuration", findings)
+        return Start(DeviceBoot(order=("network",)))
+    if name and not _READERS.fullmatch(name):
+        findings.refuse(key, f"there is no such program on KVM; {_COPY}", value=boot.bootloader)
+        return Start(DeviceBoot())
+    return _from_disk(guest, key, boot.bootloader or "pygrub", boot, findings)
+
+
+def _from_disk(guest: GuestConfig, key: str, loader: str, boot: LoaderBoot | KernelBoot, findings: Findings) -> Start:
+    """Xen read the menu in the guest's first disk; here the disk starts by itself, where it can."""
+    first = guest.disks[0] if guest.disks else None
+    if first is None or first.cdrom:
+        findings.refuse(key, f"there is no disk to start from; {_COPY}", value=loader)
+        return Start(DeviceBoot())
+    if first.is_partition:
+        findings.refuse(
+            key, f"{first.vdev} is a partition, which has no boot sector to start from, and nothing takes the kernel out "
+            f"of it; {_COPY}", value=loader,
+        )  # fmt: skip
+        return Start(DeviceBoot())
+    findings.approximated(
+        key, f"the disk {first.vdev} starts by itself, by the boot loader that it must have in its boot sector, and that "
+        "one's menu must start a kernel that is not for Xen alone", value=loader, suggestion=f"else {_COPY}",
+    )  # fmt: skip
+    _tell_unread(guest, boot, "the boot loader in the disk has its own command line", "the guest's boot menu", findings)
+    return Start(DeviceBoot(order=()), disk=first.vdev)
+
+
+def _tell_unread(
+    guest: GuestConfig, boot: LoaderBoot | KernelBoot, reason: str, place: str, findings: Findings
+) -> None:
+    """Words for a kernel that somebody else chooses and starts."""
+    for key in ("kernel", "ramdisk") if isinstance(boot, LoaderBoot) else ():
+        if name := text(guest, key):
+            findings.no_meaning(key, "another one is started: what is chosen there", value=name)
+    if boot.cmdline:
+        key = next((key for key in ("cmdline", "extra", "root") if text(guest, key)), "extra")
+        findings.no_meaning(key, reason, value=boot.cmdline, suggestion=f"write it in {place}")
+    if isinstance(boot, LoaderBoot) and boot.args not in ("", "-q", "--quiet"):
+        key = "bootargs" if text(guest, "bootargs") else "bootloader_args"
+        findings.no_meaning(key, "no program reads it", value=boot.args, suggestion=f"choose the kernel in {place}")
+
+
 def _kernel(guest: GuestConfig, boot: KernelBoot, machine_disks: Sequence[Disk], findings: Findings) -> Start:
     if guest.kind is GuestKind.HVM:
         for key in ("bios", "firmware"):
             if (word := text(guest, key)) and word not in _BIOS:
                 findings.approximated(key, "QEMU's BIOS starts the kernel of the host", value=word)
         return Start(DirectKernel(kernel=boot.kernel, initrd=boot.ramdisk, cmdline=boot.cmdline))
+    if is_loader(boot.kernel):
+        return _from_disk(guest, "kernel", boot.kernel, boot, findings)
+    _judge_name(boot, findings)
     line = pv_cmdline(
         guest, boot.cmdline, _new_names(machine_disks), findings, panic_reboots=guest.on_crash in _RESTARTS
     )
     return Start(DirectKernel(kernel=boot.kernel, initrd=boot.ramdisk, cmdline=line.text), line.primary)
+
+
+def _judge_name(boot: KernelBoot, findings: Findings) -> None:
+    """Refuse what cannot be a kernel for KVM by its name, and tell of what is hardly one."""
+    if advice := foreign_system(boot.kernel):
+        findings.refuse("kernel", f"it runs on Xen alone; {advice}", value=boot.kernel)
+    elif package := classic_name(boot.kernel):
+        findings.carried(
+            "kernel", "most kernels called so are for Xen alone, and those do not boot on KVM", value=boot.kernel,
+            suggestion=f"install {package} in the guest and give its kernel and ramdisk, "
+            "unless 'file' calls this one a bzImage", harmless=False,
+        )  # fmt: skip
 
 
 def _new_names(machine_disks: Sequence[Disk]) -> Mapping[str, str]:
@@ -80,13 +149,7 @@ def _new_names(machine_disks: Sequence[Disk]) -> Mapping[str, str]:
 def _firmware(guest: GuestConfig, boot: FirmwareBoot, findings: Findings) -> DeviceBoot:
     word = boot.firmware
     key = "bios" if text(guest, "bios") and not text(guest, "firmware") else "firmware"
-    if word.startswith("pvgrub"):
-        findings.refuse(
-            key,
-            "it loads kernels for Xen; copy kernel and ramdisk to this host and name them with kernel= and ramdisk=",
-            value=word,
-        )
-    elif word in _EFI:
+    if word in _EFI:
         findings.carried(key, "the variables of its firmware begin empty, as with Xen at each start", value=word)
     elif word not in _BIOS:
         findings.approximated(key, "firmware made for Xen does not run here; QEMU's BIOS does", value=word)

@@ -14,7 +14,7 @@ from xmcompat.guest import Dialect, GuestConfig, GuestKind, Vbd, VbdMode
 from xmcompat.translate.findings import Findings
 from xmcompat.translate.options import text, texts
 from xmcompat.translate.places import Place, hvm_places, pv_places
-from xmcompat.translate.sources import shown, source
+from xmcompat.translate.sources import is_foreign, shown, source
 from xmcompat.vdev import index_letters, vdev_number
 
 #: QEMU's drivers for the formats that Xen's words mean. "vhd" would be another format there.
@@ -48,7 +48,7 @@ def _refuse_twins(guest: GuestConfig, findings: Findings) -> None:
 def _disk(guest: GuestConfig, place: Place, findings: Findings) -> Disk:
     vbd, key = guest.disks[place.number], f"disk[{place.number}]"
     _check(vbd, key, findings)
-    _tell_unused(vbd, key, findings)
+    _tell_unused(vbd, key, findings, virtio=guest.kind is GuestKind.HVM and place.bus is Bus.VIRTIO)
     behind = source(vbd, key, findings)
     shared = vbd.mode is VbdMode.SHARED and not vbd.cdrom
     cache, io = _caching(vbd, behind, shared=shared)
@@ -72,6 +72,8 @@ def _disk(guest: GuestConfig, place: Place, findings: Findings) -> Disk:
 def _check(vbd: Vbd, key: str, findings: Findings) -> None:
     """Refuse what would harm the user's data."""
     findings.back_end(key, vbd.backend, value=shown(vbd))
+    if is_foreign(vbd):
+        return  # ``source`` says why
     if vbd.image_format not in DRIVERS:
         findings.refuse(
             key, f"images of type '{vbd.image_format}' cannot be read; convert it with qemu-img", value=shown(vbd)
@@ -89,11 +91,11 @@ def _check(vbd: Vbd, key: str, findings: Findings) -> None:
         )  # fmt: skip
 
 
-def _tell_unused(vbd: Vbd, key: str, findings: Findings) -> None:
-    """xl's words for how Xen does it, which no guest can tell."""
+def _tell_unused(vbd: Vbd, key: str, findings: Findings, *, virtio: bool) -> None:
+    """xl's words for how Xen does it, which no guest can tell. VIRTIO: that it is such a disk is told already."""
     if vbd.backendtype:
         findings.no_meaning(key, "QEMU serves all disks", value=f"backendtype={vbd.backendtype}", harmless=True)
-    if vbd.specification:
+    if vbd.specification and not (virtio and vbd.specification == "virtio"):
         findings.no_meaning(
             key, "every disk that is not emulated is one of virtio", value=f"specification={vbd.specification}",
             harmless=True,

@@ -8,6 +8,13 @@ from xmcompat.notes import Fate, Note
 
 _LOCAL_DOMAIN = ("", "0", "Domain-0")
 
+#: Characters of a value in a note or refusal; more than any path of an honest configuration.
+_LONGEST_VALUE = 200
+
+
+def _cut(value: str) -> str:
+    return value if len(value) <= _LONGEST_VALUE else value[: _LONGEST_VALUE - 3] + "..."
+
 
 class Findings:
     """Collects everything, so that one run tells all there is to mend; ``settle`` raises at the end."""
@@ -27,8 +34,10 @@ class Findings:
     ) -> None:
         self._add(Fate.APPROXIMATED, key, reason, value, suggestion, harmless)
 
-    def carried(self, key: str, reason: str, *, value: str = "") -> None:
-        self._add(Fate.CARRIED, key, reason, value, "", True)
+    def carried(
+        self, key: str, reason: str, *, value: str = "", suggestion: str = "", harmless: bool = True
+    ) -> None:
+        self._add(Fate.CARRIED, key, reason, value, suggestion, harmless)
 
     def no_meaning(
         self, key: str, reason: str, *, value: str = "", suggestion: str = "", harmless: bool = False
@@ -40,7 +49,7 @@ class Findings:
 
     def refuse(self, key: str, reason: str, *, value: str = "") -> None:
         """Going on would lose data, security or the ability to boot. REASON ends with what to do."""
-        self._refusals.append((key, f"{key} = {value}: {reason}" if value else f"{key}: {reason}"))
+        self._refusals.append((key, f"{key} = {_cut(value)}: {reason}" if value else f"{key}: {reason}"))
 
     def back_end(self, key: str, domain: str, *, value: str) -> None:
         """Refuse a device whose back end is another DOMAIN than the host itself."""
@@ -68,7 +77,7 @@ class Findings:
 
     def _add(self, fate: Fate, key: str, reason: str, value: str, suggestion: str, harmless: bool) -> None:
         note = Note(
-            key=key, fate=fate, reason=reason, value=value, path=self._guest.source or None,
+            key=key, fate=fate, reason=reason, value=_cut(value), path=self._guest.source or None,
             line=self._line(key), suggestion=suggestion, harmless=harmless,
         )  # fmt: skip
         self._notes.setdefault(note)

@@ -10,7 +10,7 @@ from xmcompat.guest import GuestConfig, GuestKind, Vfb
 from xmcompat.translate.addresses import is_host
 from xmcompat.translate.findings import Findings
 from xmcompat.translate.options import flag, given, pairs, text, texts
-from xmcompat.translate.pci import wants_card_of_host
+from xmcompat.translate.pci import is_intels_card, wants_card_of_host
 from xmcompat.translate.spice import spice
 
 _FIRST_PORT, _LAST_PORT = 5900, 65535
@@ -58,6 +58,12 @@ def screen(guest: GuestConfig, facts: HostFacts, findings: Findings) -> Screen:
             value=text(guest, "gfx_passthru"),
             suggestion="the host must not use that card",
         )  # fmt: skip
+        if text(guest, "gfx_passthru").lower() == "igd" or any(map(is_intels_card, guest.pci)):
+            findings.approximated(
+                "gfx_passthru", "an Intel card needs settings of QEMU (x-igd-opregion, x-igd-gms) that libvirt has no "
+                "words for; its screen may stay dark", value=text(guest, "gfx_passthru"),
+                suggestion="give the guest another card, or leave gfx_passthru out",
+            )  # fmt: skip
         return Screen()
     shown, key = _shown(guest, findings)
     vnc = () if shown is None else (_graphics(shown, key, facts, findings),)
@@ -96,8 +102,10 @@ def _graphics(vfb: Vfb, key: str, facts: HostFacts, findings: Findings) -> Graph
     listen = (vfb.listen or facts.vnc_listen).strip("[]")
     if not is_host(listen):
         findings.refuse(key, "that is no address; write one like 127.0.0.1", value=f"vnclisten={vfb.listen}")
-    if not vfb.vnc:
-        findings.approximated(key, f"an SDL window is a VNC display here, on {listen}", value="sdl")
+    if vfb.sdl:
+        what = "no SDL window opens; the VNC display alone is there" if vfb.vnc else "an SDL window is a VNC display here"
+        single = not key.startswith("vfb")
+        findings.approximated("sdl" if single else key, f"{what}, on {listen}", value="1" if single else "sdl=1")
     return Graphics(
         type="vnc",
         listen=listen,

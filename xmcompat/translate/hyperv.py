@@ -46,7 +46,7 @@ class Enlightenments:
 
 def hyperv(guest: GuestConfig, facts: HostFacts, findings: Findings) -> Enlightenments:
     """None for a paravirtual guest, and none where no KVM is: QEMU's emulator has no Hyper-V interface."""
-    groups = _groups(guest) if guest.kind is GuestKind.HVM else frozenset()
+    groups = _groups(guest, findings) if guest.kind is GuestKind.HVM else frozenset()
     if not groups:
         return Enlightenments()
     if facts.accelerator is not Accelerator.KVM:
@@ -60,10 +60,15 @@ def hyperv(guest: GuestConfig, facts: HostFacts, findings: Findings) -> Enlighte
     )
 
 
-def _groups(guest: GuestConfig) -> frozenset[str]:
+def _groups(guest: GuestConfig, findings: Findings) -> frozenset[str]:
     """The groups of a list, less those with "!" in front wherever they stand; a number is for xl's defaults, or xm's
-    one set."""
-    if not isinstance(given(guest, "viridian"), list):
+    one set. A list says nothing to xm."""
+    value = given(guest, "viridian")
+    if isinstance(value, list) and guest.dialect is not Dialect.XL:
+        if value:
+            findings.no_meaning("viridian", "xm takes a number; groups are xl's", value=str(value), suggestion="write 1")
+        return frozenset()
+    if not isinstance(value, list):
         wanted = flag(guest, "viridian", False)
         own = _XM_GROUPS if guest.dialect is not Dialect.XL else frozenset(_DEFAULTS)
         return own if wanted else frozenset()

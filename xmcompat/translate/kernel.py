@@ -11,6 +11,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from xmcompat.translate.kernel_names import is_loader
+
 _PT_NOTE = 4
 _PHYS32_ENTRY = 18
 _PACKED = {
@@ -41,7 +43,7 @@ def kernel_verdict(head: bytes, name: str) -> Verdict:
     release = _release_of(base)
     if not head:
         return Verdict(False, "the file is empty", release)
-    if re.match(r"(pv-?grub|grub-.*-xen)", base):
+    if is_loader(base):
         return Verdict(False, "it is a boot loader for Xen alone; give the guest's own kernel and ramdisk instead")
     if head[:4] == b"\x7fELF":
         return _elf_verdict(head, base, release)

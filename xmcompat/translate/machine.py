@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from xmcompat.backends.facts import HostFacts
 from xmcompat.backends.machine import Machine, MachineBoot, XenRecord
-from xmcompat.guest import EventAction, GuestConfig, GuestKind
+from xmcompat.guest import GuestConfig, GuestKind
 from xmcompat.notes import Note
 from xmcompat.translate.boot import acpi, start
 from xmcompat.translate.channels import channels, folders
@@ -53,9 +53,13 @@ def translate(
     """
     findings = Findings(guest)
     machine_disks = disks(guest, findings)
-    boot, primary = start(guest, machine_disks, findings)
-    machine = _with_devices(replace(_computer(guest, facts, boot, findings), disks=machine_disks), guest, facts, findings)
-    names = _consoles_of(machine, guest, primary)
+    begun = start(guest, machine_disks, findings)
+    machine_disks = tuple(
+        replace(disk, boot_order=1) if begun.disk and disk.vdev == begun.disk else disk for disk in machine_disks
+    )
+    computer = replace(_computer(guest, facts, begun.boot, findings), disks=machine_disks)
+    machine = _with_devices(computer, guest, facts, findings)
+    names = _consoles_of(machine, guest, begun.primary)
     machine = replace(
         machine,
         nics=nics(guest, facts, macs, findings),
@@ -102,7 +106,7 @@ def _computer(guest: GuestConfig, facts: HostFacts, boot: MachineBoot, findings:
         on_poweroff=poweroff,
         on_reboot=reboot,
         on_crash=crash,
-        panics=_panics(guest, hyperv=windows.panic),
+        panics=("hyperv",) if windows.panic else ("isa",),
         description=guest.description,
     )
 
@@ -149,11 +153,3 @@ def _memory(guest: GuestConfig, findings: Findings) -> tuple[int, int]:
 def _online(guest: GuestConfig) -> int | None:
     online = guest.vcpus_online
     return None if online is None or not 0 < online < guest.vcpus else online
-
-
-def _panics(guest: GuestConfig, *, hyperv: bool) -> tuple[str, ...]:
-    """Devices by which the guest can tell that it has crashed. Windows shows the first as one that it does not know,
-    so it has one only where a crash shall be followed by something of its own."""
-    if guest.kind is GuestKind.HVM and guest.on_crash is EventAction.RESTART:
-        return ()
-    return ("isa", "hyperv") if hyperv else ("isa",)

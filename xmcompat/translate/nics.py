@@ -77,7 +77,7 @@ def _order(guest: GuestConfig, findings: Findings) -> list[int]:
 def _nic(guest: GuestConfig, facts: HostFacts, index: int, mac: str, findings: Findings) -> Nic:
     vif, key = guest.vifs[index], f"vif[{index}]"
     _check_mac(mac, key, findings)
-    _tell_unused(vif, key, findings)
+    _tell_unused(guest, vif, key, findings)
     plugged = port(facts, vif, index, findings)
     average, burst = _bandwidth(guest, vif, key, findings)
     nic = Nic(
@@ -109,7 +109,7 @@ def _check_mac(mac: str, key: str, findings: Findings) -> None:
         findings.refuse(key, "an interface cannot have a multicast address; take one in 00:16:3e", value=f"mac={mac}")
 
 
-def _tell_unused(vif: Vif, key: str, findings: Findings) -> None:
+def _tell_unused(guest: GuestConfig, vif: Vif, key: str, findings: Findings) -> None:
     findings.back_end(key, vif.backend, value=f"backend={vif.backend}")
     script = script_of(vif)
     if script in _ROUTING:
@@ -127,7 +127,8 @@ def _tell_unused(vif: Vif, key: str, findings: Findings) -> None:
         findings.no_meaning(key, "the host's interface for vif-route, which is not run",
                             value=f"gatewaydev={vif.gatewaydev}", harmless=script != "vif-route")  # fmt: skip
     if vif.accel:
-        findings.no_meaning(key, "a network card's acceleration for Xen", value=f"accel={vif.accel}", harmless=True)
+        findings.no_meaning(key, "a network card's acceleration for Xen", value=f"accel={vif.accel}",
+                            harmless=guest.dialect is Dialect.XL)  # xl warns of it itself  # fmt: skip
     if vif.policy or vif.label:
         findings.no_meaning(key, "Xen's security labels do not exist", value=f"policy={vif.policy},label={vif.label}")
     if vif.trusted is not None:

@@ -41,6 +41,11 @@ def wants_card_of_host(guest: GuestConfig) -> bool:
     return guest.kind is GuestKind.HVM and text(guest, "gfx_passthru").lower() not in _EVERY_GUEST
 
 
+def is_intels_card(device: PciDevice) -> bool:
+    """Whether the device is where Intel's processors have their graphics card."""
+    return (device.domain, device.bus, device.slot, device.function or 0) == (0, 0, 2, 0)
+
+
 def _name(device: PciDevice) -> str:
     function = "*" if device.function is None else f"{device.function:x}"
     return f"{device.domain:04x}:{device.bus:02x}:{device.slot:02x}.{function}"

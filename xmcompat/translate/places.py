@@ -8,13 +8,14 @@ from xmcompat.backends.devices import Bus
 from xmcompat.guest import GuestConfig, Vbd, VbdMode
 from xmcompat.translate.findings import Findings
 from xmcompat.translate.options import text
-from xmcompat.vdev import index_letters, letters_index, split_vdev, vdev_number
+from xmcompat.vdev import index_letters, letters_index, split_vdev, vdev_name, vdev_number
 
 _PREFIX = {Bus.IDE: "hd", Bus.SATA: "sd", Bus.SCSI: "sd", Bus.VIRTIO: "vd"}
 _SIZE = {Bus.IDE: 4, Bus.SATA: 6, Bus.SCSI: 7}
 _MOST = 1000  # of the other kind, more than any guest has
 _ORDER = (Bus.IDE, Bus.SATA, Bus.SCSI, Bus.VIRTIO)
 _NO_NUMBER = 1 << 31
+_VIRTIO = "virtio"
 
 
 class Place(NamedTuple):
@@ -90,11 +91,14 @@ def _tell_pv_names(guest: GuestConfig, places: list[Place], findings: Findings) 
             findings.approximated(
                 key, f"the whole disk is given as well; {vbd.vdev} is a disk of its own", value=vbd.vdev
             )
+        number = vdev_number(vbd.vdev)
+        name = vbd.vdev if vbd.vdev[:1].isalpha() else vdev_name(number) if number is not None else None
         what = "the partition" if vbd.is_partition else "the disk"
         whole = "the whole disk " if vbd.is_partition else ""
         findings.approximated(
             key, f"{what} {vbd.vdev} is {whole}/dev/{place.target} in the guest", value=vbd.vdev,
-            suggestion=f"where the guest's /etc/fstab says /dev/{vbd.vdev}, write /dev/{place.target} or UUID=",
+            suggestion=f"where the guest's /etc/fstab {f'says /dev/{name}' if name else 'names it'}, "
+            f"write /dev/{place.target} or UUID=",
         )  # fmt: skip
 
 
@@ -129,6 +133,8 @@ def hvm_places(guest: GuestConfig, findings: Findings) -> list[Place]:
 def _wish(guest: GuestConfig, vbd: Vbd) -> tuple[Bus, str]:
     """Bus and letters that the device's name asks for; no letters: the next free ones."""
     kind, letters, _ = split_vdev(vbd.vdev)
+    if vbd.specification == _VIRTIO and not vbd.cdrom:
+        return Bus.VIRTIO, ""
     if kind == "sd":
         return Bus.SCSI, letters
     ahci = text(guest, "hdtype") == "ahci"
@@ -169,6 +175,9 @@ def _tell_hvm_name(guest: GuestConfig, place: Place, findings: Findings) -> None
             findings.approximated(
                 key, f"it is {place.target} in the guest, as Xen shows it too", value=vbd.vdev, harmless=True
             )
+        return
+    if vbd.specification == _VIRTIO:
+        findings.carried(key, f"it is the virtio disk {place.target} in the guest", value=vbd.vdev)
         return
     fixed = bool(letters) and letters in "abcd" and vbd.mode is VbdMode.READ_ONLY
     why = "QEMU has no read-only IDE disks; " if fixed else ""

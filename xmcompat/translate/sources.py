@@ -35,13 +35,12 @@ _LAST_PORT = 65535
 
 def source(vbd: Vbd, key: str, findings: Findings) -> DiskSource | None:
     """None for a drive without a medium, and for what is refused."""
-    word, _, kind = vbd.protocol.partition(":")
+    word = vbd.protocol.partition(":")[0]
     if not vbd.path:
         if not vbd.cdrom:
             findings.refuse(key, "a disk needs an image or a volume before its first comma", value=shown(vbd))
         return None
-    foreign = _FOREIGN.get(kind.rpartition(":")[2] or word) or _FOREIGN.get(word)
-    if foreign:
+    if foreign := _foreign(vbd):
         findings.refuse(key, f"'{vbd.protocol}:' does not exist on KVM: {foreign}", value=shown(vbd))
         return None
     if word in ("nbd", "iscsi", "rbd"):
@@ -57,6 +56,16 @@ def source(vbd: Vbd, key: str, findings: Findings) -> DiskSource | None:
     if word == "phy" or _is_device(vbd.path):
         return BlockSource(path=vbd.path)
     return FileSource(path=vbd.path)
+
+
+def is_foreign(vbd: Vbd) -> bool:
+    """Whether nothing on KVM stands for what lies behind the device."""
+    return bool(vbd.path and _foreign(vbd))
+
+
+def _foreign(vbd: Vbd) -> str:
+    word, _, kind = vbd.protocol.partition(":")
+    return _FOREIGN.get(kind.rpartition(":")[2] or word) or _FOREIGN.get(word, "")
 
 
 def shown(vbd: Vbd) -> str:
