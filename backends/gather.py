@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from xmcompat.backends.accelerator import Verdict, decide
 from xmcompat.backends.facts import HostFacts
 from xmcompat.backends.local_host import cpu_vendor, free_huge_pages, numa_nodes
+from xmcompat.backends.openvswitch import switches_here
 from xmcompat.backends.settings import Settings, is_local, read
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ CGROUP_V2_SIGN = "/sys/fs/cgroup/cgroup.controllers"
 def gather(
     hypervisor: Hypervisor, *, environ: Mapping[str, str], bridges: bool = True, settings: Settings | None = None
 ) -> HostFacts:
-    """The facts that translation needs. BRIDGES False leaves them out, and saves the question.
+    """The facts that translation needs. BRIDGES False leaves them out, and saves the questions.
 
     Reads the settings of ENVIRON if none are given. ``accelerator_reason`` is empty where the user chose: nobody
     needs to be told of his own choice. Raises HypervisorUnreachable and ConfigError. May be repeated.
@@ -37,6 +38,8 @@ def gather(
         memory=host.memory,
         cpus=host.cpus,
         bridges=tuple(hypervisor.bridges()) if bridges else (),
+        bridge_aliases=settings.bridge_aliases,
+        openvswitch=tuple(switches_here()) if bridges and local else (),
         cgroup_v2=local and has_cgroup_v2(),
         local=local,
         cpu_vendor=cpu_vendor() if local else "",

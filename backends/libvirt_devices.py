@@ -27,6 +27,7 @@ def disk_uses(xml: str) -> list[DiskUse]:
 def named_devices(xml: str) -> tuple[list[str], list[tuple[str, str]]]:
     """The bridges of the interfaces of a new domain, in order, and (path, name) of its disks.
 
+    The name is Xen's ("xvda2") where it was kept, else QEMU's ("vda").
     Unreadable XML has neither; libvirt says what is wrong with it.
     """
     try:
@@ -41,7 +42,10 @@ def named_devices(xml: str) -> tuple[list[str], list[tuple[str, str]]]:
     for disk in root.iterfind("devices/disk"):
         source, target = disk.find("source"), disk.find("target")
         path = "" if source is None else source.get("file") or source.get("dev") or ""
-        disks.append((path, "" if target is None else target.get("dev") or ""))
+        alias = disk.find("alias")
+        own = "" if alias is None else alias.get("name") or ""
+        kept = own.removeprefix("ua-") if own.startswith("ua-") else ""
+        disks.append((path, kept or ("" if target is None else target.get("dev") or "")))
     return bridges, disks
 
 

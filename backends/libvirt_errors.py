@@ -15,11 +15,13 @@ from xmcompat.errors import (
     ConnectionLost,
     ConsoleBusy,
     DeviceError,
+    DomainEnding,
     DomainNotFound,
     HypervisorError,
     HypervisorUnreachable,
     XmError,
 )
+from xmcompat.vdev import vdev_number
 
 # libvirt's numbers (virErrorNumber, virErrorDomain); they never change
 INTERNAL_ERROR = 1
@@ -41,6 +43,12 @@ LOST = (
     "client socket is closed", "End of file while reading data", "Cannot write data", "Cannot recv data",
     "Unable to read from socket", "Unable to write to socket", "Connection reset by peer", "Broken pipe",
     "connection was not responding", "received hangup event",
+)  # fmt: skip
+#: What is said of a domain that ends, or whose QEMU does, while something is asked of it.
+ENDING = (
+    "domain is not running", "domain is no longer running", "Unable to read from monitor", "Unable to write to monitor",
+    "End of file from qemu monitor", "End of file from monitor", "unexpectedly closed the monitor",
+    "monitor was closed", "guest unexpectedly quit", "domain is being destroyed",
 )  # fmt: skip
 DENIED = ("Permission denied", "Operation not permitted", "access denied", "authentication")
 
@@ -96,7 +104,8 @@ def unreachable(failure: Failure, uri: str, *, euid: int) -> HypervisorUnreachab
     denied = failure.has(*DENIED) or failure.code in (AUTH_FAILED, AUTH_CANCELLED, AUTH_UNAVAILABLE)
     if euid != 0 and denied:
         return HypervisorUnreachable(
-            "Most commands need root access. Please try again as root.", hint="or join the group libvirt"
+            "Most commands need root access. Please try again as root.",
+            hint="members of the group libvirt need not be root",
         )
     if euid != 0 and socket:
         return HypervisorUnreachable("Most commands need root access. Please try again as root.")
@@ -135,6 +144,10 @@ def refused(failure: Failure, uri: str, designation: str = "") -> XmError:
         return lost(uri)
     if failure.code == NO_DOMAIN:
         return DomainNotFound(designation)
+    if failure.has(*ENDING):
+        return DomainEnding(failure.line)
+    if failure.has("cannot acquire state change lock"):
+        return HypervisorError("The domain is busy with something else", hint="try again later")
     if failure.has("Active console session exists", "is locked by lock file"):
         return ConsoleBusy("The console is open elsewhere", hint="close it there first")
     return HypervisorError(failure.line)
@@ -143,13 +156,14 @@ def refused(failure: Failure, uri: str, designation: str = "") -> XmError:
 def not_created(failure: Failure, uri: str, bridges: Sequence[str], disks: Sequence[tuple[str, str]]) -> XmError:
     """An error of ``create``, but for a name that is taken.
 
-    BRIDGES are those of the guest's interfaces, in order; DISKS its (path, device name).
+    BRIDGES are those of the guest's interfaces, in order; DISKS its (path, Xen's name of the device, or QEMU's).
     """
     if is_lost(failure):
         return lost(uri)
     return (
         _bridge_error(failure, bridges)
         or _disk_error(failure, disks)
+        or _filter_error(failure)
         or _kvm_error(failure)
         or _memory_error(failure)
         or HypervisorError(failure.line)
@@ -192,8 +206,20 @@ def _disk_error(failure: Failure, disks: Sequence[tuple[str, str]]) -> DeviceErr
         why = f"{path or 'its image'} is in use by another guest or program"
     else:
         return None
-    device = next((target for known, target in disks if known == path), "")
+    name = next((name for known, name in disks if known == path), "")
+    device = vdev_number(name) or name
     return DeviceError(f"Device {device or path} (vbd) could not be connected. {why}")
+
+
+def _filter_error(failure: Failure) -> HypervisorError | None:
+    """An interface with ip= is held to its address by a filter that is a package of its own."""
+    found = re.search(r"referenced filter '([^']*)' is missing", failure.text)
+    if not found:
+        return None
+    return HypervisorError(
+        f"A vif with ip= needs libvirt's filter '{found.group(1)}', which this host does not have",
+        hint="install libvirt-daemon-config-nwfilter and restart libvirtd",
+    )
 
 
 def _kvm_error(failure: Failure) -> HypervisorError | None:

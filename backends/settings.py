@@ -1,4 +1,4 @@
-"""The few settings of this host: which hypervisor to talk to, and whether KVM is used.
+"""The few settings of this host: which hypervisor to talk to, whether KVM is used, which bridge stands for which.
 
 They stand in /etc/xmcompat/xmcompat.toml, or the file named by XMCOMPAT_CONFIG. Without a file, nothing is set.
 """
@@ -20,10 +20,14 @@ ACCELERATORS = ("auto", "kvm", "tcg")
 
 
 class Settings(NamedTuple):
-    """"" is "not set". ``accelerator`` is auto, kvm or tcg."""
+    """"" is "not set". ``accelerator`` is auto, kvm or tcg.
+
+    ``bridge_aliases`` are pairs: a bridge that configurations name, and the one of this host that stands for it.
+    """
 
     uri: str = ""
     accelerator: str = ""
+    bridge_aliases: tuple[tuple[str, str], ...] = ()
 
 
 def read(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -53,14 +57,29 @@ def parse(data: bytes, path: str) -> Settings:
     for key, value in table.items():
         if key not in Settings._fields:
             raise ConfigError(f"unknown setting '{key}'", path=path, hint=f"known: {', '.join(Settings._fields)}")
-        if not isinstance(value, str):
+        if key != "bridge_aliases" and not isinstance(value, str):
             raise ConfigError(f"{key} must be text in quotes", path=path)
-    settings = Settings(**table)
+    settings = Settings(**{**table, "bridge_aliases": _aliases(table.get("bridge_aliases", {}), path)})
     if settings.accelerator not in ("", *ACCELERATORS):
         raise ConfigError(
             f"accelerator '{settings.accelerator}' is unknown", path=path, hint=f"known: {', '.join(ACCELERATORS)}"
         )
     return settings
+
+
+def _aliases(table: object, path: str) -> tuple[tuple[str, str], ...]:
+    """The pairs of the table bridge_aliases. Raises ConfigError."""
+    if not isinstance(table, dict):
+        raise ConfigError(
+            "bridge_aliases must be a table", path=path, hint="write [bridge_aliases], and below it lines old = \"new\""
+        )
+    for old, new in table.items():
+        if not isinstance(new, str) or not new:
+            raise ConfigError(
+                f"bridge_aliases.{old} must be the name of a bridge in quotes", path=path,
+                hint="a dot in a name needs quotes" if isinstance(new, dict) else None,
+            )  # fmt: skip
+    return tuple(table.items())
 
 
 def hypervisor_uri(uri: str | None = None, environ: Mapping[str, str] = os.environ) -> str:

@@ -92,6 +92,8 @@ class FakeHypervisor:
         return info
 
     def _set(self, call: str, uuid: str, **changes: object) -> None:
+        if uuid not in self.known:
+            raise DomainNotFound(uuid)
         self.calls.append((call, self.known[uuid].name))
         self.known[uuid] = self.known[uuid]._replace(**changes)  # type: ignore[arg-type]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid as uuids
+from collections.abc import Callable
 from dataclasses import replace
 
 from xmcompat.backends import domain_xml
@@ -15,11 +16,20 @@ from xmcompat.backends.machine import Accelerator, BlockSource, Disk, FileSource
 from xmcompat.config import sxp
 from xmcompat.config.dryrun import dry_run
 from xmcompat.config.load import Loaded
-from xmcompat.errors import XmError
+from xmcompat.errors import DomainEnding, DomainNotFound, XmError
 from xmcompat.guest import GuestConfig
 from xmcompat.network import mac
 from xmcompat.network.hostname import HostnameLookup
-from xmcompat.preflight import overcommitted, refuse_foreign_kernel, refuse_taken, refuse_too_large
+from xmcompat.notes import joined
+from xmcompat.preflight import (
+    overcommitted,
+    refuse_foreign_kernel,
+    refuse_missing_ramdisk,
+    refuse_overlong,
+    refuse_taken,
+    refuse_too_large,
+    refuse_unstartable,
+)
 from xmcompat.storage.check import Source, assemble
 from xmcompat.storage.sharing import Held
 from xmcompat.toolstack import Created
@@ -27,25 +37,43 @@ from xmcompat.translate.machine import Translation, translate
 from xmcompat.vdev import vdev_number
 
 
-def create(hypervisor: Hypervisor, loaded: Loaded, *, paused: bool) -> Created:
+def create(
+    hypervisor: Hypervisor, loaded: Loaded, *, paused: bool, attend: Callable[[Created], None] | None = None
+) -> Created:
     """Start the guest: translate, check, assemble, one libvirt call. Nothing is changed before that call.
 
-    Raises DomainExists, NotConvertible, DeviceError, HypervisorError; KeyboardInterrupt leaves nothing behind.
+    With ATTEND the domain is made paused, ATTEND is called with it, and then it is let go (unless PAUSED).
+    Raises DomainExists, NotConvertible, DeviceError, HypervisorError, and DomainNotFound for a domain that has ended
+    before it could be let go; KeyboardInterrupt, and whatever else ends ATTEND, leaves nothing behind.
     """
     guest = loaded.guest
+    refuse_overlong(guest.name)
     refuse_taken(hypervisor, guest)
     facts = gather(hypervisor, environ=os.environ, bridges=bool(guest.vifs))
     lookup = HostnameLookup() if facts.local else None
     refuse_too_large(guest, facts.memory)
     if facts.local:
+        refuse_missing_ramdisk(guest)
         refuse_foreign_kernel(guest)
     guest = identified(guest)
     translation = translate(guest, facts, record=_record(guest))
     warnings = _warnings(hypervisor, guest, facts)
     machine = _with_real_paths(hypervisor, translation.machine, guest, local=facts.local)
-    info = _start(hypervisor, domain_xml.render(machine), machine.record, paused=paused)
-    complaint = lookup.complaint() if lookup else None
-    return Created(info, (*loaded.notes, *translation.notes), (*warnings, *filter(None, (complaint,))))
+    if facts.local:
+        refuse_unstartable(guest, machine)
+    xml = domain_xml.render(machine)
+    try:
+        info = hypervisor.create(xml, paused=paused or attend is not None)
+        complaint = lookup.complaint() if lookup else None
+        created = Created(info, joined(loaded.notes, translation.notes), (*warnings, *filter(None, (complaint,))))
+        if attend is not None:
+            attend(created)
+            if not paused:
+                _let_go(hypervisor, info)
+    except BaseException:  # Ctrl-C is noticed when the call is over
+        _remove(hypervisor, xml, machine.record)
+        raise
+    return created
 
 
 def identified(guest: GuestConfig) -> GuestConfig:
@@ -73,13 +101,12 @@ def _record(guest: GuestConfig) -> XenRecord:
     )
 
 
-def _start(hypervisor: Hypervisor, xml: str, record: XenRecord | None, *, paused: bool) -> DomainInfo:
-    """The one call that starts it. Ctrl-C is noticed when the call is over: what it started then goes again."""
+def _let_go(hypervisor: Hypervisor, info: DomainInfo) -> None:
+    """Let the new domain run. Raises DomainNotFound where it has ended meanwhile."""
     try:
-        return hypervisor.create(xml, paused=paused)
-    except KeyboardInterrupt:
-        _remove(hypervisor, xml, record)
-        raise
+        hypervisor.unpause(info.uuid)
+    except (DomainNotFound, DomainEnding):
+        raise DomainNotFound(info.name) from None
 
 
 def _remove(hypervisor: Hypervisor, xml: str, record: XenRecord | None) -> None:

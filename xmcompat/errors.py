@@ -10,13 +10,15 @@ from __future__ import annotations
 class XmError(Exception):
     """A failure to show to the person at the prompt, in one line.
 
-    ``hint`` says what to do next and is joined to the message by "; ". Messages that scripts match
-    byte for byte (those of the reference) carry no hint.
+    ``hint`` says what to do next and is joined to the message by "; ", or is a line of its own after one that
+    scripts match byte for byte (``hint_apart``).
     """
 
     exit_code: int = 1
     #: xm prints the usage block of the verb, as typed, on stdout after most errors of xend.
     shows_usage: bool = False
+    #: The message is xm's own, to the byte: nothing may be joined to it.
+    hint_apart: bool = False
     #: What a configuration script wrote on stdout and stderr before it failed.
     printed: str = ""
     complained: str = ""
@@ -31,6 +33,10 @@ class XmError(Exception):
     def line(self) -> str:
         """The text after ``Error: ``."""
         return f"{self.message}; {self.hint}" if self.hint else self.message
+
+    def lines(self) -> tuple[str, ...]:
+        """The text after ``Error: ``, and the line that follows it if there is one."""
+        return (self.message, f"Hint: {self.hint}") if self.hint and self.hint_apart else (self.line(),)
 
 
 class UsageError(XmError):
@@ -80,6 +86,12 @@ class HypervisorError(XmError):
 
 class HypervisorUnreachable(XmError):
     """Nothing answers at the connection URI, or it may not be used."""
+
+    hint_apart = True
+
+
+class DomainEnding(HypervisorError):
+    """The domain, or its QEMU, went away in the middle of a call, or is about to."""
 
 
 class ConnectionLost(HypervisorUnreachable):

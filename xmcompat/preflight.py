@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from xmcompat.backends.machine import BlockSource, FileSource, Machine
 from xmcompat.errors import ConfigError, DomainExists, DomainNotFound, XmError
 from xmcompat.guest import GuestConfig, KernelBoot
+from xmcompat.toolstack import DOM0_NAME, DOM0_UUID
 
 if TYPE_CHECKING:
     from xmcompat.backends.hypervisor import DomainInfo, Hypervisor
@@ -17,13 +21,27 @@ DOM0_MIN_MEM = 200704
 #: As much of a kernel file as tells what it is.
 KERNEL_HEAD = 64 * 1024
 
+#: Bytes that a name may have: libvirt names files for its domains, and the longest ending it gives them is .xml.new.
+LONGEST_NAME = 255 - len(".xml.new")
+#: Characters of an overlong name that are shown.
+SHOWN = 40
+
+
+def refuse_overlong(name: str) -> None:
+    """Raise where libvirt could not name its files for a domain called NAME."""
+    size = len(os.fsencode(name))
+    if size > LONGEST_NAME:
+        raise XmError(f"VM name '{name[:SHOWN]}...' is too long: {size} bytes; {LONGEST_NAME} is the limit")
+
 
 def refuse_taken(hypervisor: Hypervisor, guest: GuestConfig) -> None:
-    """Raise DomainExists where name or uuid belong to another domain.
+    """Raise DomainExists where name or uuid belong to another domain; those of Domain-0 always do.
 
     A halted, known domain of the same name *and* uuid is no obstacle: it runs with the new configuration.
     Source: xm-create's name rules, Xen 4.1.
     """
+    if guest.name == DOM0_NAME or guest.uuid == DOM0_UUID:
+        raise DomainExists(DOM0_NAME, 0)
     for designation in filter(None, (guest.name, guest.uuid)):
         try:
             holder = hypervisor.find(designation)
@@ -69,13 +87,7 @@ def refuse_foreign_kernel(guest: GuestConfig) -> None:
     from xmcompat.translate.kernel import kernel_verdict
 
     path = guest.boot.kernel
-    try:
-        with open(path, "rb") as file:
-            head = file.read(KERNEL_HEAD)
-    except FileNotFoundError:
-        raise XmError(f"Kernel image does not exist: {path}") from None
-    except OSError as error:
-        raise XmError(f"Kernel image cannot be read: {path}: {error.strerror}") from None
+    head = _head(path, "Kernel image")
     verdict = kernel_verdict(head, path)
     if not verdict.bootable:
         raise ConfigError(
@@ -83,3 +95,43 @@ def refuse_foreign_kernel(guest: GuestConfig) -> None:
             path=guest.source or None,
             line=guest.lines.get("kernel"),
         )
+
+
+def refuse_missing_ramdisk(guest: GuestConfig) -> None:
+    """Raise where the ramdisk is none that could be loaded."""
+    if isinstance(guest.boot, KernelBoot) and guest.boot.ramdisk:
+        _head(guest.boot.ramdisk, "Kernel ramdisk")
+
+
+def _head(path: str, what: str) -> bytes:
+    """The beginning of the file at PATH, WHAT for messages. Never waits: pipes and devices are refused."""
+    try:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return file.read(KERNEL_HEAD)
+    except FileNotFoundError:
+        raise XmError(f"{what} does not exist: {path}") from None
+    except OSError as error:
+        raise XmError(f"{what} cannot be read: {path}: {error.strerror}") from None
+    raise XmError(f"{what} is not a regular file: {path}")
+
+
+def refuse_unstartable(guest: GuestConfig, machine: Machine) -> None:
+    """Raise where the disk that the machine would start from has no program in its boot sector.
+
+    Only what is raw is looked at; other formats, and disks that cannot be read here, are left to the BIOS.
+    """
+    from xmcompat.storage.boot_sector import can_start, first_sector
+
+    for disk in machine.disks:
+        if disk.boot_order != 1 or disk.driver != "raw" or not isinstance(disk.source, FileSource | BlockSource):
+            continue
+        sector = first_sector(disk.source.path)
+        if sector is not None and not can_start(sector):
+            key = "bootloader" if "bootloader" in guest.options else "kernel" if "kernel" in guest.options else "disk"
+            raise ConfigError(
+                f"the disk {disk.vdev} ({disk.source.path}) has no boot loader in its boot sector, and nothing takes the "
+                "kernel out of it", path=guest.source or None, line=guest.lines.get(key),
+                hint="run grub-install in the guest, or copy its kernel and ramdisk to this host and name them with "
+                "kernel= and ramdisk=",
+            )  # fmt: skip

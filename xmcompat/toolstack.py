@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
-from xmcompat.errors import DomainNotFound, OperationError
+from xmcompat.errors import DomainEnding, DomainNotFound, OperationError
 from xmcompat.light import NamedTuple
 
 TYPE_CHECKING = False
@@ -28,6 +28,9 @@ DOM0_UUID = "00000000-0000-0000-0000-000000000000"
 
 #: Polls of one second that ``reboot -w`` grants a guest that has left the list.
 REBOOT_PATIENCE = 30
+
+#: Seconds that a domain whose QEMU does not answer any more may take to leave the list.
+ENDING_PATIENCE = 3.0
 
 
 class Created(NamedTuple):
@@ -118,23 +121,36 @@ class Toolstack:
         return self.find(designation).name
 
     def uptime(self, info: DomainInfo) -> float | None:
-        """Seconds since the domain was started; None where it is off or nothing tells."""
+        """Seconds since the domain was started; None where it is off, has just gone, or nothing tells."""
         if info.domid is None:
             return None
         if info.uuid == DOM0_UUID:
             with open("/proc/uptime", encoding="ascii") as file:
                 return float(file.read().split()[0])
-        record = self._record(info)
+        try:
+            record = self._record(info)
+        except DomainNotFound:
+            return None
         started = record.started if record else None
         if started is None:
             started = self.hypervisor.start_time(info.uuid)
         return None if started is None else max(time.time() - started, 0.0)
 
-    def describe(self, infos: Sequence[DomainInfo]) -> list[list[object]]:
-        """The ``(domain ...)`` form of each, as ``list --long`` shows it."""
+    def describe(self, infos: Sequence[DomainInfo], designations: Sequence[str] = ()) -> list[list[object]]:
+        """The ``(domain ...)`` form of each, as ``list --long`` shows it.
+
+        One that has gone meanwhile is left out; where it was asked for by its DESIGNATION, DomainNotFound is raised.
+        """
         from xmcompat.describe import describe
 
-        return [describe(self.hypervisor, info, self._record(info)) for info in infos]
+        forms = []
+        for index, info in enumerate(infos):
+            try:
+                forms.append(describe(self.hypervisor, info, self._record(info)))
+            except DomainNotFound:
+                if designations:
+                    raise DomainNotFound(designations[index]) from None
+        return forms
 
     def _record(self, info: DomainInfo) -> XenRecord | None:
         """What xm kept with the domain; None for one that xm did not start."""
@@ -149,58 +165,96 @@ class Toolstack:
 
     # -- life cycle
 
-    def create(self, loaded: Loaded, *, paused: bool = False) -> Created:
+    def create(
+        self, loaded: Loaded, *, paused: bool = False, attend: Callable[[Created], None] | None = None
+    ) -> Created:
         """Start the guest of a configuration. On any error, and on Ctrl-C, the host is as it was.
 
-        Raises DomainExists, NotConvertible, DeviceError, HypervisorError.
+        ATTEND is called with the domain before it runs; what it raises ends the domain.
+        Raises DomainExists, NotConvertible, DeviceError, HypervisorError, and DomainNotFound for a domain that has
+        ended before it could run.
         """
         from xmcompat.creation import create
 
-        return create(self.hypervisor, loaded, paused=paused)
+        return create(self.hypervisor, loaded, paused=paused, attend=attend)
 
     def pause(self, designation: str) -> None:
-        self.hypervisor.pause(self._started(designation, "pause").uuid)
+        self._switch(self.hypervisor.pause, designation, "pause")
 
     def unpause(self, designation: str) -> None:
-        self.hypervisor.unpause(self._started(designation, "unpause").uuid)
+        self._switch(self.hypervisor.unpause, designation, "unpause")
+
+    def _switch(self, call: Callable[[str], None], designation: str, verb: str) -> None:
+        info = self._started(designation, verb)
+        if not self._done(call, info, designation):
+            raise OperationError(f"Domain '{designation}' is not started")
+
+    def _done(self, call: Callable[[str], None], info: DomainInfo, designation: str) -> bool:
+        """Make the CALL for a domain that was there a moment ago; False for one that is known and off by now.
+
+        Raises DomainNotFound, with the word that was typed, for one that has gone.
+        """
+        try:
+            call(info.uuid)
+        except DomainNotFound:
+            raise DomainNotFound(designation) from None
+        except DomainEnding:
+            deadline = time.monotonic() + ENDING_PATIENCE
+            while self._again(info, designation).domid is not None:
+                if time.monotonic() > deadline:
+                    raise OperationError(f"Domain '{designation}' does not answer") from None
+                time.sleep(0.05)
+            return False
+        return True
+
+    def _again(self, info: DomainInfo, designation: str) -> DomainInfo:
+        """The domain of INFO as it is now. Raises DomainNotFound with DESIGNATION, the word that was typed."""
+        try:
+            return self.hypervisor.find(info.uuid)
+        except DomainNotFound:
+            raise DomainNotFound(designation) from None
 
     def destroy(self, designation: str) -> None:
         """End it now; silent where it is known and already off."""
         try:
             info = self.find(designation)
+            self._refuse_domain0(info, designation, "destroy")
+            if info.domid is not None:
+                self._done(self.hypervisor.destroy, info, designation)
         except DomainNotFound:
             if designation.isdecimal():
                 raise OperationError("(3, 'No such process')") from None
             raise
-        self._refuse_domain0(info, designation, "destroy")
-        if info.domid is not None:
-            self.hypervisor.destroy(info.uuid)
 
     def shutdown(self, designation: str, *, reason: str = "poweroff") -> DomainInfo:
-        """Ask the guest to end (REASON poweroff or halt) or to start anew (reboot). Returns at once."""
+        """Ask the guest to end (REASON poweroff or halt) or to start anew (reboot). Returns at once.
+
+        A paused one learns of it when it goes on.
+        """
         info = self.find(designation)
         if info.uuid == DOM0_UUID:
             raise OperationError("Domain 0 cannot be shutdown")
-        if info.domid is None:
+        if info.domid is None or not self._request(info, reason, designation):
             raise OperationError("Domain cannot be shutdown")
-        self._request(info, reason)
         return info
 
     def shutdown_all(self, reason: str = "poweroff") -> list[DomainInfo]:
-        """The same for every running guest; returns those that were asked."""
+        """The same for every running guest; returns those that were there to be asked."""
         running = [info for info in self.domains() if _is_running(info) and info.uuid != DOM0_UUID]
         for info in running:
-            self._request(info, reason)
+            try:
+                self._request(info, reason, info.name)
+            except DomainNotFound:
+                continue  # it has ended by itself
         return running
 
-    def _request(self, info: DomainInfo, reason: str) -> None:
+    def _request(self, info: DomainInfo, reason: str, designation: str) -> bool:
         if reason != "reboot":
-            self.hypervisor.shutdown(info.uuid)
-            return
+            return self._done(self.hypervisor.shutdown, info, designation)
         if not self._watching:
             self.hypervisor.watch_reboots(self._rebooted.add)
             self._watching = True
-        self.hypervisor.reboot(info.uuid)
+        return self._done(self.hypervisor.reboot, info, designation)
 
     def wait_gone(self, infos: Sequence[DomainInfo], on_gone: Callable[[DomainInfo], None]) -> None:
         """Wait, for ever if need be, until none of them runs; ON_GONE is called as each goes.
@@ -262,9 +316,19 @@ class Toolstack:
             raise OperationError(f"Domain '{designation}' is not started")
         if info.uuid == DOM0_UUID:
             raise OperationError(f"Domain '{designation}' is this host itself; it has no console")
-        return open_session(
-            self.hypervisor, info, self._record(info), designation=designation, number=number, on_data=on_data
-        )
+        opened: list[ConsoleSession] = []
+
+        def open_it(_uuid: str) -> None:
+            record = self._record(info)
+            opened.append(
+                open_session(
+                    self.hypervisor, info, record, designation=designation, number=number, on_data=on_data
+                )
+            )  # fmt: skip
+
+        if not self._done(open_it, info, designation):
+            raise OperationError(f"Domain '{designation}' is not started")
+        return opened[0]
 
 
 def _is_running(info: DomainInfo) -> bool:

@@ -102,7 +102,8 @@ def test_any_word_is_an_accelerator_or_refused_by_name(word: str) -> None:
         return
     with pytest.raises(ConfigError) as error:
         read_word(word, "HERE")
-    assert error.value.line() == f"HERE: '{word}' is not an accelerator; write auto, kvm or tcg"
+    shown = word.replace("\n", "\\n").replace("\r", "\\r")
+    assert error.value.line() == f"HERE: '{shown}' is not an accelerator; write auto, kvm or tcg"
 
 
 def test_a_remote_hypervisor_is_believed(tmp_path: Path) -> None:

@@ -40,6 +40,20 @@ def test_bridges_are_not_asked_for_a_guest_without_interfaces() -> None:
     assert hypervisor.bridge_questions == 0
 
 
+def test_the_bridges_that_stand_for_others_are_the_settings() -> None:
+    settings = Settings(bridge_aliases=(("xenbr0", "br0"),))
+    assert gather(FakeHypervisor(), environ=TCG, settings=settings).bridge_aliases == (("xenbr0", "br0"),)
+
+
+def test_the_switches_of_this_host_are_asked_for_a_guest_with_interfaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering, "switches_here", lambda: ["ovsbr0"])
+    for uri, bridges, found in (
+        ("qemu:///system", True, ("ovsbr0",)), ("qemu:///system", False, ()), ("qemu+ssh://h/system", True, ()),
+    ):  # fmt: skip
+        facts = gather(FakeHypervisor(uri=uri), environ=TCG, settings=Settings(), bridges=bridges)
+        assert facts.openvswitch == found
+
+
 def test_ones_own_choice_needs_no_reason() -> None:
     facts = gather(FakeHypervisor(), environ=TCG, settings=Settings())
     assert (facts.accelerator, facts.accelerator_reason) == (Accelerator.TCG, "")

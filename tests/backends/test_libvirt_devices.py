@@ -45,6 +45,12 @@ def test_the_devices_of_a_new_guest_in_their_order() -> None:
     ]  # fmt: skip
 
 
+def test_a_disk_goes_by_the_name_of_its_configuration_where_that_was_kept() -> None:
+    xml = XML.replace("<target dev='vda'/>", "<target dev='vda'/><alias name='ua-xvda2'/>")
+    assert named_devices(xml)[1][:2] == [("/srv/web1.qcow2", "xvda2"), ("/dev/vg0/data", "vdb")]
+    assert named_devices(xml.replace("ua-xvda2", "virtio-disk0"))[1][0] == ("/srv/web1.qcow2", "vda")
+
+
 def test_name_and_uuid_of_a_new_guest() -> None:
     assert domain_identity(XML) == ("web1", "0b1c2d3e-0000-4000-8000-00163e000001")
     assert domain_identity("<domain><name>a</name></domain>") == ("a", "")

@@ -9,6 +9,7 @@ from xmcompat.errors import (
     ConnectionLost,
     ConsoleBusy,
     DeviceError,
+    DomainEnding,
     DomainNotFound,
     HypervisorError,
 )
@@ -65,7 +66,7 @@ MISSING = "Failed to connect socket to '/run/libvirt/{}': No such file or direct
         (Failure(38, 7, MISSING.format("libvirt-sock")), 1000,
          "Most commands need root access. Please try again as root."),
         (Failure(45, 7, "authentication unavailable: no polkit agent available"), 1000,
-         "Most commands need root access. Please try again as root.; or join the group libvirt"),
+         "Most commands need root access. Please try again as root.; members of the group libvirt need not be root"),
         (Failure(38, 7, "Unable to resolve address 'h1' service '16514': Name or service not known"), 0,
          "Unable to connect to xend: Unable to resolve address 'h1' service '16514': Name or service not known.; "
          "the hypervisor is qemu:///system"),
@@ -78,7 +79,10 @@ MISSING = "Failed to connect socket to '/run/libvirt/{}': No such file or direct
     ],
 )  # fmt: skip
 def test_what_is_said_where_nothing_answers(failure: Failure, euid: int, line: str) -> None:
-    assert unreachable(failure, URI, euid=euid).line() == line
+    error = unreachable(failure, URI, euid=euid)
+    assert error.line() == line
+    message, _, hint = line.partition(".; " if ".; " in line else "?; ")
+    assert error.lines() == ((line[: len(message) + 1], f"Hint: {hint}") if hint else (line,))
 
 
 @pytest.mark.parametrize(
@@ -97,14 +101,49 @@ def test_a_lost_connection_is_told_from_a_refusal(failure: Failure) -> None:
     assert isinstance(not_created(failure, URI, [], []), ConnectionLost)
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Unable to read from monitor: Connection reset by peer",
+        "internal error: End of file from qemu monitor",
+        "Requested operation is not valid: domain is not running",
+        "operation failed: domain is no longer running",
+        "internal error: qemu unexpectedly closed the monitor",
+    ],
+)
+def test_a_domain_that_ends_during_a_call_is_told_from_other_refusals(message: str) -> None:
+    assert isinstance(refused(Failure(38, 10, message), URI, "web1"), DomainEnding)
+
+
+def test_a_busy_domain_is_said_to_be_busy() -> None:
+    text = "Timed out during operation: cannot acquire state change lock (held by monitor=remoteDispatchDomainDestroy)"
+    assert refused(Failure(68, 10, text), URI, "w").line() == "The domain is busy with something else; try again later"
+
+
+def test_a_missing_filter_is_told_with_its_package() -> None:
+    failure = Failure(1, 26, "internal error: referenced filter 'clean-traffic' is missing")
+    assert not_created(failure, URI, ["xenbr0"], []).line() == (
+        "A vif with ip= needs libvirt's filter 'clean-traffic', which this host does not have; "
+        "install libvirt-daemon-config-nwfilter and restart libvirtd"
+    )
+
+
+def test_a_disk_is_named_by_the_number_of_the_name_that_it_has_in_the_configuration() -> None:
+    failure = Failure(38, 10, "Cannot access storage file '/a': No such file or directory")
+    for name, shown in (("xvda", "51712"), ("hda", "768"), ("sda1", "2049"), ("vda", "vda")):
+        assert not_created(failure, URI, [], [("/a", name)]).line() == (
+            f"Device {shown} (vbd) could not be connected. /a: No such file or directory"
+        )
+
+
 def test_refusals() -> None:
     assert refused(Failure(42, 10, "Domain not found"), URI, "web1").line() == "Domain 'web1' does not exist."
     assert isinstance(refused(Failure(42, 10, ""), URI, "web1"), DomainNotFound)
     busy = refused(Failure(9, 10, "operation failed: Active console session exists for this domain"), URI)
     assert isinstance(busy, ConsoleBusy)
-    other = refused(Failure(55, 10, "Requested operation is not valid: domain is not running"), URI)
+    other = refused(Failure(55, 10, "Requested operation is not valid: cannot do that"), URI)
     assert isinstance(other, HypervisorError)
-    assert other.line() == "Requested operation is not valid: domain is not running"
+    assert other.line() == "Requested operation is not valid: cannot do that"
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,35 @@ def test_the_power_button_ends_a_guest(
 
 
 @both
+def test_a_guest_that_is_paused_finds_the_power_button_pressed_when_it_goes_on(
+    hypervisor: LibvirtKvm, start: Starter, lab_directory: Path, kvm: bool
+) -> None:
+    log = lab_directory / f"later-{kvm}.log"
+    info = start("later", kvm=kvm, log=log)
+    eventually(lambda: ticks(log) > 0)
+    hypervisor.pause(info.uuid)
+    hypervisor.shutdown(info.uuid)
+    hypervisor.shutdown(info.uuid)
+    time.sleep(0.3)
+    assert hypervisor.find("later").state == DomainState.PAUSED
+    hypervisor.unpause(info.uuid)
+    eventually(lambda: gone(hypervisor, "later"))
+    assert log.read_bytes().endswith(b"POWERBUTTON\r\n")
+
+
+def test_a_guest_that_is_paused_reboots_when_it_goes_on(
+    hypervisor: LibvirtKvm, start: Starter, lab_directory: Path
+) -> None:
+    log = lab_directory / "reboots-later.log"
+    info = start("anew", log=log)
+    eventually(lambda: ticks(log) > 0)
+    hypervisor.pause(info.uuid)
+    hypervisor.reboot(info.uuid)
+    hypervisor.unpause(info.uuid)
+    eventually(lambda: log.read_bytes().count(b"TICKROM-UP") == 2)
+
+
+@both
 def test_a_reboot_starts_the_guest_anew_and_is_seen(
     hypervisor: LibvirtKvm, start: Starter, lab_directory: Path, kvm: bool
 ) -> None:

@@ -22,6 +22,12 @@ def test_the_settings_file_is_read(environ: dict[str, str]) -> None:
     assert read(environ) == Settings(uri="qemu+ssh://setting/system", accelerator="tcg")
 
 
+def test_bridges_that_stand_for_others_are_read_in_their_order() -> None:
+    both = parse(b'[bridge_aliases]\nxenbr1 = "br1"\n"eth0.12" = "br12"\n', "f.toml")
+    assert both == Settings(bridge_aliases=(("xenbr1", "br1"), ("eth0.12", "br12")))
+    assert parse(b'bridge_aliases = { xenbr0 = "br0" }', "f.toml").bridge_aliases == (("xenbr0", "br0"),)
+
+
 def test_the_nearest_word_wins(environ: dict[str, str]) -> None:
     environ |= {"XMCOMPAT_URI": "ours:///", "LIBVIRT_DEFAULT_URI": "libvirts:///"}
     assert hypervisor_uri("argument:///", environ) == "argument:///"
@@ -41,9 +47,15 @@ def test_an_address_in_the_environment_needs_no_settings_file() -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("colour = 'red'", "f.toml: unknown setting 'colour'; known: uri, accelerator"),
+        ("colour = 'red'", "f.toml: unknown setting 'colour'; known: uri, accelerator, bridge_aliases"),
         ("uri = 1", "f.toml: uri must be text in quotes"),
         ("accelerator = 'xen'", "f.toml: accelerator 'xen' is unknown; known: auto, kvm, tcg"),
+        ("bridge_aliases = 'br0'", 'f.toml: bridge_aliases must be a table; '
+         'write [bridge_aliases], and below it lines old = "new"'),
+        ("[bridge_aliases]\nxenbr0 = 0", "f.toml: bridge_aliases.xenbr0 must be the name of a bridge in quotes"),
+        ("[bridge_aliases]\nxenbr0 = ''", "f.toml: bridge_aliases.xenbr0 must be the name of a bridge in quotes"),
+        ("[bridge_aliases]\npeth0.12 = 'br12'", "f.toml: bridge_aliases.peth0 must be the name of a bridge in quotes; "
+         "a dot in a name needs quotes"),
         ("uri = ", "f.toml: not valid TOML: Invalid value (at end of document)"),
     ],
 )

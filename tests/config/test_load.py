@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -302,11 +301,6 @@ def test_other_kinds_of_files_are_named(here: Path, data: bytes, reason: str) ->
 def test_a_file_that_is_too_large(here: Path) -> None:
     path = write(here, b"#" * (LARGEST + 1))
     assert refusal(path) == "./web1.cfg: this is larger than 1024 KiB: no guest configuration"
-
-
-def test_a_pipe_is_not_waited_for(here: Path) -> None:
-    os.mkfifo(here / "pipe")
-    assert refusal("./pipe") == "./pipe: this is not a file"
 
 
 def test_a_directory_and_a_file_that_went_away(here: Path) -> None:

@@ -15,11 +15,33 @@ from tests.lab.fixtures import xm_command
 pytestmark = pytest.mark.libvirt
 
 
-def started(bench: Bench, name: str) -> subprocess.Popen[str]:
+def started(bench: Bench, *words: str, verb: str = "create") -> subprocess.Popen[str]:
+    quiet = ["-q"] if verb == "create" else []
     argv = xm_command(
-        bench.node, "create", "-q", name, cwd=bench.directory, env={"XMCOMPAT_ACCELERATOR": "tcg"}
+        bench.node, verb, *quiet, *words, cwd=bench.directory, env={"XMCOMPAT_ACCELERATOR": "tcg"}
     )
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    return subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def test_of_several_destroys_the_late_ones_find_no_domain_of_the_name_that_was_typed(bench: Bench, pv: Writer) -> None:
+    pv(disk=None)
+    for _ in range(4):
+        assert bench.xm("create", "-q", "web1.cfg").status == 0
+        several = [started(bench, "web1", verb="destroy") for _ in range(4)]
+        ends = [(*process.communicate(timeout=60), process.returncode) for process in several]
+        assert ("", "", 0) in ends
+        assert set(ends) <= {("", "", 0), ("", "Error: Domain 'web1' does not exist.\n", 3)}
+
+
+def test_pause_and_destroy_at_once_never_speak_of_the_monitor(bench: Bench, pv: Writer) -> None:
+    pv(disk=None)
+    for _ in range(6):
+        assert bench.xm("create", "-q", "web1.cfg").status == 0
+        both = [started(bench, "web1", verb=verb) for verb in ("pause", "unpause", "destroy", "shutdown")]
+        ends = [(process.communicate(timeout=60)[1], process.returncode) for process in both]
+        assert set(ends) <= {("", 0), ("Error: Domain 'web1' does not exist.\n", 3)}
 
 
 def test_of_two_creates_of_one_configuration_one_wins_and_the_other_says_why(bench: Bench, pv: Writer) -> None:
@@ -44,14 +66,15 @@ def test_ten_different_creates_at_once_all_start(bench: Bench, pv: Writer) -> No
     assert sorted(info.name for info in bench.hypervisor.domains()) == names
 
 
+@pytest.mark.parametrize("words", [[], ["-c"]], ids=["plain", "console"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_create_interrupted_at_any_moment_leaves_a_running_domain_or_nothing(
-    bench: Bench, pv: Writer, number: int
+    bench: Bench, pv: Writer, number: int, words: list[str]
 ) -> None:
     pv(disk=None)
     seen = set()
     for delay in (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.6, 1.0):
-        process = started(bench, "web1.cfg")
+        process = started(bench, *words, "web1.cfg")
         time.sleep(delay)
         os.killpg(process.pid, number)
         _, stderr = process.communicate(timeout=60)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
+
 import pytest
 
 from tests.e2e.conftest import Bench, Writer
+from tests.lab.fixtures import xm_command
 
 pytestmark = pytest.mark.libvirt
 
@@ -55,6 +60,44 @@ def test_a_name_that_runs_already(bench: Bench, pv: Writer) -> None:
     assert [info.domid for info in bench.hypervisor.domains()] == [domid]
 
 
+@pytest.mark.parametrize("word", ["name=Domain-0", "uuid=00000000-0000-0000-0000-000000000000"])
+def test_a_second_domain_0(bench: Bench, pv: Writer, word: str) -> None:
+    pv()
+    assert bench.xm("create", "-q", "web1.cfg", word) == ("", "Error: Domain 'Domain-0' already exists with ID '0'\n", 1)
+    assert bench.remains() == ([], [])
+
+
+def test_an_overlong_name_is_refused_and_the_longest_one_starts(bench: Bench, pv: Writer) -> None:
+    pv(disk=None)
+    _, stderr, status = bench.xm("create", "-q", "web1.cfg", f"name={'n' * 300}")
+    assert (stderr, status) == (f"Error: VM name '{'n' * 40}...' is too long: 300 bytes; 247 is the limit\n", 1)
+    assert bench.xm("create", "-q", "web1.cfg", f"name={'n' * 247}") == ("", "", 0)
+    assert bench.xm("destroy", "n" * 247) == ("", "", 0)
+
+
+@pytest.mark.parametrize("key", ["kernel", "ramdisk"])
+def test_a_kernel_or_ramdisk_that_is_no_file_is_not_waited_for(bench: Bench, pv: Writer, key: str) -> None:
+    pv(disk=None)
+    pipe = bench.directory / f"{key}-pipe"
+    os.mkfifo(pipe)
+    what = "Kernel image" if key == "kernel" else "Kernel ramdisk"
+    for path in (str(pipe), "/dev/zero"):
+        _, stderr, status = bench.xm("create", "-q", "web1.cfg", f"{key}={path}", timeout=20)
+        assert (stderr, status) == (f"Error: {what} is not a regular file: {path}\n", 1)
+    assert bench.remains() == ([], [])
+
+
+def test_a_configuration_from_a_process_substitution_starts(bench: Bench, pv: Writer) -> None:
+    pv(disk=None)
+    command = shlex.join(xm_command(bench.node, "create", "-q", cwd=bench.directory, env={"XMCOMPAT_ACCELERATOR": "tcg"}))
+    for source, name in (("<(cat web1.cfg)", "web1"), ("/dev/stdin name=web2 < <(cat web1.cfg)", "web2")):
+        done = subprocess.run(
+            ["bash", "-c", f"{command} {source}"], cwd=bench.directory, capture_output=True, text=True, timeout=60
+        )
+        assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+        assert bench.hypervisor.find(name).state == "running"
+
+
 def test_more_memory_than_the_host_has(bench: Bench, pv: Writer) -> None:
     pv(memory=4_000_000)
     _, stderr, status = bench.xm("create", "web1.cfg")
@@ -95,12 +138,13 @@ def test_domain_0_cannot_be_paused(bench: Bench) -> None:
     assert status == 1
 
 
-def test_no_libvirtd_at_all_is_one_line_that_says_what_to_do(bench: Bench) -> None:
+def test_no_libvirtd_at_all_is_xms_line_and_one_that_says_what_to_do(bench: Bench) -> None:
     stdout, stderr, status = bench.xm("list", XMCOMPAT_URI="qemu+unix:///system?socket=/nowhere/sock")
     assert stdout == ""
-    begin = "Error: Unable to connect to xend: No such file or directory. Is xend running?; start libvirtd"
-    assert stderr.startswith(begin)
-    assert stderr.count("\n") == 1
+    assert stderr == (
+        "Error: Unable to connect to xend: No such file or directory. Is xend running?\n"
+        "Hint: start libvirtd (systemctl start libvirtd), or set XMCOMPAT_URI\n"
+    )
     assert status == 1
 
 

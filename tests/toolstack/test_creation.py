@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from xmcompat.backends.domain_xml import parse, read_record
 from xmcompat.backends.hypervisor import HostInfo
 from xmcompat.config.load import Loaded
 from xmcompat.creation import create
-from xmcompat.errors import ConfigError, DeviceError, DomainExists, XmError
+from xmcompat.errors import ConfigError, DeviceError, DomainExists, DomainNotFound, XmError
 from xmcompat.guest import GuestConfig, GuestKind, KernelBoot, Vbd, Vfb, Vif
+from xmcompat.toolstack import Created
 
 UUID = "5d3f0a44-8a7d-4b7c-9a53-0f1f4f7f1c01"
 
@@ -170,6 +172,92 @@ def test_ctrl_c_never_destroys_the_domain_of_another_create(guest: GuestConfig) 
     with pytest.raises(KeyboardInterrupt):
         create(fake, loaded(replace(guest, uuid=UUID)), paused=False)
     assert UUID in fake.known
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(), RuntimeError("fault"), OSError(5, "no terminal")])
+def test_whatever_ends_the_attendance_of_a_start_leaves_nothing(guest: GuestConfig, error: BaseException) -> None:
+    fake = FakeHypervisor()
+
+    def attend(created: Created) -> None:
+        assert fake.known[created.info.uuid].state == "paused"
+        raise error
+
+    with pytest.raises(type(error)):
+        create(fake, loaded(guest), paused=False, attend=attend)
+    assert fake.calls == [("create", "web1"), ("destroy", "web1")]
+    assert fake.known == {}
+
+
+def test_an_interruption_while_it_is_let_go_leaves_nothing(
+    guest: GuestConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FakeHypervisor()
+
+    def interrupted(self: FakeHypervisor, uuid: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FakeHypervisor, "unpause", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        create(fake, loaded(guest), paused=False, attend=lambda created: None)
+    assert fake.known == {}
+
+
+@pytest.mark.parametrize(("paused", "state"), [(False, "running"), (True, "paused")])
+def test_an_attended_domain_runs_afterwards_unless_it_is_to_be_paused(
+    guest: GuestConfig, paused: bool, state: str
+) -> None:
+    fake = FakeHypervisor()
+    created = create(fake, loaded(guest), paused=paused, attend=lambda created: None)
+    assert fake.known[created.info.uuid].state == state
+
+
+def test_a_domain_that_ends_while_it_is_attended_is_told_by_its_name(guest: GuestConfig) -> None:
+    fake = FakeHypervisor()
+    with pytest.raises(DomainNotFound, match="^Domain 'web1' does not exist.$"):
+        create(fake, loaded(guest), paused=False, attend=lambda created: fake.destroy(created.info.uuid))
+
+
+@pytest.mark.parametrize("changes", [{"name": "Domain-0"}, {"uuid": "00000000-0000-0000-0000-000000000000"}])
+def test_name_and_uuid_of_domain_0_are_taken(guest: GuestConfig, changes: dict[str, str]) -> None:
+    fake = FakeHypervisor()
+    with pytest.raises(DomainExists, match="^Domain 'Domain-0' already exists with ID '0'$") as caught:
+        create(fake, loaded(replace(guest, **changes)), paused=False)  # type: ignore[arg-type]
+    assert caught.value.exit_code == 1
+    assert fake.calls == []
+
+
+def test_a_name_of_which_libvirt_cannot_make_file_names_is_refused_with_the_limit(guest: GuestConfig) -> None:
+    fake = FakeHypervisor()
+    with pytest.raises(XmError) as caught:
+        create(fake, loaded(replace(guest, name="n" * 100_000)), paused=False)
+    assert caught.value.line() == f"VM name '{'n' * 40}...' is too long: 100000 bytes; 247 is the limit"
+    assert fake.calls == []
+    create(fake, loaded(replace(guest, name="n" * 247)), paused=False)
+
+
+@pytest.mark.parametrize("key", ["kernel", "ramdisk"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "directory"])
+def test_a_kernel_or_ramdisk_that_is_no_file_is_refused_at_once(
+    guest: GuestConfig, tmp_path: Path, key: str, kind: str
+) -> None:
+    path = {"pipe": str(tmp_path / "pipe"), "device": "/dev/zero", "directory": str(tmp_path)}[kind]
+    if kind == "pipe":
+        os.mkfifo(path)
+    assert isinstance(guest.boot, KernelBoot)
+    fake = FakeHypervisor(uri="qemu:///system")
+    with pytest.raises(XmError) as caught:
+        create(fake, loaded(replace(guest, boot=replace(guest.boot, **{key: path}))), paused=False)
+    what = "Kernel image" if key == "kernel" else "Kernel ramdisk"
+    reason = f"cannot be read: {path}: Is a directory" if kind == "directory" else f"is not a regular file: {path}"
+    assert caught.value.line() == f"{what} {reason}"
+    assert fake.calls == []
+
+
+def test_a_ramdisk_that_is_not_there_is_named(guest: GuestConfig) -> None:
+    assert isinstance(guest.boot, KernelBoot)
+    missing = replace(guest, boot=replace(guest.boot, ramdisk="/nowhere/initrd"))
+    with pytest.raises(XmError, match="^Kernel ramdisk does not exist: /nowhere/initrd$"):
+        create(FakeHypervisor(uri="qemu:///system"), loaded(missing), paused=False)
 
 
 def test_a_paused_start_is_one_call(guest: GuestConfig) -> None:

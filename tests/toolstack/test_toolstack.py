@@ -6,8 +6,8 @@ import pytest
 
 from tests.fakes import FakeHypervisor, domain
 from xmcompat import toolstack as module
-from xmcompat.backends.hypervisor import DomainInfo, DomainState
-from xmcompat.errors import DomainNotFound, OperationError, XmError
+from xmcompat.backends.hypervisor import Console, DomainInfo, DomainState
+from xmcompat.errors import DomainEnding, DomainNotFound, OperationError, XmError
 from xmcompat.toolstack import DOM0_UUID, Toolstack
 
 
@@ -100,6 +100,112 @@ def test_shutdown_all_leaves_domain_0_and_paused_domains_alone() -> None:
     stack, fake = over(domain("a", 1), domain("b", 2, state=DomainState.PAUSED), domain("c", None))
     assert [info.name for info in stack.shutdown_all()] == ["a"]
     assert fake.calls == [("shutdown", "a")]
+
+
+# -- races: what was found may be gone when it is spoken to
+
+
+class Racing(FakeHypervisor):
+    """Each call about a domain finds that another program has just ended it; ERROR is what is said of that."""
+
+    error: XmError | None = None
+    lasts = 0
+
+    def _lost(self, uuid: str) -> None:
+        if not self.lasts:
+            self.known.pop(uuid)
+        raise self.error or DomainNotFound(uuid)
+
+    pause = unpause = shutdown = reboot = destroy = _lost
+
+    def open_console(self, uuid: str, *args: object, **kwargs: object) -> Console:
+        self._lost(uuid)
+        raise AssertionError
+
+    def domain_xml(self, uuid: str, *, secrets: bool = False) -> str:
+        self._lost(uuid)
+        raise AssertionError
+
+
+def racing(error: XmError | None, info: DomainInfo) -> tuple[Toolstack, Racing]:
+    fake = Racing(known={info.uuid: info}, records={info.uuid: RECORD})
+    fake.error = error
+    return Toolstack(lambda: fake), fake
+
+
+RECORD = """<domain type="qemu"><name>web</name><metadata><xc:guest xmlns:xc="urn:xmcompat:guest:1"
+source="/w" dialect="xm" started="1.0" consoles="serial0">(vm)</xc:guest></metadata></domain>"""
+
+
+def open_console(stack: Toolstack, name: str) -> None:
+    stack.open_console(name, on_data=lambda index, data: None)
+
+
+@pytest.mark.parametrize("error", [None, DomainEnding("Unable to read from monitor: Connection reset by peer")])
+@pytest.mark.parametrize("verb", ["pause", "unpause", "shutdown", "destroy"])
+def test_a_domain_that_goes_during_the_call_does_not_exist_as_it_was_typed(verb: str, error: XmError | None) -> None:
+    info = domain("web", 7)
+    for word in ("web", info.uuid, *(["7"] if verb != "destroy" else [])):
+        stack, _ = racing(error, info)
+        with pytest.raises(DomainNotFound) as caught:
+            getattr(stack, verb)(word)
+        assert caught.value.line() == f"Domain '{word}' does not exist."
+        assert caught.value.exit_code == 3
+
+
+def test_a_number_that_goes_while_it_is_destroyed_is_no_such_process() -> None:
+    stack, _ = racing(None, domain("web", 7))
+    with pytest.raises(OperationError, match="No such process"):
+        stack.destroy("7")
+
+
+@pytest.mark.parametrize("error", [None, DomainEnding("domain is not running")])
+def test_a_console_of_a_domain_that_has_just_gone(error: XmError | None) -> None:
+    stack, _ = racing(error, domain("web", 7))
+    with pytest.raises(DomainNotFound, match="^Domain 'web' does not exist.$"):
+        open_console(stack, "web")
+
+
+@pytest.mark.parametrize(
+    ("verb", "line"),
+    [
+        ("pause", "Domain 'web' is not started"),
+        ("unpause", "Domain 'web' is not started"),
+        ("shutdown", "Domain cannot be shutdown"),
+    ],
+)
+def test_a_known_domain_that_is_off_by_then_is_not_started(
+    verb: str, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = domain("web", 7, persistent=True)
+    stack, fake = racing(DomainEnding("domain is not running"), info)
+    fake.lasts = 1
+    monkeypatch.setattr(Racing, "find", lambda self, word: info._replace(domid=None if word == info.uuid else 7))
+    with pytest.raises(OperationError, match=f"^{line}$"):
+        getattr(stack, verb)("web")
+
+
+def test_a_domain_that_neither_answers_nor_goes_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ENDING_PATIENCE", 0.1)
+    stack, fake = racing(DomainEnding("Unable to read from monitor: Connection reset by peer"), domain("web", 7))
+    fake.lasts = 1
+    with pytest.raises(OperationError, match="^Domain 'web' does not answer$"):
+        stack.pause("web")
+
+
+def test_shutdown_of_all_goes_on_where_one_has_ended_by_itself() -> None:
+    stack, _ = racing(None, domain("a", 1))
+    assert [info.name for info in stack.shutdown_all()] == ["a"]
+
+
+def test_the_long_list_leaves_out_one_that_has_just_gone_unless_it_was_asked_for() -> None:
+    info = domain("web", 7)
+    stack, fake = racing(None, info)
+    fake.known.clear()
+    assert stack.describe([info]) == []
+    with pytest.raises(DomainNotFound, match="^Domain '7' does not exist.$"):
+        stack.describe([info], ["7"])
+    assert stack.uptime(info) is None
 
 
 def test_wait_gone_counts_a_paused_domain_as_gone(monkeypatch: pytest.MonkeyPatch) -> None:

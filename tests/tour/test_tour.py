@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -179,6 +180,19 @@ def test_only_root_can_take_the_tour(capsys: pytest.CaptureFixture[str], monkeyp
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert main(["--directory", "/nowhere"]) == 1
     assert capsys.readouterr() == ("", "tour: guests, bridges and libvirt are root's; run ./tour, which asks sudo\n")
+
+
+def test_a_reader_who_has_read_enough_ends_it_quietly(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from xmcompat.tour import program\n"
+        "program._tour = lambda options: print('line\\n' * 100000) or 0\n"
+        f"sys.exit(program.main(['--keep', '--directory={tmp_path}/tour']))"
+    )
+    script = f"{shlex.join([sys.executable, '-c', code])} | head -3; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], cwd=CHECKOUT, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr, done.returncode) == ("line\n" * 3, "", 128 + signal.SIGPIPE)
+    assert not (tmp_path / "tour").exists()
 
 
 def test_words_that_exclude_each_other_are_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from xmcompat.config.load import Loaded
 from xmcompat.errors import ConfigError, DeviceError, DomainExists, DomainNotFound, HypervisorError, XmError
 from xmcompat.notes import Fate, Note
 from xmcompat.toolstack import Created, Toolstack
-from xmcompat.xm import console
+from xmcompat.xm import console, signals
 from xmcompat.xm.create import Source, source_of
 from xmcompat.xm.help import after_usage, usage_text
 from xmcompat.xm.options import read
@@ -54,13 +55,20 @@ def starts(host: FakeHypervisor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     (tmp_path / "web1.cfg").write_text(CONFIG)
     monkeypatch.chdir(tmp_path)
 
-    def create(self: Toolstack, loaded: Loaded, *, paused: bool = False) -> Created:
+    def create(
+        self: Toolstack, loaded: Loaded, *, paused: bool = False, attend: Callable[[Created], None] | None = None
+    ) -> Created:
         answer.asked.append((loaded, paused))
         if answer.error is not None:
             raise answer.error
-        state = DomainState.PAUSED if paused else DomainState.RUNNING
+        state = DomainState.PAUSED if paused or attend else DomainState.RUNNING
         host.known[answer.info.uuid] = answer.info._replace(state=state)
-        return Created(answer.info, answer.notes, answer.warnings)
+        created = Created(answer.info, answer.notes, answer.warnings)
+        if attend is not None:
+            attend(created)
+            if not paused:
+                self.unpause(answer.info.name)
+        return created
 
     monkeypatch.setattr(Toolstack, "create", create)
     return answer
@@ -314,7 +322,7 @@ def session(monkeypatch: pytest.MonkeyPatch, host: FakeHypervisor) -> FakeSessio
     def open_console(
         self: Toolstack, name: str, *, number: int | None, on_data: Callable[[int, bytes], None]
     ) -> FakeSession:
-        assert host.known[name].state == DomainState.PAUSED
+        assert host.find(name).state == DomainState.PAUSED
         fake.say = on_data
         return fake
 
@@ -331,7 +339,7 @@ def test_the_console_is_open_before_the_guest_runs(
 
     assert main(["create", "-c", "web1.cfg"]) == 0
     assert capfd.readouterr() == (USING + STARTED + "Linux\r\n", "")
-    assert starts.asked[0][1] is True
+    assert starts.asked[0][1] is False
     assert host.calls == [("unpause", "web1")]
 
 
@@ -364,18 +372,53 @@ def test_a_domain_that_has_ended_before_its_console_opened(
     assert xm("create", "-c", "web1.cfg") == (0, USING + STARTED + "Domain has already finished\n", "")
 
 
-@pytest.mark.parametrize("error", [Ended(15), RuntimeError("fault")])
-def test_an_interruption_before_it_runs_leaves_nothing(
-    xm: Xm, starts: Starts, host: FakeHypervisor, monkeypatch: pytest.MonkeyPatch, error: BaseException
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_before_it_runs_ends_the_start_and_others_do_not_cut_that_short(
+    xm: Xm, starts: Starts, host: FakeHypervisor, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
+    others = []
+
     def interrupted(*args: object, **kwargs: object) -> None:
-        raise error
+        try:
+            signal.raise_signal(number)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGHUP)
+            others.append("cleaned up")
 
     monkeypatch.setattr(Toolstack, "open_console", interrupted)
-    if isinstance(error, Ended):
-        with pytest.raises(Ended):
-            xm("create", "-c", "web1.cfg")
-    else:
-        assert xm("create", "-c", "web1.cfg").status == 1
-    assert host.calls == [("destroy", "web1")]
-    assert host.known == {}
+    with pytest.raises(Ended) as caught:
+        xm("create", "-c", "web1.cfg")
+    assert caught.value.number == number
+    assert others == ["cleaned up"]
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+
+
+def test_a_signal_that_is_ignored_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals.raised():
+            signal.raise_signal(signal.SIGHUP)
+        with signals.noted() as (_, came):
+            signal.raise_signal(signal.SIGHUP)
+        assert came == []
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_an_sxp_form_from_a_pipe_can_be_printed(xm: Xm, starts: Starts, tmp_path: Path) -> None:
+    out = xm("create", "-n", "-q", "web1.cfg").out
+    reader, writer = os.pipe()
+    os.write(writer, out.encode())
+    os.close(writer)
+    try:
+        assert xm("create", "-qnF", f"/dev/fd/{reader}") == (0, out, "")
+    finally:
+        os.close(reader)
+
+
+def test_dev_null_with_variables_is_a_configuration(xm: Xm, starts: Starts) -> None:
+    status, out, err = xm("create", "-n", "/dev/null", "name=foo", "memory=64", "kernel=/bin/true")
+    assert (status, err) == (0, "")
+    assert out.startswith('Using config file "/dev/null".\n(vm\n    (name foo)\n    (memory 64)\n')

@@ -335,6 +335,18 @@ def test_errors_of_an_operation(
     assert xm("pau", "x") == (status, usage_text("pause") if shows_usage else "", f"Error: {error.line()}\n")
 
 
+def test_what_to_do_does_not_spoil_a_line_that_scripts_know(
+    xm: Xm, host: FakeHypervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise HypervisorUnreachable("Most commands need root access. Please try again as root.", hint="join libvirt")
+
+    monkeypatch.setattr(host, "find", fail)
+    assert xm("pause", "x") == (
+        1, "", "Error: Most commands need root access. Please try again as root.\nHint: join libvirt\n",
+    )  # fmt: skip
+
+
 def test_an_operand_error_adds_an_empty_line_after_the_usage(xm: Xm) -> None:
     line = "Error: You may specify either a state or a particular VM, but not both\n"
     assert xm("list", "--state=running", "web") == (1, usage_text("list") + "\n", line)

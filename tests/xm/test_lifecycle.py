@@ -134,3 +134,10 @@ def test_a_domain_that_stays_away_was_destroyed_for_failing_to_reboot(xm: Xm, gu
     guests.on_wait = lambda: guests.known.clear()
     out = "Domain web destroyed for failing to reboot\nAll domains rebooted\n"
     assert xm("reboot", "-w", "web") == (0, out, "")
+
+
+def test_a_paused_domain_is_asked_and_counts_as_gone_at_once(xm: Xm, host: FakeHypervisor) -> None:
+    host.known = {"u": domain("web", 5, uuid="u", state=DomainState.PAUSED)}
+    assert xm("shutdown", "web") == (0, "", "")
+    assert xm("shutdown", "-w", "web") == (0, "Domain web terminated\nAll domains terminated\n", "")
+    assert host.calls == [("shutdown", "web")] * 2

@@ -83,6 +83,31 @@ def test_ctrl_c_ends_it_by_the_signal_and_without_a_traceback(environ: dict[str,
     assert (process.returncode, out, err) == (-signal.SIGINT, "", "")
 
 
+@pytest.mark.parametrize("name", ["-m", "/opt/bin/xm"])
+def test_ctrl_c_while_the_program_is_loaded_is_silent(environ: dict[str, str], name: str) -> None:
+    code = f"import sys; sys.argv = [{name!r}]; import signal, xmcompat.xm; signal.raise_signal(signal.SIGINT)"
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+def test_who_imports_the_package_for_something_else_keeps_ctrl_c(environ: dict[str, str]) -> None:
+    code = "import signal, xmcompat.xm.main; assert signal.getsignal(2) is signal.default_int_handler"
+    subprocess.run([sys.executable, "-c", code], env=environ, check=True, timeout=30)
+
+
+def test_ctrl_c_that_is_ignored_stays_so(environ: dict[str, str]) -> None:
+    script = "trap '' INT; exec \"$@\""
+    code = (
+        "import sys; sys.argv = ['xm', 'help']; import signal; from xmcompat.xm import main\n"
+        "main.main = lambda words: print(signal.getsignal(2) is signal.SIG_IGN) or 0\n"
+        "main.run()"
+    )
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=30
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+
+
 def test_a_closed_pipe_ends_it_in_silence(environ: dict[str, str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)

@@ -1,20 +1,20 @@
 """Files to GuestConfig, for ``xm create``: where they are looked for, and the kernels that must be there.
 
-The only module of this package that reads files. What the bytes say is ``read``'s.
+Only this module and ``source_file`` read files. What the bytes say is ``read``'s.
 """
 
 from __future__ import annotations
 
 import os
-import stat
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xmcompat.config.build import boots_kernel
 from xmcompat.config.detect import recognise
 from xmcompat.config.python import ScriptHost
 from xmcompat.config.read import LARGEST, Document, form_document, forms_of, read, refuse_other_kinds
+from xmcompat.config.source_file import read_source
 from xmcompat.config.words import Words, for_any_tool, parse_words
 from xmcompat.errors import ConfigError, ConfigNotFound, UnsupportedConfig
 from xmcompat.guest import Dialect, GuestConfig, Value
@@ -34,7 +34,8 @@ _CONVERT = "xmcompat convert --to cfg gives one of xm"
 class Loaded:
     """A configuration that has been read; ``path`` is the file as shown.
 
-    ``printed`` and ``complained`` are what its script wrote on stdout and stderr.
+    ``printed`` and ``complained`` are what its script wrote on stdout and stderr. ``form`` is the (vm ...) or (domain
+    ...) form that the file is, None for a script.
     """
 
     guest: GuestConfig
@@ -42,6 +43,7 @@ class Loaded:
     printed: str
     path: str
     complained: str = ""
+    form: object = None
 
 
 def find_config(name: str | None = None, *, search_path: str = DEFAULT_PATH, cwd: str | None = None) -> str:
@@ -56,8 +58,10 @@ def find_config(name: str | None = None, *, search_path: str = DEFAULT_PATH, cwd
     raise ConfigNotFound(f"Unable to open config file: {name}")
 
 
-def load(path: str, *, words: Sequence[str] = ()) -> Loaded:
+def load(path: str, *, words: Sequence[str] = (), data: bytes | None = None) -> Loaded:
     """Read the file at PATH (from ``find_config``), changed by the NAME=VALUE words of a command line.
+
+    DATA is what stands in it, where that has been read already: a pipe can be read just once.
 
     Raises ConfigError in its kinds, before the file is read for words that are wrong. Nothing is executed, and no other
     file is read. May be repeated.
@@ -65,7 +69,7 @@ def load(path: str, *, words: Sequence[str] = ()) -> Loaded:
     that is beyond doubt xl's.
     """
     given = parse_words(words)
-    data = read_file(path)
+    data = read_file(path) if data is None else data
     refuse_other_kinds(data, path)
     if _is_sxp(data):
         raise UnsupportedConfig("this is an SXP file", path=path, hint=f"use: xm create -F {path}")
@@ -92,39 +96,31 @@ def _loaded(document: Document, path: str, more: tuple[Note, ...] = ()) -> Loade
     )  # fmt: skip
 
 
-def load_xl(path: str, *, words: Sequence[str] = ()) -> Loaded:
+def load_xl(path: str, *, words: Sequence[str] = (), data: bytes | None = None) -> Loaded:
     """Read the file at PATH as xl does, changed by the NAME=VALUE words. Raises ConfigError in its kinds."""
     given = for_any_tool(words)
-    (document,) = read(read_file(path), path, dialect=Dialect.XL, words=given, host=script_host())
+    data = read_file(path) if data is None else data
+    (document,) = read(data, path, dialect=Dialect.XL, words=given, host=script_host())
     return _loaded(document, path)
 
 
-def load_sxp(path: str) -> Loaded:
+def load_sxp(path: str, *, data: bytes | None = None) -> Loaded:
     """Read a file of the form that ``xm create -n`` and ``xm list -l`` print. Raises ConfigError in its kinds."""
     if not os.path.exists(path):
         raise ConfigError(f"Cannot open file {path}")
-    data = read_file(path)
+    data = read_file(path) if data is None else data
     refuse_other_kinds(data, path)
     forms = forms_of(data, path)
     if not forms or not isinstance(forms[0], list):
         raise ConfigError("there is no (vm ...) or (domain ...) form", path=path)
     if len(forms) > 1:
         raise UnsupportedConfig(f"there are {len(forms)} forms; give each guest a file of its own", path=path)
-    return _loaded(form_document(forms[0], path, boot_files=_with_boot_files), path)
+    return replace(_loaded(form_document(forms[0], path, boot_files=_with_boot_files), path), form=forms[0])
 
 
 def read_file(path: str) -> bytes:
-    """The bytes of a regular file that is not too large. Raises ConfigError."""
-    try:
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ConfigError("this is not a file", path=path)
-            data = file.read(LARGEST + 1)
-    except OSError as error:
-        raise ConfigError(f"{error.strerror}", path=path) from None
-    if len(data) > LARGEST:
-        raise ConfigError(f"this is larger than {LARGEST // 1024} KiB: no guest configuration", path=path)
-    return data
+    """What stands at PATH, which may be a pipe, if it is not too large. Raises ConfigError."""
+    return read_source(path, LARGEST)
 
 
 def _is_sxp(data: bytes) -> bool:

@@ -58,12 +58,17 @@ def main(words: Sequence[str]) -> int:
         if os.geteuid() != 0:
             raise XmError("guests, bridges and libvirt are root's", hint="run ./tour, which asks sudo")
         with _stoppable(), _alone(options.directory):
-            return _clean(options.directory) if options.clean else _tour(options)
+            status = _clean(options.directory) if options.clean else _tour(options)
+            sys.stdout.flush()
+            return status
     except XmError as error:
         log = options.directory / LOG
         more = f" (see {log})" if log.exists() and not isinstance(error, Busy) else ""
         print(f"tour: {error.line()}{more}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # whoever read it has read enough, as in ./tour | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except OSError as error:
         print(f"tour: {error.filename or 'this host'}: {error.strerror or error}", file=sys.stderr)
         return 1

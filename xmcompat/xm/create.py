@@ -14,6 +14,7 @@ from xmcompat.xm.options import Words
 
 if TYPE_CHECKING:
     from xmcompat.config.load import Loaded
+    from xmcompat.console_session import ConsoleSession
     from xmcompat.notes import Note
 
 SEARCH_PATH = ".:/etc/xen"
@@ -58,7 +59,7 @@ def _create(words: Words) -> int:
         return 0
     if words.has("dryrun"):
         _say_notes(loaded.notes, quiet=quiet)
-        sys.stdout.write(_dry_form(source, loaded))
+        sys.stdout.write(_dry_form(loaded))
         return 0
     with Toolstack.open() as toolstack:
         if words.has("console_autoconnect"):
@@ -110,13 +111,12 @@ def _load(source: Source, search_path: str, *, quiet: bool) -> Loaded:
     return loaded
 
 
-def _dry_form(source: Source, loaded: Loaded) -> str:
+def _dry_form(loaded: Loaded) -> str:
     """What -n prints: the ``(vm ...)`` form, or with -F the file itself, laid out anew."""
     from xmcompat.config import sxp
 
-    if source.sxp:
-        with open(source.sxp, encoding="utf-8", errors="surrogateescape") as file:
-            return "".join(sxp.pretty(tree, 80) for tree in sxp.parse(file.read()))
+    if loaded.form is not None:
+        return sxp.pretty(loaded.form, 80)
     from xmcompat.config.dryrun import dry_run
 
     return sxp.pretty(dry_run(loaded.guest, environ=os.environ), 80)
@@ -130,26 +130,27 @@ def _start_on_console(toolstack: Toolstack, loaded: Loaded, *, paused: bool, qui
     from xmcompat.xm import signals
     from xmcompat.xm.console import STDIN, STDOUT, Attachment
 
-    created = toolstack.create(loaded, paused=True)
-    uuid = created.info.uuid
     attachment = Attachment(STDIN, STDOUT)
+    attempts: list[ConsoleSession | XmError] = []
+
+    def attend(created: Created) -> None:
+        try:
+            attempts.append(toolstack.open_console(created.info.name, number=None, on_data=attachment.on_data))
+        except XmError as error:
+            attempts.append(error)
+        _say_started(created, quiet=quiet)
+
     try:
         with signals.raised():
-            try:
-                session = toolstack.open_console(uuid, number=None, on_data=attachment.on_data)
-            except XmError as error:
-                session, failure = None, error
-            _say_started(created, quiet=quiet)
-            if not paused:
-                toolstack.unpause(uuid)
+            toolstack.create(loaded, paused=paused, attend=attend)
     except DomainNotFound:
+        if not attempts:
+            raise
         sys.stdout.write("Domain has already finished\n")
         return
-    except BaseException:
-        toolstack.destroy(uuid)
-        raise
-    if session is None:
-        sys.stderr.write(f"Warning: {failure.line()}\n")
+    (session,) = attempts
+    if isinstance(session, XmError):
+        sys.stderr.write(f"Warning: {session.line()}\n")
         sys.stdout.write("Could not start console\n\n")
         return
     with closing(session):

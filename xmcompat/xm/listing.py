@@ -39,7 +39,7 @@ def domains(words: Words) -> int:
         if words.has("long"):
             from xmcompat.config.sxp import pretty
 
-            text = "".join(pretty(tree, 80) for tree in toolstack.describe(infos))
+            text = "".join(pretty(tree, 80) for tree in toolstack.describe(infos, named))
         else:
             from xmcompat.render.tables import list_table
 

@@ -38,6 +38,7 @@ def main(words: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - a fault of our own must not look like a traceback
         return _fail(f"internal error: {type(error).__name__}: {error}; please report", error)
 
+
 def _report(error: XmError, typed: str) -> int:
     """The line, then what xm prints after it. The usage is of the verb as typed, unless the error knows better."""
     from xmcompat.errors import CountError, UsageError
@@ -48,7 +49,9 @@ def _report(error: XmError, typed: str) -> int:
     sys.stdout.flush()
     sys.stderr.write(error.complained)
     if error.verbatim is None:
-        _say(error.line())
+        line, *hint = error.lines()
+        _say(line)
+        sys.stderr.writelines(f"{text}\n" for text in hint)
     else:
         sys.stderr.write(error.verbatim)
     if isinstance(error, CountError):
@@ -99,6 +102,7 @@ def run() -> NoReturn:
     pipe (``xm list | head -1``) ends it silently by SIGPIPE, as it does other programs; xm blamed xend.
     """
     try:
+        _catch_ctrl_c()
         _prepare_streams()
         status = main(sys.argv[1:])
     except KeyboardInterrupt:
@@ -114,6 +118,14 @@ def run() -> NoReturn:
     _leave(status)
 
 
+def _catch_ctrl_c() -> None:
+    """From now on Ctrl-C is an exception; the package had it end the program at once. Where it is ignored, it stays so."""
+    import _signal
+
+    if _signal.getsignal(SIGINT) == _signal.SIG_DFL:
+        _signal.signal(SIGINT, _signal.default_int_handler)
+
+
 def _prepare_streams() -> None:
     """Bytes of the command line and of names go out as they came in, whatever the locale; a stream may be closed."""
     for name in ("stdout", "stderr"):
@@ -125,6 +137,9 @@ def _prepare_streams() -> None:
 
 
 def _die(number: int) -> int:
+    import _signal
+
+    _signal.signal(SIGINT, _signal.SIG_DFL)  # whoever presses it again need not wait
     from xmcompat.xm.signals import die_of
 
     _flush()

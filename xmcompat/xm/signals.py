@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -21,17 +21,19 @@ class Ended(BaseException):
 
 @contextmanager
 def raised() -> Iterator[None]:
-    """Inside, a signal that would end the program raises Ended."""
+    """Inside, the first signal that would end the program raises Ended.
+
+    Those that follow are ignored, so that cleaning up is not cut short: a session that is lost sends several.
+    """
+    came: list[int] = []
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        raise Ended(number)
+        came.append(number)
+        if len(came) == 1:
+            raise Ended(number)
 
-    old = {number: signal.signal(number, handle) for number in ENDING}
-    try:
+    with _handled(handle):
         yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
@@ -44,15 +46,27 @@ def noted() -> Iterator[tuple[int, list[int]]]:
     came: list[int] = []
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     old_wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    old = {number: signal.signal(number, lambda number, _frame: came.append(number)) for number in ENDING}
     try:
-        yield reader, came
+        with _handled(lambda number, _frame: came.append(number)):
+            yield reader, came
     finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
         signal.set_wakeup_fd(old_wakeup)
         os.close(reader)
         os.close(writer)
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Signals that are ignored (nohup) stay so."""
+    old = {number: signal.getsignal(number) for number in ENDING}
+    try:
+        for number in ENDING:
+            if old[number] is not signal.SIG_IGN:
+                signal.signal(number, handler)
+        yield
+    finally:
+        for number, before in old.items():
+            signal.signal(number, before)
 
 
 def die_of(number: int) -> None:
