@@ -24,7 +24,8 @@ pytestmark = pytest.mark.libvirt
 KEPT = (
     "name", "memory", "vcpus", "vcpus_online", "boot", "acpi", "apic", "clock", "on_poweroff",
     "on_reboot", "on_crash", "disks", "scsi", "nics", "consoles", "video", "usb", "inputs", "sounds", "channels",
-    "folders", "redirections", "hyperv", "genid", "watchdog", "sleep_to_memory", "sleep_to_disk", "panics", "description",
+    "folders", "redirections", "hyperv", "genid", "watchdog", "sleep_to_memory", "sleep_to_disk", "panics", "tpm",
+    "description",
 )  # fmt: skip
 
 
@@ -43,8 +44,7 @@ def kernel(lab_directory: Path) -> str:
 
 def on_this_host(machine: Machine, directory: Path, kernel: str) -> Machine:
     """MACHINE with empty files, the lab's bridges and a kernel that is there; without limits of speed, for which not
-    every kernel has the module, without VLANs and a TPM, for which not every host has the programs, and without devices
-    of the host."""
+    every kernel has the module, without VLANs, for which not every host has the program, and without devices of the host."""
     disks = tuple(_with_file(disk, directory) for disk in machine.disks)
     bridges = {"eth2": "xenbr1"}
     nics = tuple(
@@ -60,7 +60,7 @@ def on_this_host(machine: Machine, directory: Path, kernel: str) -> Machine:
     return replace(
         machine, disks=disks, nics=nics, consoles=consoles, boot=boot, accelerator=Accelerator.TCG,
         cpu_mode="maximum", memory=machine.memory // 8, current_memory=machine.current_memory // 8,
-        hostdevs=(), tpm="",
+        hostdevs=(),
     )  # fmt: skip
 
 
@@ -105,6 +105,7 @@ XL_GUESTS: dict[str, dict[str, Value]] = {
         "type": "pvh", "kernel": "/k", "channel": ["name=org.a,connection=pty", "name=org.b,connection=socket,path=FOLDER/b.sock"],
         "p9": ["tag=srv,path=FOLDER,security_model=none", "tag=home,path=FOLDER,security_model=mapped"],
     },
+    "uefi-and-a-tpm": {"type": "hvm", "bios": "ovmf", "vtpm": ["backend=0"], "disk": ["/srv/a.img,raw,hda,rw"]},
     "devices-of-xens-kind": {
         "type": "pv", "kernel": "/k", "vdispl": ["connectors=id0:1920x1080;id1:800x600"], "vkb": ["unique-id=a"],
         "vsnd": [["CARD, short-name=a"]], "vnc": 1, "vif": ["mtu=1400,bridge=xenbr0", "devid=0,bridge=xenbr1"],
