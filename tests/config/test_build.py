@@ -74,6 +74,9 @@ def test_memory_may_be_a_number_or_its_text(value: Value, mib: int) -> None:
         ),
         ({"vcpus": 0}, "vcpus = 0 is not a number of vcpus"),
         ({"vcpus": 100000}, "vcpus = 100000 is not a number of vcpus"),
+        ({"maxvcpus": -1}, "maxvcpus = -1 is not a number of vcpus"),
+        ({"maxvcpus": 300000}, "maxvcpus = 300000 is not a number of vcpus"),
+        ({"vcpus": 2, "maxvcpus": 300000}, "maxvcpus = 300000 is not a number of vcpus"),
         (
             {"vcpus": 4, "cpus": ["0", "1"]},
             "Invalid Configuration: vcpus and the item number of cpus are not same",

@@ -9,7 +9,7 @@ import pytest
 
 from xmcompat.config.py2tokens import rewrite
 from xmcompat.config.python import Evaluated, ScriptExit, ScriptHost, evaluate
-from xmcompat.errors import ConfigError, ConfigSyntax, XmError
+from xmcompat.errors import ConfigError, ConfigSyntax, PythonSyntax, XmError
 from xmcompat.guest import Value
 
 FILES = ("/boot/vmlinuz-xen", "/etc/xen")
@@ -237,7 +237,7 @@ SCRIPTS: dict[str, tuple[str, Value]] = {
     "def in a def": ("def f():\n  def g(): return 3\n  return g()\na = f()", 3),
     "return in a loop": ("def f():\n  for i in range(9):\n    if i == 3: return i\na = f()", 3),
     "recursion": ("def f(n):\n  if n < 2: return 1\n  return n * f(n - 1)\na = f(5)", 120),
-    "global is nothing": ("x = 1\ndef f():\n  global x\n  return x\na = f()", 1),
+    "global names of the file are read": ("x = 1\ndef f():\n  global x\n  return x\na = f()", 1),
     "pass": ("pass\na = 1", 1),
     "an expression": ("'a text'\n5\na = 1", 1),
     "assert": ("assert 1 == 1, 'no'\na = 1", 1),
@@ -604,8 +604,8 @@ SYNTAX = {
 def test_a_syntax_error_names_the_line_and_shows_it(script: str) -> None:
     line, offending = SYNTAX[script]
     error = failure(script)
-    assert type(error) is ConfigSyntax
-    assert error.message == f"Errors were found at line {line} while processing web1.cfg:\n\t{offending}"
+    assert isinstance(error, ConfigSyntax) and type(error) is PythonSyntax
+    assert error.line() == f"Errors were found at line {line} while processing web1.cfg:\n\t{offending}"
 
 
 # -- the spelling

@@ -5,13 +5,20 @@ Every function takes values of the script's world and gives one back; none reach
 
 from __future__ import annotations
 
+import ast
+import functools
+import itertools
 import re
 from collections.abc import Callable
 
+from xmcompat.config.arithmetic import arithmetic, power_modulo
+from xmcompat.config.py2codecs import decode
 from xmcompat.config.py2format import bounded
+from xmcompat.config.py2names import is_a
 from xmcompat.config.py2values import (
     OBJECT,
     Budget,
+    ExceptionClass,
     Long,
     Raised,
     Unicode,
@@ -20,19 +27,15 @@ from xmcompat.config.py2values import (
     py2_repr,
     py2_str,
     sort_key,
+    text,
 )
 
 Function = Callable[..., object]
 
-EXCEPTIONS = (
-    "Exception", "StandardError", "ValueError", "TypeError", "NameError", "KeyError", "IndexError", "ZeroDivisionError",
-    "AttributeError", "RuntimeError", "OSError", "IOError", "ImportError", "AssertionError", "LookupError",
-    "ArithmeticError", "OverflowError", "SyntaxError", "SystemExit",
-)  # fmt: skip
-
-#: What catches what, beyond Exception and StandardError, which catch all but SystemExit.
-PARENTS = {"KeyError": "LookupError", "IndexError": "LookupError", "ZeroDivisionError": "ArithmeticError",
-           "OverflowError": "ArithmeticError"}  # fmt: skip
+_TYPES: dict[str, type] = {
+    "do_str": str, "do_int": int, "do_long": Long, "do_float": float, "do_bool": bool, "do_list": list,
+    "do_tuple": tuple, "do_dict": dict, "do_unicode": Unicode, "do_basestring": str,
+}  # fmt: skip
 
 
 class Builtins:
@@ -46,16 +49,26 @@ class Builtins:
     def table(self) -> dict[str, Function]:
         names = (
             "str unicode repr int long float bool len range min max abs sum sorted list tuple dict hex oct chr ord zip "
-            "map filter enumerate isinstance round reversed any all"
+            "map filter enumerate isinstance round reversed any all basestring cmp pow divmod reduce unichr intern bin"
         ).split()
         table: dict[str, Function] = {name: getattr(self, f"do_{name}") for name in names}
-        return {**table, "xrange": self.do_range, "_long_": Long, "_unicode_": Unicode}
+        return {**table, "xrange": self.do_range, "bytes": self.do_str, "_long_": Long, "_unicode_": Unicode}
 
     def do_str(self, value: object = "") -> str:
         return str(py2_str(value, self.budget))
 
-    def do_unicode(self, value: object = "") -> str:
-        return Unicode(py2_str(value, self.budget))
+    def do_unicode(self, value: object = "", encoding: object = None, errors: object = "strict") -> str:
+        if encoding is None or not isinstance(value, str):
+            return Unicode(py2_str(value, self.budget))
+        return decode(value, encoding, errors, self.budget)
+
+    def do_basestring(self, *_values: object) -> str:
+        raise Raised("TypeError", "The basestring type cannot be instantiated")
+
+    def do_intern(self, value: object) -> str:
+        if not isinstance(value, str) or isinstance(value, Unicode):
+            raise Raised("TypeError", "intern() argument 1 must be string")
+        return value
 
     def do_repr(self, value: object) -> str:
         return py2_repr(value, self.budget)
@@ -108,21 +121,44 @@ class Builtins:
     def _several(self, values: tuple[object, ...]) -> list[object]:
         return self.iterate(values[0]) if len(values) == 1 else list(values)
 
-    def do_min(self, *values: object) -> object:
-        return self._extreme(values, -1)
+    def do_min(self, *values: object, key: object = None) -> object:
+        return self._extreme(values, -1, key)
 
-    def do_max(self, *values: object) -> object:
-        return self._extreme(values, 1)
+    def do_max(self, *values: object, key: object = None) -> object:
+        return self._extreme(values, 1, key)
 
-    def _extreme(self, values: tuple[object, ...], sign: int) -> object:
+    def _extreme(self, values: tuple[object, ...], sign: int, key: object) -> object:
         several = self._several(values)
         if not several:
             raise Raised("ValueError", "arg is an empty sequence")
-        best = several[0]
-        for value in several[1:]:
-            if compare(value, best, self.budget) == sign:
-                best = value
-        return best
+        keys = several if key is None else [self.call(key, value) for value in several]
+        best = 0
+        for place, value in enumerate(keys):
+            if compare(value, keys[best], self.budget) == sign:
+                best = place
+        return several[best]
+
+    def do_cmp(self, left: object, right: object) -> int:
+        return compare(left, right, self.budget)
+
+    def do_pow(self, base: object, exponent: object, modulus: object = None) -> object:
+        if modulus is not None:
+            return power_modulo(base, exponent, modulus)
+        return self._combined(ast.Pow(), base, exponent)
+
+    def do_divmod(self, left: object, right: object) -> object:
+        return self._combined(ast.FloorDiv(), left, right), self._combined(ast.Mod(), left, right)
+
+    def _combined(self, operation: ast.operator, left: object, right: object) -> object:
+        if not isinstance(left, int | float) or not isinstance(right, int | float):
+            raise Raised("TypeError", "unsupported operand type(s): numbers are required")
+        return arithmetic(operation, left, right, self.budget)
+
+    def do_reduce(self, function: object, values: object, *start: object) -> object:
+        several = [*start[:1], *self.iterate(values)]
+        if not several:
+            raise Raised("TypeError", "reduce() of empty sequence with no initial value")
+        return functools.reduce(lambda left, right: self.call(function, left, right), several)
 
     def do_abs(self, value: object) -> object:
         if not isinstance(value, int | float):
@@ -150,6 +186,7 @@ class Builtins:
 
     def do_dict(self, values: object = (), **named: object) -> dict[object, object]:
         if isinstance(values, dict):
+            self.budget.step(len(values))
             return dict(values) | dict(named.items())
         result: dict[object, object] = {}
         for pair in self.iterate(values):
@@ -170,6 +207,14 @@ class Builtins:
             raise Raised("ValueError", "chr() arg not in range(256)")
         return chr(whole(value))
 
+    def do_unichr(self, value: object) -> str:
+        if not 0 <= whole(value) < 0x110000:
+            raise Raised("ValueError", "unichr() arg not in range(0x110000) (wide Python build)")
+        return Unicode(chr(whole(value)).encode("utf-8", "replace").decode())
+
+    def do_bin(self, value: object) -> str:
+        return bin(whole(value))
+
     def do_ord(self, value: object) -> int:
         if not isinstance(value, str) or len(value) != 1:
             raise Raised("TypeError", "ord() expected a character")
@@ -178,24 +223,33 @@ class Builtins:
     def do_zip(self, *values: object) -> list[object]:
         return list(zip(*(self.iterate(one) for one in values), strict=False))
 
-    def do_map(self, function: object, *values: object) -> list[object]:
-        rows = zip(*(self.iterate(one) for one in values), strict=False)
-        return [row[0] if function is None else self.call(function, *row) for row in rows]
+    def do_map(self, function: object, values: object, *more: object) -> list[object]:
+        """Shorter ones are filled with None."""
+        rows = list(itertools.zip_longest(*(self.iterate(one) for one in (values, *more))))
+        if function is None:
+            return list(rows) if more else [row[0] for row in rows]
+        return [self.call(function, *row) for row in rows]
 
-    def do_filter(self, function: object, values: object) -> list[object]:
-        return [one for one in self.iterate(values) if (one if function is None else self.call(function, one))]
+    def do_filter(self, function: object, values: object) -> object:
+        """A text or tuple of a text or tuple, else a list."""
+        kept = [one for one in self.iterate(values) if (one if function is None else self.call(function, one))]
+        if isinstance(values, str):
+            return text("".join(map(str, kept)), [values])
+        return tuple(kept) if isinstance(values, tuple) else kept
 
     def do_enumerate(self, values: object, start: object = 0) -> list[object]:
         return [(whole(start) + index, value) for index, value in enumerate(self.iterate(values))]
 
     def do_isinstance(self, value: object, types: object) -> bool:
-        names = {"do_str": str, "do_int": int, "do_long": Long, "do_float": float, "do_bool": bool, "do_list": list,
-                 "do_tuple": tuple, "do_dict": dict, "do_unicode": Unicode}  # fmt: skip
-        for one in types if isinstance(types, tuple) else (types,):
-            kind = names.get(getattr(one, "__name__", ""))
-            if kind is not None and isinstance(value, kind):
-                return not (kind is int and isinstance(value, Long)) and not (kind is str and isinstance(value, Unicode))
-        return False
+        if isinstance(types, tuple):
+            return any([self.do_isinstance(value, one) for one in types])
+        if isinstance(types, ExceptionClass):
+            return isinstance(value, Raised) and is_a(value.kind, types.name)
+        kinds = _TYPES.get(getattr(types, "__name__", ""))
+        if kinds is None or not callable(types):
+            raise Raised("TypeError", "isinstance() arg 2 must be a class, type, or tuple of classes and types")
+        narrower = (kinds is int and isinstance(value, Long)) or (kinds is str and isinstance(value, Unicode))
+        return isinstance(value, kinds) and (not narrower or types == self.do_basestring)
 
     def do_round(self, value: object, digits: object = 0) -> float:
         if not isinstance(value, int | float):
@@ -234,8 +288,12 @@ def checked_key(key: object) -> object:
 def sort_list(values: list[object], budget: Budget, call: Function, cmp: object, key: object, reverse: object) -> None:
     budget.step(len(values))
     keyed = [(call(key, value) if key is not None else value, value) for value in values]
-    compared = sort_key(budget)
+    compared = sort_key(budget) if cmp is None else functools.cmp_to_key(lambda left, right: _order(call(cmp, left, right)))
     keyed.sort(key=lambda pair: compared(pair[0]), reverse=bool(reverse))
-    if cmp is not None:
-        raise Raised("TypeError", "sorting by a comparison is not supported; give key=")
     values[:] = [value for _, value in keyed]
+
+
+def _order(answer: object) -> int:
+    if not isinstance(answer, int):
+        raise Raised("TypeError", "comparison function must return int")
+    return max(-1, min(1, int(answer)))

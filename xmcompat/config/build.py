@@ -159,8 +159,9 @@ def _vcpus(known: Values) -> tuple[int, int | None]:
     """(most, online at the start): with maxvcpus, vcpus are those online."""
     vcpus = number(known, "vcpus", 1)
     most = number(known, "maxvcpus", 0)
-    if not 0 < vcpus <= MOST_VCPUS or most > MOST_VCPUS:
-        raise ConfigError(f"vcpus = {vcpus} is not a number of vcpus")
+    for key, value, least in (("vcpus", vcpus, 1), ("maxvcpus", most, 0)):
+        if not least <= value <= MOST_VCPUS:
+            raise ConfigError(f"{key} = {value} is not a number of vcpus")
     return most or vcpus, vcpus if 0 < vcpus < most else None
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 
-from xmcompat.config import allowed, methods
-from xmcompat.config.interpret_expr import ExceptionClass, Expressions
+from xmcompat.config import allowed, methods, py2names
+from xmcompat.config.functions import Break, Continue, Frame, Names, Return, ScriptFunction
+from xmcompat.config.interpret_expr import Expressions
 from xmcompat.config.modules import ADVICE, Module, ScriptHost, Stream, Vars, ip_helpers, modules
-from xmcompat.config.py2values import Budget, Raised, py2_str
+from xmcompat.config.py2values import Budget, ExceptionClass, Raised, py2_str
 from xmcompat.errors import UnsafeConfig
 
 _COMPOUND = {
@@ -17,39 +18,20 @@ _COMPOUND = {
 }  # fmt: skip
 
 
-class Break(Exception):
-    pass
-
-
-class Continue(Exception):
-    pass
-
-
-class Return(Exception):
-    def __init__(self, value: object) -> None:
-        super().__init__()
-        self.value = value
-
-
-class ScriptFunction:
-    """A ``def`` or ``lambda`` of the script."""
-
-    def __init__(self, name: str, arguments: ast.arguments, body: list[ast.stmt], defaults: list[object]) -> None:
-        self.name = name
-        self.names = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args)]
-        self.defaults = dict(zip(reversed(self.names), reversed(defaults), strict=False))
-        self.body = body
-
-
 class Interpreter(Expressions):
-    """Runs one script. ``names`` are its file-level names, ``lines`` where each was assigned last."""
+    """Runs one script. ``names`` are its file-level names, ``lines`` where each was assigned last.
+
+    ``globals`` are those that a ``global`` statement has set apart: the file sees them, xm takes none for a setting.
+    """
 
     def __init__(self, budget: Budget, host: ScriptHost, variables: dict[str, object]) -> None:
         self.warnings: list[str] = []
         super().__init__(budget, modules(host, budget, self._warn, self._method))
         self.names: dict[str, object] = dict(variables)
         self.lines: dict[str, int] = {}
-        self.frames: list[dict[str, object]] = []
+        self.globals: dict[str, object] = {}
+        self.declared: set[str] = set()
+        self.frames: list[Frame] = []
         self.handled: list[Raised] = []
         self.predefined.update(ip_helpers(lambda name: self.unsafe(name, "write the address itself")))
         self.predefined.update({
@@ -70,6 +52,8 @@ class Interpreter(Expressions):
         try:
             self.names[name] = self.call(function, name, self.names.get(name))
         except Raised as error:
+            if error.kind == "SystemExit":
+                raise
             raise Raised(error.kind, f"{name} - {error.text}") from None
         self.lines[name] = self.budget.line
 
@@ -79,7 +63,9 @@ class Interpreter(Expressions):
     def _print_elsewhere(self, target: object, *values: object) -> None:
         if not isinstance(target, Stream):
             raise Raised("AttributeError", "print takes sys.stdout or sys.stderr here")
-        target.write(" ".join(py2_str(value, self.budget) for value in values) + "\n")
+        texts = [py2_str(value, self.budget) for value in values]
+        self.budget.room(sum(map(len, texts)))
+        target.write(" ".join(texts) + "\n")
 
     def written(self) -> tuple[str, str]:
         """What the script has written on stdout and stderr."""
@@ -90,11 +76,24 @@ class Interpreter(Expressions):
     # -- names and functions
 
     def lookup(self, name: str) -> object:
-        if self.frames and name in self.frames[-1]:
-            return self.frames[-1][name]
-        if name in self.names:
-            return self.names[name]
+        declared = self.declared
+        if self.frames:
+            frame = self.frames[-1]
+            declared = frame.declared
+            for scope in () if name in declared else (frame.names, *frame.around):
+                if name in scope:
+                    return scope[name]
+        # a function sees the file's names too: under xm it would fail
+        for scope in (self.globals, self.names) if name in declared else (self.names, self.globals):
+            if name in scope:
+                return scope[name]
         return super().lookup(name)
+
+    def _scope(self, name: str) -> Names:
+        """Where NAME is bound."""
+        if name in (self.frames[-1].declared if self.frames else self.declared):
+            return self.globals
+        return self.frames[-1].names if self.frames else self.names
 
     def assign(self, target: ast.expr, value: object) -> None:
         self.budget.step()
@@ -112,10 +111,9 @@ class Interpreter(Expressions):
             raise self.unsafe("assignment to an attribute", "assign to a variable")
 
     def _bind(self, name: str, value: object, line: int) -> None:
-        if self.frames:
-            self.frames[-1][name] = value
-        else:
-            self.names[name] = value
+        scope = self._scope(name)
+        scope[name] = value
+        if scope is self.names or scope is self.globals:
             self.lines[name] = line
 
     def _store(self, container: object, index_node: ast.expr, value: object) -> None:
@@ -147,25 +145,25 @@ class Interpreter(Expressions):
     def _function(self, name: str, arguments: ast.arguments, body: list[ast.stmt], node: ast.AST) -> ScriptFunction:
         if arguments.vararg or arguments.kwarg or arguments.kwonlyargs:
             raise self.unsupported(node, "a function with '*' or '**'")
-        return ScriptFunction(name, arguments, body, [self.evaluate(default) for default in arguments.defaults])
+        around = (self.frames[-1].names, *self.frames[-1].around) if self.frames else ()
+        return ScriptFunction(name, arguments, body, [self.evaluate(default) for default in arguments.defaults], around)
 
     def call_script_function(self, function: object, arguments: list[object], named: dict[str, object]) -> object:
         if not isinstance(function, ScriptFunction):
             raise Raised("TypeError", "object is not callable")
-        if len(self.frames) >= self.budget.limits.calls:
+        if len(self.frames) > self.budget.limits.calls:
             raise self.budget.over(f"functions call each other more than {self.budget.limits.calls} deep")
         frame = {**function.defaults, **dict(zip(function.names, arguments, strict=False)), **named}
         if len(arguments) > len(function.names) or set(frame) != set(function.names):
             raise Raised("TypeError", f"{function.name}() takes {len(function.names)} arguments")
-        self.frames.append(frame)
-        self.depth += 1
+        self.frames.append(Frame(frame, function.around, self.depth))
+        self.depth = 0  # of each call on its own
         try:
             self.run(function.body)
         except Return as result:
             return result.value
         finally:
-            self.frames.pop()
-            self.depth -= 1
+            self.depth = self.frames.pop().depth
         return None
 
     # -- statements
@@ -189,7 +187,7 @@ class Interpreter(Expressions):
         """Nothing."""
 
     def do_Global(self, node: ast.Global) -> None:
-        """Nothing: names of the file are read anyway."""
+        (self.frames[-1].declared if self.frames else self.declared).update(node.names)
 
     def do_Expr(self, node: ast.Expr) -> None:
         self.evaluate(node.value)
@@ -263,7 +261,7 @@ class Interpreter(Expressions):
                 continue
             if not isinstance(target, ast.Name):
                 raise self.unsupported(node, "'del' of this")
-            scope = self.frames[-1] if self.frames else self.names
+            scope = self._scope(target.id)
             if target.id not in scope:
                 raise Raised("NameError", f"name '{target.id}' is not defined")
             del scope[target.id]
@@ -292,22 +290,27 @@ class Interpreter(Expressions):
             raise self.handled[-1]
         value = self.evaluate(node.exc)
         if isinstance(value, ExceptionClass):
-            value = Raised(value.name)
+            value = Raised(value.name, "", ())
         raise value if isinstance(value, Raised) else Raised("TypeError", "exceptions must be classes or instances")
 
     def do_Try(self, node: ast.Try) -> None:
-        depth, frames = self.depth, len(self.frames)
+        """What the script is refused for ends it at once: no "finally" may put something else in its place."""
+        way_out: Exception | None = None
         try:
-            try:
-                self.run(node.body)
-            except Raised as error:
-                self.depth = depth
-                del self.frames[frames:]
-                self._handle(error, node.handlers)
-            else:
-                self.run(node.orelse)
-        finally:
-            self.run(node.finalbody)
+            self._try(node)
+        except (Raised, Return, Break, Continue) as way:
+            way_out = way
+        self.run(node.finalbody)
+        if way_out is not None:
+            raise way_out
+
+    def _try(self, node: ast.Try) -> None:
+        try:
+            self.run(node.body)
+        except Raised as error:
+            self._handle(error, node.handlers)
+        else:
+            self.run(node.orelse)
 
     def _handle(self, error: Raised, handlers: list[ast.ExceptHandler]) -> None:
         for handler in handlers:
@@ -327,9 +330,7 @@ class Interpreter(Expressions):
             return any(self._catches(one, kind) for one in caught)
         if not isinstance(caught, ExceptionClass):
             return False
-        if caught.name in ("Exception", "StandardError"):
-            return kind != "SystemExit"
-        return caught.name in (kind, allowed.PARENTS.get(kind))
+        return py2names.is_a(kind, caught.name)
 
     # -- imports
 
@@ -371,6 +372,3 @@ def _read_of(target: ast.expr) -> ast.expr:
     if isinstance(target, ast.Subscript):
         return ast.Subscript(value=target.value, slice=target.slice, ctx=ast.Load())
     return target
-
-
-Callback = Callable[..., object]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ast
-import operator
 from collections.abc import Callable, Mapping
-from typing import cast
+from types import FunctionType, MethodType
 
-from xmcompat.config import allowed, methods, py2format
-from xmcompat.config.modules import Attributes, Module
+from xmcompat.config import allowed, methods, py2format, py2names
+from xmcompat.config.arithmetic import arithmetic
+from xmcompat.config.modules import Module
 from xmcompat.config.py2values import (
     POINTER,
+    Attributes,
     Budget,
+    ExceptionClass,
     Long,
     Raised,
     Unicode,
@@ -22,35 +24,13 @@ from xmcompat.config.py2values import (
     py2_str,
     text,
 )
-from xmcompat.errors import UnsafeConfig, UnsupportedConfig, XmError
+from xmcompat.errors import UnsafeConfig, XmError
 
-#: Built-in functions that a configuration may not have, and what to write instead.
-FORBIDDEN = {
-    "eval": "write the value itself", "execfile": "copy the settings of that file into this one",
-    "compile": "write the settings themselves", "__import__": "write the settings themselves",
-    "input": "give name=value on the command line", "raw_input": "give name=value on the command line",
-    "open": "write the settings themselves", "file": "write the settings themselves", "getattr": "name the attribute",
-    "setattr": "assign to a variable", "vars": "name the variables", "globals": "name the variables",
-    "locals": "name the variables", "type": "use isinstance()", "dir": "name the variables", "reload": "",
-    "apply": "call the function", "intern": "", "delattr": "", "object": "", "super": "", "buffer": "", "memoryview": "",
-}  # fmt: skip
-
-_MATH: dict[type[ast.operator], Callable[[object, object], object]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Mod: operator.mod,
-    ast.FloorDiv: operator.floordiv, ast.BitAnd: operator.and_, ast.BitOr: operator.or_, ast.BitXor: operator.xor,
-}  # fmt: skip
 _SIGNS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Mod: "%", ast.FloorDiv: "//", ast.Pow: "**"}
 _ORDERS: dict[type[ast.cmpop], Callable[[int], bool]] = {
     ast.Eq: lambda order: order == 0, ast.NotEq: lambda order: order != 0, ast.Lt: lambda order: order < 0,
     ast.LtE: lambda order: order <= 0, ast.Gt: lambda order: order > 0, ast.GtE: lambda order: order >= 0,
 }  # fmt: skip
-
-
-class ExceptionClass:
-    """A class of exceptions in the script's world; calling it makes one."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
 
 
 class Expressions:
@@ -61,7 +41,7 @@ class Expressions:
         self.modules = modules
         self.builtins = allowed.Builtins(budget, self.iterate, self.call)
         self.predefined: dict[str, object] = {
-            **self.builtins.table(), **{name: ExceptionClass(name) for name in allowed.EXCEPTIONS},
+            **self.builtins.table(), **{name: ExceptionClass(name) for name in py2names.EXCEPTIONS},
             "True": True, "False": False, "None": None,
         }  # fmt: skip
         self.depth = 0
@@ -98,10 +78,8 @@ class Expressions:
             self.depth -= 1
 
     def unsupported(self, node: ast.AST, construct: str) -> XmError:
-        line = getattr(node, "lineno", self.budget.line)
-        return UnsupportedConfig(
-            f"{construct} is not supported", path=self.budget.path, line=line, hint="write the settings themselves"
-        )
+        self.budget.line = getattr(node, "lineno", self.budget.line)
+        return self.budget.unsupported(construct, "write the settings themselves")
 
     def unsafe(self, name: str, hint: str) -> XmError:
         return UnsafeConfig(
@@ -121,15 +99,22 @@ class Expressions:
         self.budget.step()
         self.budget.clock()
         if isinstance(function, ExceptionClass):
-            return Raised(function.name, py2_str(arguments[0], self.budget) if arguments else "")
+            return self._exception(function.name, arguments)
         if callable(function):
             try:
                 return function(*arguments, **named)
             except (Raised, XmError):
                 raise
-            except (TypeError, ValueError, KeyError, IndexError, OverflowError, UnicodeError, AttributeError) as error:
-                raise Raised("TypeError" if isinstance(error, TypeError) else "ValueError", str(error)) from None
+            except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, OSError) as error:
+                if isinstance(error, TypeError) and _is_about_the_call(error, function):
+                    raise self.budget.unsupported("a function or method with these arguments") from None
+                kind = type(error).__name__
+                raise Raised(kind if kind in py2names.EXCEPTIONS else "ValueError", str(error)) from None
         return self.call_script_function(function, list(arguments), dict(named))
+
+    def _exception(self, kind: str, arguments: tuple[object, ...]) -> Raised:
+        shown = arguments[0] if len(arguments) == 1 else arguments
+        return Raised(kind, py2_str(shown, self.budget) if arguments else "", arguments)
 
     # -- leaves
 
@@ -150,8 +135,10 @@ class Expressions:
         except Raised:
             if node.id in self.predefined:
                 return self.predefined[node.id]
-            if node.id in FORBIDDEN:
-                raise self.unsafe(node.id, FORBIDDEN[node.id]) from None
+            if node.id in py2names.FORBIDDEN:
+                raise self.unsafe(node.id, py2names.FORBIDDEN[node.id]) from None
+            if node.id in py2names.UNSUPPORTED:
+                raise self.budget.unsupported(f"'{node.id}'", py2names.UNSUPPORTED[node.id]) from None
             raise
 
     def on_List(self, node: ast.List) -> object:
@@ -192,13 +179,13 @@ class Expressions:
         if isinstance(operation, ast.Mod) and isinstance(left, str):
             return py2format.format_percent(left, right, self.budget)
         if isinstance(left, int | float) and isinstance(right, int | float):
-            return self._arithmetic(operation, left, right)
+            return arithmetic(operation, left, right, self.budget)
         if isinstance(operation, ast.Add):
             if isinstance(left, str) and isinstance(right, str):
                 self.budget.room(len(left) + len(right))
                 return text(str(left) + str(right), (left, right))
             if isinstance(left, list | tuple) and type(left) is type(right):
-                self.budget.room(len(left) + len(right))
+                self.budget.room(len(left) + len(right), POINTER)
                 return left + right  # type: ignore[operator]
         if isinstance(operation, ast.Mult):
             many, times = (left, right) if isinstance(left, str | list | tuple) else (right, left)
@@ -208,40 +195,6 @@ class Expressions:
                 return text(result, (many,)) if isinstance(result, str) else result
         sign = _SIGNS.get(type(operation), "this operator")
         raise Raised("TypeError", f"unsupported operand type(s) for {sign}: {_type(left)} and {_type(right)}")
-
-    def _arithmetic(self, operation: ast.operator, left: int | float, right: int | float) -> object:
-        try:
-            if isinstance(operation, ast.Pow | ast.LShift | ast.RShift):
-                value: int | float = self._power(operation, left, right)
-            elif isinstance(operation, ast.Div):
-                whole = isinstance(left, int) and isinstance(right, int)
-                value = left // right if whole else left / right
-            else:
-                value = cast("int | float", _MATH[type(operation)](left, right))
-        except ZeroDivisionError:
-            raise Raised("ZeroDivisionError", "integer division or modulo by zero") from None
-        except (OverflowError, TypeError, KeyError) as error:
-            raise Raised("TypeError", f"these numbers cannot be combined: {error}") from None
-        if isinstance(value, bool) or not isinstance(value, int):
-            return value
-        return number(self.budget.number(value), (left, right))
-
-    def _power(self, operation: ast.operator, left: int | float, right: int | float) -> int | float:
-        if isinstance(operation, ast.Pow):
-            if isinstance(left, int) and isinstance(right, int) and right > 0:
-                self.budget.number(1 << min(left.bit_length() * right, 10_000))
-            if right < 0 or isinstance(left, float) or isinstance(right, float):
-                result: float | complex = pow(float(left), float(right))
-                if isinstance(result, complex):
-                    raise Raised("ValueError", "negative number cannot be raised to a fractional power")
-                return result
-            return int(pow(int(left), int(right)))
-        if not isinstance(left, int) or not isinstance(right, int) or right < 0:
-            raise Raised("TypeError", "shifts take whole numbers")
-        if isinstance(operation, ast.LShift):
-            self.budget.number(1 << min(left.bit_length() + right, 10_000))
-            return left << right
-        return left >> min(right, 10_000)
 
     def on_UnaryOp(self, node: ast.UnaryOp) -> object:
         value = self.evaluate(node.operand)
@@ -342,11 +295,14 @@ class Expressions:
                 return found
             raise self.unsafe(f"{value.name}.{node.attr}", value.advice)
         if isinstance(value, Raised) and node.attr in ("message", "args"):
-            return value.text if node.attr == "message" else (value.text,)
+            one = value.arguments[0] if len(value.arguments) == 1 else ""
+            return one if node.attr == "message" else value.arguments
         method = methods.method(value, node.attr, self.builtins)
-        if method is None:
-            raise Raised("AttributeError", f"{_type(value)} object has no attribute '{node.attr}'")
-        return method
+        if method is not None:
+            return method
+        if py2names.has_attribute(value, node.attr):
+            raise self.budget.unsupported(f"the attribute '{node.attr}' of this value")
+        raise Raised("AttributeError", f"{_type(value)} object has no attribute '{node.attr}'")
 
     def on_Call(self, node: ast.Call) -> object:
         starred = any(isinstance(argument, ast.Starred) for argument in node.args)
@@ -383,6 +339,12 @@ class Expressions:
                     self._generate(rest, body)
                 else:
                     body()
+
+
+def _is_about_the_call(error: TypeError, function: object) -> bool:
+    """Whether FUNCTION does not take the arguments: Python 2's may, so that the script may not catch it."""
+    entered = error.__traceback__ is not None and error.__traceback__.tb_next is not None
+    return not entered and isinstance(function, FunctionType | MethodType)
 
 
 def _type(value: object) -> str:

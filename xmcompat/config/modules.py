@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import posixpath
 import random
-import re
 import string
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from xmcompat.config import patterns
-from xmcompat.config.py2values import Budget, Raised, py2_repr
+from xmcompat.config.py2re import re_table
+from xmcompat.config.py2values import Attributes, Budget, Raised, py2_repr
 from xmcompat.errors import XmError
 
 
@@ -37,21 +37,6 @@ class ScriptExit(XmError):
         super().__init__(message or f"the configuration has ended itself with status {status}")
         self.exit_code = status
         self.verbatim = f"{message}\n" if message else ""
-
-
-class Attributes:
-    """A thing with attributes: only those in its table exist."""
-
-    def __init__(self, name: str, table: dict[str, object], advice: str = "") -> None:
-        self.name = name
-        self.table = table
-        self.advice = advice
-
-    def attribute(self, name: str) -> object:
-        return self.table.get(name)
-
-    def item(self, key: object) -> object:
-        raise Raised("TypeError", "object is unsubscriptable")
 
 
 class Module(Attributes):
@@ -124,25 +109,28 @@ def modules(
     return {
         "os": uname,
         "os.path": path,
-        "re": Module("re", _re(budget)),
+        "re": Module("re", re_table(budget)),
         "string": Module("string", _string(method)),
         "sys": Module("sys", {
             "argv": [""], "stdout": Stream("sys.stdout", budget), "stderr": Stream("sys.stderr", budget),
             "exit": _exit, "version": "2.7.18", "platform": "linux2", "maxint": 2**63 - 1,
         }),
         "math": Module("math", _math()),
-        "time": Module("time", {
-            "time": lambda: ask("the time", lambda: host.now),
-            "strftime": lambda form, when=None: ask("the time", lambda: _strftime(form, host.now, budget)),
-        }),
+        "time": Module("time", _time(budget, lambda: ask("the time", lambda: host.now))),
         "random": Module("random", _random(warn, budget)),
     }  # fmt: skip
 
 
 def _exit(status: object = None) -> None:
+    raise Raised("SystemExit", "", (status,))
+
+
+def script_exit(error: Raised) -> ScriptExit:
+    """What a SystemExit that nothing has caught does to the program."""
+    status = error.arguments[0] if error.arguments else None
     if isinstance(status, str):
-        raise ScriptExit(1, status)
-    raise ScriptExit(int(status) & 0xFF if isinstance(status, int) else 0 if status is None else 1)
+        return ScriptExit(1, status)
+    return ScriptExit(int(status) & 0xFF if isinstance(status, int) else 0 if status is None else 1)
 
 
 def _texts(function: Callable[..., object], budget: Budget) -> Callable[..., object]:
@@ -185,53 +173,6 @@ def _path(
     }  # fmt: skip
 
 
-def _match(found: re.Match[str] | None) -> object:
-    if found is None:
-        return None
-
-    def group(*numbers: object) -> object:
-        try:
-            return found.group(*numbers)  # type: ignore[call-overload]
-        except (IndexError, TypeError):
-            raise Raised("IndexError", "no such group") from None
-
-    return Attributes("match", {
-        "group": group, "groups": lambda default=None: found.groups(default), "groupdict": lambda: found.groupdict(),
-        "start": lambda: found.start(), "end": lambda: found.end(), "span": lambda: found.span(),
-    })  # fmt: skip
-
-
-def _re(budget: Budget) -> dict[str, object]:
-    def searching(name: str) -> Callable[..., object]:
-        def search(pattern: object, subject: object) -> object:
-            return _match(getattr(patterns.checked_pattern(pattern, subject, budget), name)(subject))
-
-        return search
-
-    def sub(pattern: object, new: object, subject: object, count: object = 0) -> object:
-        if not isinstance(new, str) or not isinstance(subject, str) or not isinstance(count, int):
-            raise Raised("TypeError", "re.sub takes texts here")
-        compiled = patterns.checked_pattern(pattern, subject, budget)
-        budget.room((len(subject) + 1) * (len(new) + 1))
-        return compiled.sub(new, subject, count=count)
-
-    def split(pattern: object, subject: object, most: object = 0) -> object:
-        return patterns.checked_pattern(pattern, subject, budget).split(str(subject), int(most))  # type: ignore[call-overload]
-
-    def findall(pattern: object, subject: object) -> object:
-        return patterns.checked_pattern(pattern, subject, budget).findall(str(subject))
-
-    def compiled(pattern: object) -> object:
-        patterns.checked_pattern(pattern, "", budget)
-        table = {name: (lambda *rest, name=name: functions[name](pattern, *rest)) for name in functions}
-        return Attributes("pattern", table)  # type: ignore[arg-type]
-
-    functions: dict[str, Callable[..., object]] = {
-        "search": searching("search"), "match": searching("match"), "sub": sub, "split": split, "findall": findall,
-    }  # fmt: skip
-    return {**functions, "compile": compiled}
-
-
 _STRING_FUNCTIONS = (
     "split", "lower", "upper", "strip", "lstrip", "rstrip", "zfill", "replace", "find", "rfind", "count", "capitalize",
     "ljust", "rjust", "center",
@@ -247,13 +188,19 @@ def _string(method: MethodOf) -> dict[str, object]:
         try:
             return int(str(value)[:100])
         except ValueError:
-            raise Raised("ValueError", f"invalid literal for int(): {value}") from None
+            raise Raised("ValueError", f"invalid literal for int(): {str(value)[:100]}") from None
+
+    def maketrans(old: object, new: object) -> str:
+        if len(_text(old)) != len(_text(new)):
+            raise Raised("ValueError", "maketrans arguments must have same length")
+        changed = dict(zip(_text(old), _text(new), strict=True))
+        return "".join(changed.get(chr(code), chr(code)) for code in range(256))
 
     def of_text(name: str) -> Callable[..., object]:
         return lambda value, *rest: _method(method, _text(value), name)(*rest)
 
     return {
-        **table, "atoi": atoi,
+        **table, "atoi": atoi, "maketrans": maketrans,
         "join": lambda values, by=" ": _method(method, _text(by), "join")(values),
         **{name: of_text(name) for name in _STRING_FUNCTIONS},
     }  # fmt: skip
@@ -272,17 +219,44 @@ def _text(value: object) -> str:
 
 
 def _math() -> dict[str, object]:
-    import math
-
     return {
-        name: getattr(math, name)
-        for name in ("floor", "ceil", "sqrt", "log", "log10", "fabs", "fmod", "sin", "cos", "tan", "pi", "e")
-    }
+        "floor": _float_of(math.floor), "ceil": _float_of(math.ceil),
+        **{name: getattr(math, name) for name in ("sqrt", "log", "log10", "fabs", "fmod", "sin", "cos", "tan", "pi", "e")},
+    }  # fmt: skip
 
 
-def _strftime(form: object, now: float, budget: Budget) -> str:
-    budget.room(len(_text(form)) * 10)
-    return time.strftime(_text(form)[:200], time.localtime(now))
+def _float_of(function: Callable[[float], int]) -> Callable[[float], float]:
+    """FUNCTION as it was: it gives a float, with the sign of what it was given."""
+
+    def call(value: float) -> float:
+        number = float(value)
+        return math.copysign(float(function(number)), number) if math.isfinite(number) else number
+
+    return call
+
+
+def _time(budget: Budget, now: Callable[[], object]) -> dict[str, object]:
+    def local(seconds: object = None) -> tuple[int, ...]:
+        return _moment(time.localtime, now() if seconds is None else seconds)
+
+    def utc(seconds: object = None) -> tuple[int, ...]:
+        return _moment(time.gmtime, now() if seconds is None else seconds)
+
+    def strftime(form: object, when: object = None) -> str:
+        if len(_text(form)) > 200:
+            raise budget.over("a form of the time that is too long")
+        moment = local() if when is None else when
+        if not isinstance(moment, tuple) or len(moment) != 9 or not all(isinstance(one, int) for one in moment):
+            raise Raised("TypeError", "argument must be 9-item sequence")
+        return time.strftime(_text(form), moment)
+
+    return {"time": now, "localtime": local, "gmtime": utc, "strftime": strftime}
+
+
+def _moment(function: Callable[[float], time.struct_time], seconds: object) -> tuple[int, ...]:
+    if not isinstance(seconds, int | float):
+        raise Raised("TypeError", "a float is required")
+    return tuple(function(float(seconds)))
 
 
 def _random(warn: Callable[[str], None], budget: Budget) -> dict[str, object]:
@@ -294,7 +268,7 @@ def _random(warn: Callable[[str], None], budget: Budget) -> dict[str, object]:
             try:
                 return function(*values)
             except (TypeError, ValueError, IndexError) as error:
-                raise Raised("ValueError", f"{error} in {py2_repr(list(values), budget)}") from None
+                raise Raised("ValueError", f"{error} in {py2_repr(list(values), budget)[:200]}") from None
 
         return call
 
@@ -317,7 +291,7 @@ def ip_helpers(refuse: Callable[[str], XmError]) -> dict[str, object]:
         try:
             return int(ipaddress.IPv4Address(_text(text)))
         except ValueError:
-            raise Raised("ValueError", f"illegal IP address {text}") from None
+            raise Raised("ValueError", f"illegal IP address {str(text)[:100]}") from None
 
     def ntoa(number: object) -> str:
         if not isinstance(number, int):

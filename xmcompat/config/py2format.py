@@ -58,6 +58,7 @@ def format_percent(template: str, arguments: object, budget: Budget) -> str:
         parts.append(template[end : match.start()])
         end = match.end()
         parts.append(_piece(match, given, budget))
+        budget.room(len(parts[-1]))
     parts.append(template[end:])
     given.finish()
     result = "".join(parts)

@@ -7,9 +7,10 @@ use itself: ``10L`` is ``_long_(10)``, ``u'x'`` is ``_unicode_('x')``, ``print a
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import NamedTuple
 
-from xmcompat.errors import ConfigLimit, ConfigSyntax, PythonSyntax, UnsafeConfig
+from xmcompat.errors import ConfigLimit, ConfigSyntax, PythonSyntax, UnsafeConfig, UnsupportedConfig
 
 _STRING = r"""[uUbBrR]{0,2}(?:'''(?:\\.|[^\\])*?'''|\"\"\"(?:\\.|[^\\])*?\"\"\"|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*")"""
 _NUMBER = (
@@ -26,6 +27,8 @@ _EMPTY = ("space", "comment", "join")
 
 #: Words, signs and blanks of one file: no honest configuration has more.
 MOST_TOKENS = 200_000
+#: Characters of a line that is shown in an error.
+LONGEST_SHOWN = 200
 
 
 class Token(NamedTuple):
@@ -44,8 +47,9 @@ def rewrite(text: str, path: str) -> str:
 
 def syntax_error(path: str, line: int, source: list[str]) -> ConfigSyntax:
     """xm's two lines about a line that it cannot read."""
-    offending = source[line - 1] if 0 < line <= len(source) else ""
-    return PythonSyntax(f"Errors were found at line {line} while processing {path}:\n\t{offending.strip()}")
+    offending = source[line - 1].strip() if 0 < line <= len(source) else ""
+    shown = offending if len(offending) <= LONGEST_SHOWN else f"{offending[:LONGEST_SHOWN]}..."
+    return PythonSyntax(f"Errors were found at line {line} while processing {path}:\n\t{shown}")
 
 
 def _tokens(text: str, path: str, source: list[str]) -> list[Token]:
@@ -69,8 +73,8 @@ def _statements(tokens: list[Token], path: str, source: list[str]) -> list[list[
     for token in tokens:
         if token.kind == "name" and token.text.startswith("_") and token.text != "_":
             raise UnsafeConfig(
-                f"'{token.text}' is not permitted in a restricted configuration", path=path, line=token.line,
-                hint="names may not begin with '_'",
+                f"'{token.text[:LONGEST_SHOWN]}' is not permitted in a restricted configuration", path=path,
+                line=token.line, hint="names may not begin with '_'",
             )  # fmt: skip
         if at_start and token.kind == "space":
             token = token._replace(text=token.text.expandtabs(8).replace("\f", "").replace("\r", ""))
@@ -94,6 +98,7 @@ def _statement(tokens: list[Token], path: str, source: list[str]) -> str:
     """One statement in the new spelling."""
     full = [index for index, token in enumerate(tokens) if token.kind not in _EMPTY]
     if not full or tokens[full[0]].kind != "name":
+        _refuse_unpacking(tokens, path)
         return _words(tokens, path, source)
     first = full[0]
     word = tokens[first].text
@@ -107,6 +112,7 @@ def _statement(tokens: list[Token], path: str, source: list[str]) -> str:
         )  # fmt: skip
     if word == "print":
         return head + _print(body, path, source) + _comment(body) + tail
+    _refuse_unpacking(tokens[first:end], path)
     if word in ("except", "raise"):
         comma = _top_comma(body)
         if comma is not None:
@@ -115,6 +121,26 @@ def _statement(tokens: list[Token], path: str, source: list[str]) -> str:
                 return f"{head}except{before} as{after or ' '}{tail}"
             return f"{head}raise{before}({after.strip()}){tail}"
     return _words(tokens, path, source)
+
+
+def _refuse_unpacking(tokens: list[Token], path: str) -> None:
+    """``def f((a, b))``, ``lambda (a, b): ...`` and ``except E, (a, b)`` were legal: they are no mistakes of syntax."""
+    words = [token for token in tokens if token.kind not in (*_EMPTY, "newline")]
+    depth, parameters = 0, -1  # how deep in brackets; and parameters stand, -1 where none do
+    for before, token in pairwise(words):
+        depth += (before.text in "([{") - (before.text in ")]}") if before.kind == "op" else 0
+        if before.text == "lambda":
+            parameters = depth
+        elif depth == 1 and before.text == "(" and words[0].text == "def":
+            parameters = 1
+        elif depth < parameters or (before.text == ":" and depth == parameters):
+            parameters = -1
+        opened = before.text in ("lambda", ",") or (before.text == "(" and words[0].text == "def" and depth == 1)
+        excepted = words[0].text == "except" and before.text == "," and depth == 0
+        if token.text == "(" and (excepted or (opened and depth == parameters)):
+            raise UnsupportedConfig(
+                "a parameter in brackets is not supported", path=path, line=token.line, hint="give each a name of its own"
+            )
 
 
 def _comment(body: list[Token]) -> str:

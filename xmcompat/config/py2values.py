@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from xmcompat.errors import ConfigLimit
+from xmcompat.errors import ConfigLimit, UnsupportedConfig
 
 #: The largest number, in bits: larger ones come from bombs.
 MOST_BITS = 4096
@@ -38,20 +38,47 @@ class Limits:
 
 
 class Raised(Exception):
-    """An exception of the script's own world: the name of its class, and its text."""
+    """An exception of the script's own world: the name of its class, its text, and what it was made with."""
 
-    def __init__(self, kind: str, text: str = "") -> None:
+    def __init__(self, kind: str, text: str = "", arguments: tuple[object, ...] | None = None) -> None:
         super().__init__(kind, text)
         self.kind = kind
         self.text = text
+        self.arguments = (text,) if arguments is None else arguments
+
+
+class ExceptionClass:
+    """A class of exceptions in the script's world; calling it makes one."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class Attributes:
+    """A thing with attributes: only those in its table exist."""
+
+    def __init__(self, name: str, table: dict[str, object], advice: str = "") -> None:
+        self.name = name
+        self.table = table
+        self.advice = advice
+
+    def attribute(self, name: str) -> object:
+        return self.table.get(name)
+
+    def item(self, key: object) -> object:
+        raise Raised("TypeError", "object is unsubscriptable")
 
 
 class Budget:
-    """Counts what a script takes. Raises ConfigLimit when it is too much; ``line`` is where it is now."""
+    """Counts what a script takes. Raises ConfigLimit when it is too much; ``line`` is where it is now.
 
-    def __init__(self, limits: Limits, path: str) -> None:
+    ``encoding`` is that of the file: "ascii", "utf-8" or "latin-1".
+    """
+
+    def __init__(self, limits: Limits, path: str, encoding: str = "ascii") -> None:
         self.limits = limits
         self.path = path
+        self.encoding = encoding
         self.line = 1
         self.steps = 0
         self.total = 0
@@ -59,6 +86,10 @@ class Budget:
 
     def over(self, what: str) -> ConfigLimit:
         return ConfigLimit(what, path=self.path, line=self.line, hint="a configuration does not need that")
+
+    def unsupported(self, what: str, hint: str = "write the value itself") -> UnsupportedConfig:
+        """For what Python 2 has and scripts here have not: they cannot catch it, and so not mistake its absence."""
+        return UnsupportedConfig(f"{what} is not supported", path=self.path, line=self.line, hint=hint)
 
     def step(self, count: int = 1) -> None:
         self.steps += count

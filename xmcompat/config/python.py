@@ -8,14 +8,18 @@ Differs from xm: functions of the file see its names (they could not run under x
 from __future__ import annotations
 
 import ast
+import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from xmcompat.config.interpret import Break, Continue, Interpreter, Return
-from xmcompat.config.modules import Attributes, ScriptExit, ScriptHost
+from xmcompat.config.functions import Break, Continue, Return
+from xmcompat.config.interpret import Interpreter
+from xmcompat.config.modules import ScriptExit, ScriptHost, script_exit
+from xmcompat.config.py2codecs import restored
 from xmcompat.config.py2tokens import rewrite, syntax_error
-from xmcompat.config.py2values import Budget, Limits, Long, Raised, Unicode, py2_repr, type_name
+from xmcompat.config.py2values import Attributes, Budget, Limits, Long, Raised, Unicode, py2_repr, type_name
 from xmcompat.errors import ConfigError, ConfigLimit, XmError
 from xmcompat.guest import Value
 
@@ -23,6 +27,12 @@ __all__ = ["Evaluated", "Ignored", "Limits", "ScriptExit", "ScriptHost", "evalua
 
 #: Lists within lists: deeper ones are no option values.
 DEEPEST_LIST = 20
+
+#: Characters of a message: a value or name of a script may be very long.
+LONGEST_MESSAGE = 1000
+
+#: Python's own calls for those of the script: each has a few within it, and each of these some of ours.
+STACK = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +69,19 @@ def evaluate(
     Raises ConfigSyntax, UnsafeConfig, UnsupportedConfig, ConfigLimit, ConfigError for what the script itself raises,
     ScriptExit for sys.exit(). May be repeated.
     """
-    budget = Budget(limits or Limits(), path)
-    tree = _parse(_decoded(text), path, budget)
+    source, encoding = _decoded(text)
+    if not all(value.isascii() for value in variables.values()):
+        encoding = "utf-8"
+    budget = Budget(limits or Limits(), path, encoding)
     interpreter = Interpreter(budget, host, dict(variables))
     try:
-        return _run(tree, interpreter, variables, _decoded(text))
+        tree = _parse(source, path, budget)
+        with _stack(STACK):
+            return _run(tree, interpreter, variables, source)
     except XmError as error:
         error.printed, error.complained = interpreter.written()
+        if len(error.message) > LONGEST_MESSAGE:
+            error.message = f"{error.message[:LONGEST_MESSAGE]}..."
         raise
 
 
@@ -87,17 +103,29 @@ def _run(tree: ast.Module, interpreter: Interpreter, variables: Mapping[str, str
         raise ConfigError(f"{error}", hint=f"see {budget.path}:{budget.line}") from None
 
 
+@contextmanager
+def _stack(calls: int) -> Iterator[None]:
+    """Let Python have as many CALLS within one another as a script may need."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(limit + calls)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+
+
 def _lines(text: str) -> list[str]:
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
-def _decoded(text: str | bytes) -> str:
+def _decoded(text: str | bytes) -> tuple[str, str]:
+    """(text, its encoding)"""
     if isinstance(text, str):
-        return text
+        return text, "ascii" if text.isascii() else "utf-8"
     try:
-        return text.decode("utf-8")
+        return text.decode("utf-8"), "ascii" if text.removeprefix(b"\xef\xbb\xbf").isascii() else "utf-8"
     except UnicodeDecodeError:
-        return text.decode("latin-1")
+        return text.decode("latin-1"), "latin-1"
 
 
 def _parse(text: str, path: str, budget: Budget) -> ast.Module:
@@ -117,7 +145,9 @@ def _parse(text: str, path: str, budget: Budget) -> ast.Module:
 
 
 def _told(error: Raised, budget: Budget) -> XmError:
-    """The script's own error: xm's text, and where it was."""
+    """The script's own error: xm's text, and where it was; or its end."""
+    if error.kind == "SystemExit":
+        return script_exit(error)
     message = error.text or error.kind
     return ConfigError(message, hint=f"see {budget.path}:{budget.line}")
 
@@ -136,6 +166,11 @@ def _result(interpreter: Interpreter, variables: Mapping[str, str]) -> Evaluated
             shown = py2_repr(value, interpreter.budget)[:60]
             reason = f"xm ignores a value of the type {type_name(value)}"
             ignored.append(Ignored(name=name, line=line, value=shown, reason=reason))
+    for name, value in interpreter.globals.items():
+        if _setting(value, interpreter.budget) is not None:
+            shown = py2_repr(value, interpreter.budget)[:60]
+            reason = "xm ignores what a 'global' statement has set apart"
+            ignored.append(Ignored(name=name, line=interpreter.lines.get(name, 0), value=shown, reason=reason))
     printed, complained = interpreter.written()
     return Evaluated(
         values=values, ignored=tuple(ignored), lines={name: line for name, line in interpreter.lines.items() if line},
@@ -145,7 +180,9 @@ def _result(interpreter: Interpreter, variables: Mapping[str, str]) -> Evaluated
 
 def _setting(value: object, budget: Budget) -> Value | None:
     """VALUE if xm takes it as an option: exactly a str, int, float or list."""
-    if type(value) in (str, int, float):
+    if type(value) is str:
+        return restored(value, budget)
+    if type(value) in (int, float):
         return value  # type: ignore[return-value]
     if type(value) is list:
         return _plain_list(value, budget, 0)
@@ -162,7 +199,7 @@ def _plain_list(items: list[object], budget: Budget, depth: int) -> list[Value]:
         if isinstance(item, list | tuple):
             found.append(_plain_list(list(item), budget, depth + 1))
         elif isinstance(item, str):
-            found.append(str(item))
+            found.append(str(restored(item, budget)))
         elif isinstance(item, int | float):
             found.append(item if isinstance(item, float) else int(item))
         elif not isinstance(item, Attributes):
