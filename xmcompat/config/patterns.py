@@ -119,10 +119,9 @@ def _repeated(least: int, most: int, body: Any, length: int, budget: Budget) -> 
     narrowest = int(body.getwidth()[0])
     if inner.ways > 1 and most > FEW:
         raise budget.over("a regular expression with a repetition inside another")
-    if narrowest == 0 and least > FEW:
+    if narrowest == 0 and most > FEW:
         raise budget.over("a regular expression that repeats nothing")
-    # what matches nothing is only tried again where it may match in another way
-    times = min(most, length // narrowest + 1 if narrowest else most if inner.ways > 1 else max(least, 1))
+    times = min(most, length // narrowest + 1 if narrowest else most)
     choices = max(1, times - least + 1)
     if len(body) == 1 and body[0][0] in _ONE_CHARACTER:
         return _Effort(choices, 1 + times * inner.steps, 1)
