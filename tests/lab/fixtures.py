@@ -44,6 +44,21 @@ def remove_stale_labs(labs: Path = LABS) -> None:
     for lab in sorted(labs.glob("*")) if labs.is_dir() else ():
         if not _owner_lives(lab):
             remove_lab(lab)
+    for pid, directory in _first_processes(labs):
+        if not _owner_lives(labs / directory.relative_to(labs).parts[0]):
+            os.kill(pid, signal.SIGKILL)  # killed before it could write down its number; all inside goes with it
+
+
+def _first_processes(labs: Path) -> Iterator[tuple[int, Path]]:
+    """The first process of each libvirtd of a lab that runs, and its directory, which may be gone."""
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdecimal() else []
+        except OSError:
+            continue  # it has ended
+        directory = Path(os.fsdecode(words[-2])) if len(words) > 2 else Path()
+        if any(word.endswith(b"/private_init.py") for word in words) and directory.is_relative_to(labs):
+            yield int(entry.name), directory
 
 
 def _owner_lives(lab: Path) -> bool:

@@ -1,11 +1,13 @@
 """The lab's own tools: the tiny firmware, ``run_xm``, and the terminal."""
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tests.lab.fixtures import run_xm, xm_command
+from tests.lab.fixtures import remove_stale_labs, run_xm, xm_command
 from tests.lab.terminal import Terminal
 from tests.lab.tickrom import RESET_VECTOR, SIZE, rom
 from xmcompat.backends.private_libvirtd import PrivateLibvirtd
@@ -51,3 +53,20 @@ def test_a_program_in_the_node_that_takes_too_long_is_killed_with_its_children(n
     with pytest.raises(subprocess.TimeoutExpired):
         run_xm(node, "list", timeout=0.001)
     assert xm_command(node, "list")[0] == "nsenter"
+
+
+@pytest.mark.libvirt
+def test_a_libvirtd_whose_folder_is_gone_ends_with_the_labs_of_dead_runs(tmp_path: Path) -> None:
+    """A run that is killed while its libvirtd starts leaves one that no file tells of."""
+    labs = Path(f"/tmp/xmcompat-dead-{tmp_path.parent.name}")
+    left = PrivateLibvirtd(labs / "1999999999" / "node", name="left", own_network=True)
+    (labs / "1999999999").mkdir(parents=True)
+    try:
+        left.start()
+        assert left.pid is not None
+        process = Path(f"/proc/{left.pid}")
+        shutil.rmtree(labs / "1999999999")
+        remove_stale_labs(labs)
+        subprocess.run(["timeout", "10", "tail", f"--pid={process.name}", "-f", "/dev/null"], check=True)
+    finally:
+        shutil.rmtree(labs, ignore_errors=True)
