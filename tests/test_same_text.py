@@ -139,7 +139,10 @@ def test_mode_for_several_writers() -> None:
 
 def test_a_path_without_a_prefix() -> None:
     text = PV + "disk = ['/dev/a,xvda,w']\n"
-    assert "Block device must have physical details specified" in error(text, XM)
+    with pytest.raises(XmError, match="Block device must have physical details specified"):
+        read(text.encode(), "file1", dialect=XM, host=offline_host(), tolerant=False)
+    assert document(text, XM).guest.disks[0].uname == "phy:/dev/a"
+    assert [note.suggestion for note in notes(text, XM, "disk") if "word in front" in note.reason] == ["write phy:/dev/a"]
     assert "unknown value for format: near `xvda'" in error(text, XL)
 
 

@@ -91,7 +91,8 @@ _XM = {
     "vif2": st.lists(joined({"front_mac": macs, "bridge": st.just("eth1"), "pdev": words}), max_size=2, unique=True),
     "nics": st.integers(-1, 3), "vfb": st.lists(_xm_vfbs, max_size=2), "pci_msitranslate": flags,
     "vscsi": st.just(["2:0:0:1,0:0:0:0"]), "vusb": st.just(["usbver=1,numports=4,port_2=1-2.3"]),
-    "vtpm": st.lists(joined({"instance": st.integers(1, 5), "backend": words, "type": words}), max_size=2),
+    "vtpm": st.lists(st.tuples(st.integers(-1, 5).filter(bool), words, words).map(
+        lambda parts: "instance={},backend={},type={}".format(*parts)), max_size=2),
     "serial": st.one_of(serials, st.lists(serials, max_size=2)), "parallel": serials, "fda": paths,
     "soundhw": st.sampled_from(["es1370", "all"]), "usb": flags, "vncpasswd": st.sampled_from(["", "s3cret"]),
     "usbdevice": st.sampled_from(["tablet", "host:1.4", "host:0951:1666", "disk:/srv/stick"]),

@@ -126,6 +126,57 @@ def test_a_display_that_a_paravirtual_guest_never_had_is_said_aloud() -> None:
     assert told({**PV, "vnc": 0}, "vnc")[3] is True
 
 
+NFS: dict[str, Value] = {"nfs_root": "/exp", "nfs_server": "192.0.2.7"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "key", "reason"),
+    [
+        ({"root": "/dev/sda1", "extra": "root=/dev/sda2"}, "root", "extra has root= already; xend leaves this one out as well"),
+        ({"root": "/dev/nfs", **NFS}, "root", "nfs_root becomes nfsroot=, which has root= in it; xend leaves this one out as well"),
+        ({"ip": "192.0.2.9", "extra": "ip=dhcp"}, "ip", "extra has ip= already; xend leaves this one out as well"),
+        ({"dhcp": "dhcp", "gateway": "192.0.2.1", "extra": "a ip=dhcp"}, "gateway", "extra has ip= already; xend leaves this one out as well"),
+        ({"dhcp": "dhcp", "extra": "a ip=dhcp"}, "dhcp", "extra has ip= already; xend leaves this one out as well"),
+        ({"hostname": "h"}, "hostname", "xend does not follow it without ip or dhcp either"),
+        ({"gateway": "192.0.2.1", "dhcp": "off"}, "gateway", "xend does not follow it without ip or dhcp either"),
+        ({"netmask": "255.0.0.0", "ip": ""}, "netmask", "xend does not follow it without ip or dhcp either"),
+        ({"interface": "eth1"}, "interface", "xend does not follow it without ip or dhcp either"),
+        ({"nfs_server": "192.0.2.7"}, "nfs_server", "xend does not follow it without nfs_root, ip or dhcp either"),
+        ({"nfs_server": "192.0.2.7", "ip": "192.0.2.9", "extra": "ip=dhcp"}, "nfs_server",
+         "xend does not follow it without nfs_root, ip or dhcp either"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("start", [PV, {"builder": "hvm", "loader": "hvmloader", "kernel": "/k"}])
+def test_what_xend_leaves_out_of_the_command_line_is_not_carried_over(
+    start: dict[str, Value], settings: dict[str, Value], key: str, reason: str
+) -> None:
+    assert told({**start, **settings}, key) == (Fate.NO_MEANING, reason, "", True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ({"root": "/dev/sda1", "extra": "ro"}, "root"), ({"root": "", "extra": "root=/dev/sda2"}, "root"),
+        ({"extra": "root=/dev/sda2", "root": "/dev/sda1"}, "extra"), ({"ip": "192.0.2.9", "hostname": "h"}, "hostname"),
+        ({"dhcp": "dhcp", "interface": "eth1"}, "interface"), (NFS, "nfs_server"), (NFS, "nfs_root"),
+        ({"ip": "192.0.2.9", "nfs_server": "192.0.2.7"}, "nfs_server"), ({"hostname": ""}, "hostname"),
+        ({"dhcp": "off"}, "dhcp"), ({"interface": "eth0"}, "interface"),
+    ],
+)  # fmt: skip
+def test_what_xend_puts_into_the_command_line_is_carried_over(settings: dict[str, Value], key: str) -> None:
+    assert told({**PV, **settings}, key) == (Fate.CARRIED, "", "", True)
+
+
+def test_a_stub_domain_is_missed() -> None:
+    path = "/usr/lib/xen/bin/stubdom-dm"
+    assert told({**HVM, "device_model": path}, "device_model") == (
+        Fate.NO_MEANING, "there are no stub domains; QEMU runs on the host itself",
+        "confine it with the security driver and the sandbox in qemu.conf", False,
+    )  # fmt: skip
+    assert told({**HVM, "device_model": "/usr/lib/xen/bin/qemu-dm"}, "device_model")[3] is True
+    assert told({**PV, "device_model": path}, "device_model")[3] is True
+
+
 @pytest.mark.parametrize("key", ["root", "extra", "ramdisk", "ip", "bootloader"])
 def test_settings_of_a_kernel_mean_nothing_to_a_guest_that_boots_by_bios(key: str) -> None:
     assert told({**HVM, key: "x"}, key) == (

@@ -37,6 +37,15 @@ def test_forms(text: str) -> None:
         "viridian = ['base', '!stimer']", "tsc_mode = 'native'", "timer_mode = 'no_missed_ticks_pending'",
         "vnuma = [['pnode=0','size=512']]", "spice = 1", "nestedhvm = 1; acpi = 1", "cmdline = 'root=/dev/xvda1'",
         "serial += ['pty']", "gfx_passthru = 'igd'", "cpus_soft = '0-3'", "channel = ['name=a,connection=pty']",
+        "disk = ['phy:/dev/vg/x, xvda, w']", "disk = ['file:/x.img, hda, w']", "disk = ['/x, raw, xvda, w']",
+        "disk = ['phy:/dev/vg/x,xvda, w']", "disk = ['file:/x.iso, hdc:cdrom,r']", "disk = ['qcow2:/x,xvda,w']",
+        "disk = ['raw:/x,xvda,w']", "disk = ['qcow:/x,xvda,w']", "disk = ['aio:/x,xvda,w']", "disk = ['a.img,qcow2,xvda,w']",
+        "disk = ['vg/x,raw,xvda,w']", "disk = ['a.vhd, vhd, hda']", "disk = ['/dev/vg/x,raw,xvda']",
+        "bootloader_args = '--quiet'", "usbdevice = ['tablet']", "usbdevice = [\n  'tablet', 'mouse']",
+        "cpuid = 'host,tm=0'", "cpuid = 'host'", "stubdomain_kernel = '/k'", "device_model_stubdomain_seclabel = 'a'",
+        "max_grant_version = 1", "rdm_mem_boundary = 64", "vmtrace_buf_kb = 64", "xenstore_feature_mask = 1",
+        "virtio = ['type=virtio,device22']", "vfb = ['vnclisten=0.0.0.0:3']", "vfb = ['vnc=1,vnclisten=[::1]:3,vncunused=0']",
+        "vnclisten = '0.0.0.0:1'", "vif = ['rate=10Mb/s@5']", "vif = ['rate=10Mb/s@5,bridge=br0']", "pvshim_path = '/x'",
     ],
 )  # fmt: skip
 def test_what_xl_alone_takes(line: str) -> None:
@@ -66,12 +75,27 @@ def test_what_xm_alone_takes(line: str) -> None:
     "line",
     [
         "", "# type = 'hvm'", "extra = 'type=hvm'", "builder = 'hvm'", "builder = 'hvm'\nboot = 'cda'", "vcpus = 2; maxvcpus = 4",
-        "type = 'spare'", "cap = 50", "x = 'print %s' ", "disk = [ 'file:/x.iso,hdc:cdrom,r', ]", "acpi_s3 = 1", "a = 0x1f",
+        "type = 'spare'", "x = 'print %s' ", "disk = [ 'file:/x.iso,hdc:cdrom,r', ]", "a = 0x1f", "usbdevice = 'tablet'",
+        "virtio = 1", "vfb = ['vnc=1,vnclisten=::1']", "vif = ['rate=10Mb/s@5ms']", "disk = ['phy:vg/a, xvda ,w']",
+        "disk = ['phy:/x,raw,xvda,w']", "disk = ['vhd:/x,xvda,w']", "disk = ['phy:vg/a,xvda']", "vnclisten = '::1'",
+        "cpuid = ['host']", "extra = 'a, xvda, w'",
         "disk += ['phy:b,xvdb,w']", "disk = [',hdc:cdrom,r']", "disk = ['tap:aio:/srv/a,xvda,w']", "viridian = 1",
     ],
 )  # fmt: skip
 def test_what_both_take_is_xms_but_not_for_sure(line: str) -> None:
     assert recognise(f"{SIMPLE}{line}\n".encode()) == (Dialect.XM, False)
+
+
+@pytest.mark.parametrize("line", ["cap = 50", "nx = 1", "acpi_s3 = 1", "acpi_s4 = 0"])
+def test_a_key_of_xls_that_a_script_might_use_as_a_name_is_weak_evidence(line: str) -> None:
+    assert recognise(f"{SIMPLE}{line}\n".encode()) == (Dialect.XL, False)
+    assert recognise(f"{SIMPLE}{line}\ncpu_weight = 2 * 128\n".encode()) == (Dialect.XM, True)
+    assert recognise(f"{SIMPLE}{line}\non_xend_start = 'start'\n".encode()) == (Dialect.XM, True)
+
+
+@pytest.mark.parametrize("disk", ["phy:/dev/vg/x, xvda, w", "qcow2:/x,xvda,w", "a.img,qcow2,xvda,w"])
+def test_a_disk_of_xls_beside_constructs_of_python_is_xms(disk: str) -> None:
+    assert recognise(f"{SIMPLE}disk = ['{disk}'] + []\n".encode()) == (Dialect.XM, True)
 
 
 def test_marks_of_python_count_more_than_keys_of_xl() -> None:

@@ -153,10 +153,14 @@ def test_scsi_devices() -> None:
 
 
 def test_only_the_first_tpm_counts() -> None:
-    assert guest(vtpm=["instance=1,backend=0,type=vtpm", "instance=2"]).tpms == (
+    assert guest(vtpm=["instance=1,backend=0,type=vtpm", "instance=2,backend=0"]).tpms == (
         Tpm(instance="1", backend="0", type="vtpm"),
     )  # fmt: skip
     assert guest(vtpm=[]).tpms == ()
+
+
+def test_a_number_below_0_is_any_tpm() -> None:
+    assert guest(vtpm=["instance=-1,backend=0"]).tpms == (Tpm(instance="0", backend="0"),)
 
 
 # -- interfaces of the second kind

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import struct
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from xmcompat.config.read import SAVED, Document, offline_host, read, read_each
-from xmcompat.config.words import parse_words
-from xmcompat.errors import ConfigError, ConfigLimit, UnsupportedConfig, XmError
+from xmcompat.config.words import for_any_tool
+from xmcompat.errors import ConfigError, ConfigLimit, NotConvertible, UnsupportedConfig, XmError
 from xmcompat.guest import Dialect, GuestKind, KernelBoot, LoaderBoot
 from xmcompat.notes import Fate, Note
 
@@ -21,7 +22,7 @@ FORM = "(vm (name {name}) (memory 64) (vcpus 1) (image (linux (kernel /k))){more
 
 
 def read_text(text: str, *words: str, path: str = "web1.cfg", dialect: Dialect | None = None) -> tuple[Document, ...]:
-    return read(text.encode(), path, dialect=dialect, words=parse_words(words), host=offline_host())
+    return read(text.encode(), path, dialect=dialect, words=for_any_tool(words), host=offline_host())
 
 
 def one(text: str, *words: str, dialect: Dialect | None = None) -> Document:
@@ -69,6 +70,132 @@ def test_nothing_is_said_where_there_is_no_doubt_or_no_difference(text: str) -> 
 
 def test_nothing_is_said_where_the_dialect_is_given() -> None:
     assert notes_on(one("kernel = '/k'\n", dialect=Dialect.XM), "(dialect)") == []
+
+
+# -- a file without marks of either tool, which one of them cannot read
+
+PLAIN = "name = 'a'\nmemory = 64\nkernel = '/k'\non_crash = 'restart'\n"
+
+
+@pytest.mark.parametrize("line", ["disk = ['phy:vg/a,xvda']", "vif = ['bridge=br0,']", "vcpus = 4; cpus = ['0', '1']"])
+def test_what_xm_cannot_read_and_xl_can_is_xls_and_a_note_says_why(line: str) -> None:
+    document = one(f"{PLAIN}{line}\n")
+    assert document.guest.dialect is Dialect.XL
+    (note,) = notes_on(document, "(dialect)")
+    assert (note.fate, note.harmless, note.value) == (Fate.APPROXIMATED, False, "xl")
+    assert note.suggestion == "if it was xm's, read it with --dialect xm"
+    with pytest.raises(ConfigError) as caught:
+        one(f"{PLAIN}{line}\n", dialect=Dialect.XM)
+    assert caught.value.message in note.reason
+
+
+def test_words_that_xm_cannot_take_are_no_reason_to_take_a_file_for_xls() -> None:
+    with pytest.raises(ConfigError, match="Invalid value: 0x2"):
+        one(PLAIN, "vcpus=0x2")
+
+
+@pytest.mark.parametrize("line", ["disk = 'phy:vg/a,xvda,w'", "vif = ['colour=red']", "memory = '64M'", "vfb = ['colour=1']",
+                                  "cpuid = ['1:ecx=01']", "disk = ['phy:a,xvda,w', 'phy:b,xvda,w']"])  # fmt: skip
+def test_what_xl_would_pass_over_is_xms_mistake_and_has_a_hint(line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        one(f"{PLAIN}{line}\n")
+    assert caught.value.hint == "if it was xl's, read it with --dialect xl"
+    with pytest.raises(ConfigError) as caught:
+        read_each(f"{PLAIN}{line}\n".encode(), "web1.cfg", usual=Dialect.XM, host=offline_host())
+    assert caught.value.hint is None
+
+
+def test_what_neither_can_read_fails_in_xms_words() -> None:
+    with pytest.raises(ConfigError, match="Invalid mode"):
+        one(f"{PLAIN}disk = ['phy:vg/a,xvda,x']\n")
+
+
+def test_what_is_never_done_on_kvm_is_refused_whatever_xl_would_make_of_it() -> None:
+    with pytest.raises(NotConvertible):
+        one(f"{PLAIN}pci = []\nioports = ['3f8']\n")
+
+
+def test_what_has_a_key_of_xls_is_xls_and_says_what_xm_would_make_of_it() -> None:
+    document = one("name = 'a'; memory = 64; kernel = '/k'\ncap = 50\n")
+    assert (document.guest.dialect, document.guest.cap) == (Dialect.XL, 50)
+    (note,) = notes_on(document, "(dialect)")
+    assert note.reason == "only xl knows cap, and nothing else tells which tool's it is; as xl's, on_crash is destroy (xm: restart)"
+
+
+def test_what_has_a_key_of_xls_and_is_unreadable_for_xl_is_xms() -> None:
+    document = one("memory = 64; kernel = '/k'\nnx = 1\n")
+    assert document.guest.dialect is Dialect.XM
+    assert "Domain name must be specified." in notes_on(document, "(dialect)")[0].reason
+
+
+def test_the_tool_that_the_host_had_counts_where_no_mark_decides() -> None:
+    def read_as(text: str, usual: Dialect) -> Document | XmError:
+        (outcome,) = read_each(text.encode(), "web1.cfg", usual=usual, host=offline_host())
+        return outcome
+
+    outcomes = [read_as(PLAIN, usual) for usual in (Dialect.XM, Dialect.XL)]
+    assert [outcome.guest.dialect for outcome in outcomes if isinstance(outcome, Document)] == [Dialect.XM, Dialect.XL]
+    outcome = read_as(f"{PLAIN}disk = ['phy:vg/a,xvda']\n", Dialect.XM)
+    assert isinstance(outcome, Document) and outcome.guest.dialect is Dialect.XL
+    outcome = read_as(f"{PLAIN}disk = ['phy:a,xvda,w!']\n", Dialect.XL)
+    assert isinstance(outcome, Document) and outcome.guest.dialect is Dialect.XM
+
+
+# -- what xm refuses, and is plain all the same
+
+HERE = replace(offline_host(), absent=False)
+
+
+@pytest.mark.parametrize(
+    ("path", "uname"), [("/dev/vg/a", "phy:/dev/vg/a"), ("/srv/a.img", "file:/srv/a.img"), ("/dev/shm/a", "file:/dev/shm/a")]
+)
+def test_a_path_without_its_kind_is_read_where_nobody_starts_the_guest(path: str, uname: str) -> None:
+    text = f"{PLAIN}disk = ['file:/x,xvdb,r', '{path},xvda,w']\n"
+    document = one(text)
+    assert document.guest.dialect is Dialect.XM
+    assert document.guest.disks[1].uname == uname
+    assert document.guest.options["disk"] == ["file:/x,xvdb,r", f"{uname},xvda,w"]
+    (note,) = notes_on(document, "disk[1]")
+    assert (note.fate, note.harmless, note.value, note.line) == (Fate.APPROXIMATED, False, f"'{path},xvda,w'", 5)
+    assert note.suggestion == f"write {uname}"
+    with pytest.raises(ConfigError, match="Block device must have physical details specified"):
+        read(text.encode(), "web1.cfg", dialect=Dialect.XM, host=HERE)
+
+
+def test_an_image_without_a_whole_path_lies_below_the_root_and_a_note_says_so() -> None:
+    document = one(f"{PLAIN}disk = ['file:a.img,xvda,w', 'tap:aio:b/c.img,xvdb,w', 'phy:vg/c,xvdc,w', 'drbd:d,xvdd,w']\n")
+    assert [disk.path for disk in document.guest.disks] == ["/a.img", "/b/c.img", "/dev/vg/c", "d"]
+    found = [note for note in document.notes if note.key.startswith("disk[")]
+    assert [(note.key, note.fate, note.harmless, note.value) for note in found] == [
+        ("disk[0]", Fate.APPROXIMATED, False, "'file:a.img'"), ("disk[1]", Fate.APPROXIMATED, False, "'tap:aio:b/c.img'"),
+    ]  # fmt: skip
+    assert "/a.img" in found[0].reason
+
+
+def test_an_image_without_a_whole_path_is_told_of_in_a_form_too() -> None:
+    document = one(form(more="(device (vbd (uname file:a.img) (dev xvda) (mode w)))"))
+    assert [note.harmless for note in notes_on(document, "disk[0]")] == [False]
+
+
+def test_the_number_0_of_a_tpm_is_read_as_any_where_nobody_starts_the_guest() -> None:
+    text = f"{PLAIN}vtpm = ['instance=0,backend=0']\n"
+    document = one(text, dialect=Dialect.XM)
+    assert [(tpm.instance, tpm.backend) for tpm in document.guest.tpms] == [("0", "0")]
+    assert [note.harmless for note in notes_on(document, "vtpm[0]")] == [False]
+    with pytest.raises(ConfigError, match="vTPM instance must not be 0."):
+        read(text.encode(), "web1.cfg", dialect=Dialect.XM, host=HERE)
+
+
+@pytest.mark.parametrize("dialect", [Dialect.XM, Dialect.XL, None])
+def test_a_very_long_value_is_not_in_an_error_as_a_whole(dialect: Dialect | None) -> None:
+    for line in (f"vif = ['{'a' * 900_000}']", f"disk = ['{'a' * 900_000}']", f"uuid = '{'a' * 900_000}'"):
+        try:
+            one(f"{PLAIN}{line}\n", dialect=dialect)
+        except ConfigError as error:
+            assert len(error.line()) < 1200
+    with pytest.raises(ConfigError) as caught:
+        read(f"{PLAIN}vif = ['{'a' * 9000}']\n".encode(), "a", dialect=Dialect.XM, host=HERE)
+    assert len(caught.value.line()) > 9000
 
 
 # -- xm
@@ -389,3 +516,19 @@ def test_no_bytes_fail_but_as_an_error_of_ours(data: bytes, dialect: Dialect | N
     with suppress(XmError):
         for document in read(data, "a", dialect=dialect, host=offline_host()):
             assert document.guest.name
+
+
+# -- the mask of a form
+
+
+@pytest.mark.parametrize(
+    ("mask", "vcpus", "fate", "harmless", "online"),
+    [("3", 4, Fate.CARRIED, True, 2), ("5", 4, Fate.APPROXIMATED, False, 2), ("15", 4, Fate.CARRIED, True, 4),
+     ("0", 4, Fate.NO_MEANING, False, None), ("x", 4, Fate.NO_MEANING, False, None)],
+)  # fmt: skip
+def test_the_mask_of_vcpus_is_told_of(mask: str, vcpus: int, fate: Fate, harmless: bool, online: int | None) -> None:
+    document = one(f"(vm (name a) (memory 64) (vcpus {vcpus}) (vcpu_avail {mask}) (image (linux (kernel /k))))")
+    (note,) = notes_on(document, "vcpu_avail")
+    assert (note.fate, note.harmless, note.value) == (fate, harmless, mask)
+    assert document.guest.vcpus == vcpus
+    assert document.guest.vcpus_online == (online if online != vcpus else None)

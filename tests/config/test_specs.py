@@ -49,6 +49,9 @@ def message(read: object, text: str) -> str:
         ("drbd:web1", "drbd", "web1", "raw"),
         ("iscsi:iqn.2010-01.com.example:store", "iscsi", "iqn.2010-01.com.example:store", "raw"),
         ("nbd:192.0.2.7 10809", "nbd", "192.0.2.7 10809", "raw"),
+        ("file:web1.img", "file", "/web1.img", "raw"),
+        ("tap:aio:a/web1.img", "tap:aio", "/a/web1.img", "raw"),
+        ("vhd:web1.vhd", "vhd", "/web1.vhd", "vhd"),
     ],
 )
 def test_back_ends(uname: str, protocol: str, path: str, image_format: str) -> None:
@@ -87,6 +90,10 @@ def test_a_cdrom_drive_may_be_empty() -> None:
     assert (disk.uname, disk.path, disk.vdev, disk.cdrom) == ("", "", "hdc", True)
 
 
+def test_a_cdrom_drive_whose_kind_is_given_may_be_empty() -> None:
+    assert [parse_disk(f"{kind}:,hdc:cdrom,r").path for kind in ("phy", "file")] == ["", ""]
+
+
 def test_the_fourth_and_fifth_field() -> None:
     disk = parse_disk("phy:a,xvda,r,0,x86_64-abi")
     assert (disk.mode, disk.backend, disk.abi) == (VbdMode.READ_ONLY, "0", "x86_64-abi")
@@ -112,6 +119,8 @@ def test_the_fourth_and_fifth_field() -> None:
         ("foo:a,xvda,w", 'Block device type "foo" is invalid.'),
         ("tap:raw:/a,xvda,w", "tap:raw not a valid disk type"),
         ("tap:/a,xvda,w", "tap:/a not a valid disk type"),
+        ("phy:,xvda,w", "Block device must have physical details specified"),
+        ("file:,xvda,w", "Block device must have physical details specified"),
     ],
 )
 def test_mistakes_in_disks_have_xms_words(text: str, line: str) -> None:
@@ -208,6 +217,9 @@ def test_a_display_is_a_number() -> None:
     [
         ("vif2", ["bridge=a,foo=1"], "Invalid vif2 option: foo"),
         ("vtpm", ["instance=1,back=0"], "Invalid vtpm specifier: instance=1,back=0"),
+        ("vtpm", ["instance=1"], "Invalid vtpm specifier: instance=1"),
+        ("vtpm", ["backend=0"], "Invalid vtpm specifier: backend=0"),
+        ("vtpm", ["instance=1,backend=0,"], "Invalid vtpm specifier: instance=1,backend=0,"),
         ("vtpm", ["instance=x,backend=0"], "Invalid vtpm specifier: instance=x,backend=0"),
         ("vtpm", ["instance=0,backend=0"], "VM config error: vTPM instance must not be 0."),
         ("vscsi", ["/dev/sdb"], 'vscsi syntax error "/dev/sdb"'),

@@ -75,7 +75,7 @@ def test_what_xm_takes_for_granted_is_said() -> None:
     }  # fmt: skip
     assert said(hvm()) == {
         "name": "web1", "type": "hvm", "memory": 128, "vcpus": 1, "boot": "c", "hpet": 0, "vnc": 0,
-        "on_poweroff": "destroy", "on_reboot": "restart", "on_crash": "restart",
+        "nographic": 1,         "on_poweroff": "destroy", "on_reboot": "restart", "on_crash": "restart",
     }  # fmt: skip
 
 
@@ -137,7 +137,10 @@ def test_words_of_xl_for_a_guest_that_boots_by_bios(settings: dict[str, Value], 
         ("phy:vg0/web1,xvda1,w", "/dev/vg0/web1,raw,xvda1,rw"),
         ("file:/srv/a.img,xvda,r", "/srv/a.img,raw,xvda,ro"),
         ("tap:qcow2:/srv/a.qcow2,xvda,w", "/srv/a.qcow2,qcow2,xvda,rw"),
-        ("tap:tapdisk:aio:/srv/a.img,xvda,w", "/srv/a.img,raw,xvda,rw"),
+        ("tap:tapdisk:aio:/srv/a.img,xvda,w", "/srv/a.img,raw,xvda,rw,direct-io-safe"),
+        ("tap2:aio:/srv/a=b.img,xvda,w", "format=raw,vdev=xvda,access=rw,direct-io-safe,target=/srv/a=b.img"),
+        ("tap:aio:/srv/a.iso,hdc:cdrom,r", "/srv/a.iso,raw,hdc,ro,cdrom"),
+        ("tap:sync:/srv/a.img,xvda,w", "/srv/a.img,raw,xvda,rw"),
         ("file:/srv/cd.iso,hdc:cdrom,r", "/srv/cd.iso,raw,hdc,ro,cdrom"),
         (",hdc:cdrom,r", ",,hdc,ro,cdrom"),
         ("nbd:10.0.0.1 10809,xvda,w", "format=raw,vdev=xvda,access=rw,script=block-nbd,target=10.0.0.1 10809"),
@@ -172,7 +175,7 @@ def test_a_disk_that_xl_cannot_have_is_left_out_and_told_of(text: str) -> None:
     [
         ({"vscsi": ["/dev/sdb,0:0:0:0"]}, "vscsi"), ({"cpuid_check": ["1:ecx=" + "x" * 32]}, "cpuid_check"),
         ({"on_xend_start": "start"}, "on_xend_start"), ({"vif": ["rate=fast"]}, "vif[0]"), ({"vif": [""]}, "vif[0]"),
-        ({"vusb": ["usbver=2,port_1=1-2"]}, "vusb[0]"), ({"vtpm": ["instance=1"]}, "vtpm[0]"), ({"tsc_mode": 7}, "tsc_mode"),
+        ({"vusb": ["usbver=2,port_1=1-2"]}, "vusb[0]"), ({"vtpm": ["instance=1,backend=0"]}, "vtpm[0].instance"), ({"tsc_mode": 7}, "tsc_mode"),
         ({"vfb": ["vnc=1,serial=pty"]}, "vfb[0].serial"), ({"access_control": ["policy=p,label=l"]}, "access_control"),
         ({"vif2": ["pdev=eth0"]}, "vif2[0].pdev"),
     ],
@@ -196,7 +199,7 @@ def test_what_xl_has_no_word_for_in_a_guest_that_boots_by_bios(settings: dict[st
     ("settings", "key"),
     [
         ({"bios": "ovmf"}, "bios"), ({"description": "x"}, "description"), ({"vnc": 1}, "vnc"), ({"s3_integrity": 1}, "s3_integrity"),
-        ({"disk": ["tap:aio:/a,xvda,w"]}, "disk[0]"), ({"parallel": "/dev/parport0"}, "parallel"),
+        ({"disk": ["tap:sync:/a,xvda,w"]}, "disk[0]"), ({"parallel": "/dev/parport0"}, "parallel"),
     ],
 )  # fmt: skip
 def test_what_the_guest_cannot_miss_is_told_in_a_low_voice(settings: dict[str, Value], key: str) -> None:

@@ -135,11 +135,23 @@ def test_what_xm_has_no_word_for_is_told_of(settings: dict[str, Value], key: str
     [
         ({"firmware": "uefi"}, "firmware"), ({"spice": 1, "spicepasswd": "a"}, "spice"), ({"vga": "qxl"}, "vga"),
         ({"hdtype": "ahci"}, "hdtype"), ({"usbdevice": ["tablet", "mouse"]}, "usbdevice"), ({"viridian": 1}, "viridian"),
-        ({"ms_vm_genid": "generate"}, "ms_vm_genid"), ({"nestedhvm": 1}, "nestedhvm"),
+        ({"ms_vm_genid": "generate"}, "ms_vm_genid"), ({"nestedhvm": 1}, "nestedhvm"), ({"vnc": 0}, "vnc"),
+        ({"vnc": 0, "vga": "stdvga"}, "vnc"),
     ],
 )
 def test_what_xm_has_no_word_for_in_a_guest_that_boots_by_bios(settings: dict[str, Value], key: str) -> None:
     assert key in loud(hvm(**settings))
+
+
+@pytest.mark.parametrize("settings", [{"vnc": 0, "nographic": 1}, {"vnc": 0, "vga": "none"}, {"vnc": 0, "spice": 1}, {}])
+def test_a_guest_without_a_display_and_without_a_card_loses_none(settings: dict[str, Value]) -> None:
+    assert "vnc" not in loud(hvm(**settings))
+
+
+def test_what_goes_past_the_hosts_cache_is_xms_aio() -> None:
+    values, notes = xm_values(guest(disk=["/srv/a.img,raw,xvda,rw,direct-io-safe", "/dev/a,raw,xvdb,rw,direct-io-safe"]))
+    assert values["disk"] == ["tap:aio:/srv/a.img,xvda,w", "phy:/dev/a,xvdb,w"]
+    assert [note.key for note in notes if note.value == "direct-io-safe"] == []
 
 
 def test_passwords_are_not_shown() -> None:

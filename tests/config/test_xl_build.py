@@ -246,7 +246,7 @@ def test_cpus_that_only_the_host_knows_are_told() -> None:
     assert guest(text).pins == ((), (1,))
     assert guest(text).options["cpus"] == ["node:0", "1"]
     assert notes(text) == [
-        "web.cfg:4: cpus = ['node:0', '1']: approximated; which CPUs these are depends on the host of the guest; its "
+        "web.cfg:4: cpus = ['node:0', 1]: approximated; which CPUs these are depends on the host of the guest; its "
         "vcpus may run anywhere; write the numbers of the CPUs"
     ]
 
@@ -276,7 +276,7 @@ def test_values_of_the_wrong_type_are_passed_over_and_told() -> None:
     assert notes(text) == [
         "web.cfg:3: memory = '1g': no meaning on KVM; it is not a valid number; xl passes it over",
         "web.cfg:4: localtime = 'yes': no meaning on KVM; it is not a valid number; xl passes it over; write 1 or 0",
-        "web.cfg:5: vcpus = ['2']: no meaning on KVM; it is a list but should be a single value; xl passes it over",
+        "web.cfg:5: vcpus = [2]: no meaning on KVM; it is a list but should be a single value; xl passes it over",
         "web.cfg:6: disk = '/x,raw,hda': no meaning on KVM; it is a single value but should be a list; xl passes it "
         "over; write it in brackets",
         "web.cfg:7: viridian = 'yes': no meaning on KVM; it is not a valid number; xl passes it over; write 1, or a "

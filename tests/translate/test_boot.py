@@ -8,9 +8,9 @@ import pytest
 
 from tests.translate.guests import HOST, PV, said, vbd
 from xmcompat.backends.domain_xml import render
-from xmcompat.backends.machine import DeviceBoot
+from xmcompat.backends.machine import DeviceBoot, DirectKernel
 from xmcompat.errors import NotConvertible
-from xmcompat.guest import Boot, Dialect, GuestConfig, GuestKind, KernelBoot, LoaderBoot
+from xmcompat.guest import Boot, Dialect, GuestConfig, GuestKind, KernelBoot, LoaderBoot, Vbd
 from xmcompat.notes import Fate
 from xmcompat.translate.machine import translate
 
@@ -59,10 +59,18 @@ def test_a_partition_has_no_boot_sector() -> None:
     )
 
 
-@pytest.mark.parametrize("disks", [(), (vbd("file:/a.iso,xvda:cdrom,r"),)])
-def test_without_a_disk_there_is_nothing_to_start(disks: tuple[object, ...]) -> None:
-    of = replace(guest(LoaderBoot(bootloader="pygrub")), disks=disks)  # type: ignore[arg-type]
+def test_without_a_disk_there_is_nothing_to_start() -> None:
+    of = replace(guest(LoaderBoot(bootloader="pygrub")), disks=())
     assert refusal(of) == f"web1.cfg:7: bootloader = pygrub: there is no disk to start from; {COPY}"
+
+
+@pytest.mark.parametrize("more", [(), WHOLE])
+def test_a_cd_rom_at_the_head_of_the_list_is_what_xen_would_have_read(more: tuple[Vbd, ...]) -> None:
+    of = guest(LoaderBoot(bootloader="pygrub"), vbd("file:/a.iso,hdc:cdrom,r"), *more)
+    assert refusal(of) == (
+        "web1.cfg:7: bootloader = pygrub: the first disk of the list, hdc, is a CD-ROM drive, and Xen takes the kernel out "
+        f"of the first; put the disk to start from before it, or {COPY}"
+    )
 
 
 def test_programs_that_nobody_knows_here_are_refused() -> None:
@@ -112,3 +120,90 @@ def test_a_boot_loader_that_asks_the_network_is_qemus_own_boot_from_there(loader
         Fate.APPROXIMATED, "QEMU's BIOS itself asks the network, through the first interface, and starts what it is offered"
     )]  # fmt: skip
     assert said(found, "extra") == [(Fate.NO_MEANING, "what is offered brings its own command line")]
+
+
+@pytest.mark.parametrize(
+    ("args", "what"),
+    [
+        ("--entry=xvda2:/boot/vmlinuz-5.3,/boot/initrd-5.3", "/boot/vmlinuz-5.3 and /boot/initrd-5.3 out of xvda2"),
+        ("-q --entry=xvda2:/boot/vmlinuz", "/boot/vmlinuz out of xvda2"),
+        ("--entry=/vmlinuz,/initrd", "/vmlinuz and /initrd out of xvda"),
+        ("--entry=hda1:", "kernel and ramdisk"),
+        ("--entry=", "kernel and ramdisk"),
+        ("--entry='", "kernel and ramdisk"),
+        ("", "kernel and ramdisk"),
+    ],
+)
+def test_the_files_that_domuloader_takes_out_of_a_disk_are_named(args: str, what: str) -> None:
+    copy = COPY.replace("kernel and ramdisk", what, 1)
+    boot = LoaderBoot(bootloader="/usr/lib/xen/boot/domUloader.py", args=args)
+    (note,) = [note for note in translate(guest(boot), HOST).notes if note.key == "bootloader"]
+    assert (note.suggestion, note.harmless) == (f"else {copy}", False)
+    parted = refusal(guest(boot, vbd("phy:/dev/vg0/root,xvda,w", vdev="xvda7")))
+    assert parted.endswith(copy.replace("out of xvda to", "out of xvda7 to"))
+
+
+def test_a_kernel_for_xen_alone_in_a_disk_is_not_simply_to_be_copied() -> None:
+    boot = LoaderBoot(bootloader="domUloader.py", args="--entry=xvda2:/boot/vmlinuz-xen,/boot/initrd-xen")
+    (note,) = [note for note in translate(guest(boot), HOST).notes if note.key == "bootloader"]
+    assert note.suggestion == (
+        "else copy /boot/vmlinuz-xen and /boot/initrd-xen out of xvda2 to this host and name them with kernel= and "
+        "ramdisk=, or those of another kernel, if that one is for Xen alone"
+    )
+
+
+def test_what_pygrub_is_told_names_no_files() -> None:
+    boot = LoaderBoot(bootloader="pygrub", args="--entry=xvda2:/boot/vmlinuz")
+    (note,) = [note for note in translate(guest(boot), HOST).notes if note.key == "bootloader"]
+    assert note.suggestion == f"else {COPY}"
+
+
+def test_every_setting_of_a_command_line_that_nobody_reads_is_told() -> None:
+    options = {"root": "/dev/xvda1", "extra": "quiet", "ip": "192.0.2.9", "gateway": ""}
+    boot = LoaderBoot(bootloader="pygrub", cmdline="root=/dev/xvda1 ip=192.0.2.9:... quiet")
+    found = translate(guest(boot, options=options), HOST)
+    assert {key: [fate for fate, _ in said(found, key)] for key in options} == {
+        "root": [Fate.NO_MEANING], "extra": [Fate.NO_MEANING], "ip": [Fate.NO_MEANING], "gateway": [],
+    }  # fmt: skip
+
+
+# -- kernels of this host
+
+
+@pytest.mark.parametrize("kind", [GuestKind.PV, GuestKind.HVM])
+@pytest.mark.parametrize(("length", "loud"), [(100, False), (2100, True)])
+def test_a_command_line_that_the_kernel_cuts_off_is_told(kind: GuestKind, length: int, loud: bool) -> None:
+    options = {"extra": "a" * length, "loader": "hvmloader"}
+    found = translate(guest(KernelBoot(kernel="/k", cmdline="a" * length), kind=kind, options=options), HOST)
+    reasons = [reason for _, reason in said(found, "extra")]
+    assert [("2047 bytes" in reason) for reason in reasons] == [True] * loud
+
+
+def test_the_longest_command_line_is_counted_with_what_is_added() -> None:
+    """In bytes, with consoles and all."""
+    short = "é" * 1010  # 2020 bytes, and 36 more
+    found = translate(guest(KernelBoot(kernel="/k", cmdline=short)), HOST)
+    assert "2047 bytes" in said(found, "extra")[-1][1]
+
+
+@pytest.mark.parametrize(
+    ("word", "vdev", "name"),
+    [
+        ("root=/dev/xvda1", "xvda", "hda"), ("resume=/dev/xvda2", "xvda", "hda"), ("root=/dev/xvdf", "xvdf", "vda"),
+        ("root=202:1", "xvda", "hda"), ("root=/dev/xvda1", "hda", "hda"),
+    ],
+)  # fmt: skip
+def test_a_disk_of_xens_kind_is_another_to_the_kernel_of_a_guest_with_a_bios(word: str, vdev: str, name: str) -> None:
+    boot = KernelBoot(kernel="/k", cmdline=f"{word} quiet")
+    found = translate(guest(boot, vbd(f"phy:/dev/a,{vdev},w"), kind=GuestKind.HVM, options={"extra": word}), HOST)
+    ((fate, reason),) = said(found, "extra")
+    assert fate is Fate.APPROXIMATED
+    assert f"{name} in the guest" in reason
+    assert found.machine.boot == DirectKernel(kernel="/k", cmdline=f"{word} quiet")
+
+
+@pytest.mark.parametrize("word", ["root=/dev/hda1", "root=/dev/sda1", "root=UUID=a", "root=/dev/vg0/xvda1", "quiet"])
+def test_other_words_for_the_kernel_of_a_guest_with_a_bios_are_as_they_were(word: str) -> None:
+    boot = KernelBoot(kernel="/k", cmdline=word)
+    found = translate(guest(boot, vbd("phy:/dev/a,hda,w"), kind=GuestKind.HVM, options={"extra": word}), HOST)
+    assert said(found, "extra") == []

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.translate.guests import HOST, PV, said, vbd
 from xmcompat.backends.machine import DirectKernel, XenRecord
-from xmcompat.guest import EventAction, GuestConfig, KernelBoot, Vfb
+from xmcompat.guest import Dialect, EventAction, GuestConfig, KernelBoot, Vfb
 from xmcompat.notes import Fate
 from xmcompat.translate.cmdline import Cmdline, pv_cmdline
 from xmcompat.translate.findings import Findings
@@ -85,15 +85,18 @@ def test_a_screen_that_was_the_console_stays_it_where_there_is_a_screen() -> Non
 @pytest.mark.parametrize(
     "word",
     ["clocksource=xen", "independent_wallclock=1", "xen_emul_unplug=never", "xenfb.video=4,1024,768",
-     "xen-blkfront.sda_is_xvda=1", "earlyprintk=xen", "xen_netfront.max_queues=1"],
+     "xen-blkfront.sda_is_xvda=1", "earlyprintk=xen", "xen_netfront.max_queues=1", "iommu=soft", "swiotlb=force",
+     "idle=poll"],
 )  # fmt: skip
 def test_words_for_xen_are_left_out_and_told(word: str) -> None:
     findings = Findings(PV)
     assert pv_cmdline(PV, f"a {word} b", {}, findings).text == f"a b {BOTH}"
-    assert [(note.key, note.value, note.fate) for note in findings.notes] == [("extra", word, Fate.NO_MEANING)]
+    assert [(note.key, note.value, note.fate, note.harmless) for note in findings.notes] == [
+        ("extra", word, Fate.NO_MEANING, True)
+    ]
 
 
-@pytest.mark.parametrize("word", ["clocksource=xenon", "clocksource=tsc", "swiotlb=force", "iommu=soft", "xencons"])
+@pytest.mark.parametrize("word", ["clocksource=xenon", "clocksource=tsc", "swiotlbs=1", "iommu=pt", "idle", "xencons"])
 def test_other_words_stay(word: str) -> None:
     assert line(word).text == f"{word} {BOTH}"
 
@@ -165,3 +168,27 @@ def test_what_has_been_translated_needs_no_more(text: str) -> None:
 @given(st.text())
 def test_any_text_is_translated(text: str) -> None:
     assert "console=" in line(text).text
+
+
+@pytest.mark.parametrize(
+    ("options", "cmdline", "key"),
+    [
+        ({"root": "/dev/xvda1", "extra": "root=/dev/xvda2"}, "root=/dev/xvda2", "extra"),
+        ({"root": "/dev/xvda2 ro resume=/dev/xvda1", "extra": "3"}, "root=/dev/xvda2 ro resume=/dev/xvda1 3", "root"),
+        ({"root": "root=/dev/xvda2", "extra": "3"}, "root=/dev/xvda2 3", "root"),
+        ({"extra": "root=/dev/xvda2"}, "root=/dev/xvda2", "extra"),
+        ({"root": "/dev/xvda2", "cmdline": "quiet"}, "root=/dev/xvda2", "root"),  # xm does not know cmdline
+    ],
+)
+def test_a_word_belongs_to_the_option_that_it_came_from(options: dict[str, str], cmdline: str, key: str) -> None:
+    guest = replace(PV, options=options, lines={"root": 4, "extra": 5})
+    findings = Findings(guest)
+    pv_cmdline(guest, cmdline, DEVICES, findings)
+    assert {(note.key, note.line) for note in findings.notes} == {(key, guest.lines[key])}
+
+
+def test_the_words_of_xls_cmdline_are_its_own() -> None:
+    guest = replace(PV, dialect=Dialect.XL, options={"cmdline": "root=/dev/xvda2"})
+    findings = Findings(guest)
+    pv_cmdline(guest, "root=/dev/xvda2", DEVICES, findings)
+    assert [note.key for note in findings.notes] == ["cmdline"]

@@ -11,7 +11,7 @@ from xmcompat.backends.devices import Graphics, GuestChannel, UsbBus, Video
 from xmcompat.backends.machine import Machine
 from xmcompat.config.account import account
 from xmcompat.errors import NotConvertible
-from xmcompat.guest import GuestConfig, KernelBoot, PciDevice, Vfb
+from xmcompat.guest import Dialect, GuestConfig, GuestKind, KernelBoot, PciDevice, Vfb
 from xmcompat.notes import Fate
 from xmcompat.translate.machine import translate
 
@@ -95,6 +95,25 @@ def test_video_of_a_guest_of_xm_with_a_bios(options: dict[str, object], video: V
 )
 def test_video_of_a_guest_of_xl_with_a_bios(options: dict[str, object], video: Video) -> None:
     assert machine(replace(XL, vfbs=(Vfb(vnc=True),)), **options).video == video
+
+
+@pytest.mark.parametrize(
+    ("options", "video"),
+    [
+        ({"vnc": 0}, Video(model="cirrus", vram=16384)),
+        ({"vnc": 0, "vga": "stdvga"}, Video(model="vga", vram=16384)),
+        ({"vnc": 0, "vga": "none"}, Video()),
+        ({"vnc": 0, "nographic": 1}, Video()),
+    ],
+)
+def test_a_guest_of_xl_keeps_its_card_where_nobody_looks_at_it(options: dict[str, object], video: Video) -> None:
+    found = machine(XL, **options)
+    assert (found.graphics, found.video) == ((), video)
+
+
+@pytest.mark.parametrize("kind", [GuestKind.PV, GuestKind.PVH])
+def test_a_paravirtual_guest_of_xl_has_no_card(kind: GuestKind) -> None:
+    assert machine(replace(PV, dialect=Dialect.XL, kind=kind)).video == Video()
 
 
 def test_without_a_display_there_is_no_video_and_no_usb() -> None:

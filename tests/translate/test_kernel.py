@@ -146,9 +146,10 @@ def test_names_of_other_kernels(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "package"),
-    [("vmlinuz-2.6.9-89.ELxenU", "kernel (4.8 or later)"), ("vmlinuz-2.6.16.60-0.21-xen", "kernel-default"),
+    [("vmlinuz-2.6.9-89.ELxenU", "RHEL 4.8's kernel package or later"), ("vmlinuz-2.6.16.60-0.21-xen", "kernel-default"),
      ("vmlinuz-2.6.26-2-xen-686", "linux-image-686"), ("vmlinuz-2.6.18-6-xen-amd64", "linux-image-amd64"),
-     ("vmlinuz-2.6.24-19-xen", "linux-image-virtual"), ("vmlinuz-2.6.18-xenU", "a kernel that is not for Xen alone")],
+     ("vmlinuz-2.6.24-19-xen", "linux-image-virtual"), ("vmlinuz-2.6.18-8.el5xen", "RHEL 5.3's kernel package or later"),
+     ("vmlinuz-2.6.18-xenU", "a kernel that is not for Xen alone")],
 )  # fmt: skip
 def test_the_package_that_has_another_kernel_is_named(name: str, package: str) -> None:
     assert classic_name(name) == package

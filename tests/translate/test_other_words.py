@@ -9,7 +9,7 @@ from hypothesis import given
 
 from tests.config.strategies import xl_guests, xm_guests
 from xmcompat.backends.facts import HostFacts
-from xmcompat.backends.machine import Accelerator, Bus, Machine
+from xmcompat.backends.machine import Accelerator, Disk, FileSource, Machine
 from xmcompat.config.build import build
 from xmcompat.config.to_xl import xl_values
 from xmcompat.config.to_xm import xm_values
@@ -33,7 +33,7 @@ EXCUSED = {
     "vusb": {"usb", "hostdevs"}, "vscsi": {"hostdevs", "scsi"}, "vga": {"video"}, "channel": {"channels"},
     "spice": {"graphics", "channels", "redirections", "usb", "video"}, "p9": {"folders"}, "on_watchdog": {"watchdog"},
     "ms_vm_genid": {"genid"}, "firmware": {"boot", "acpi"}, "pci": {"hostdevs"}, "superpages": {"hugepages"},
-    "on_reboot": {"on_reboot"}, "description": {"description"},
+    "on_reboot": {"on_reboot"}, "description": {"description"}, "vnc": {"video"},
 }  # fmt: skip
 #: What a note in a low voice excuses.
 EXCUSED_QUIETLY = {"description": {"description"}, "usbdev": {"usb", "hostdevs"}, "on_watchdog": {"watchdog"},
@@ -65,10 +65,14 @@ def check_same(guest: GuestConfig, again: GuestConfig, notes: Collection[Note]) 
 
 
 def plain(machine: Machine) -> Machine:
-    """Without what a tool chooses of itself, and says so: caches, and whether space is given back."""
-    return replace(machine, disks=tuple(
-        replace(disk, cache="", io="", discard="") if disk.bus is not Bus.FDC else disk for disk in machine.disks
-    ))  # fmt: skip
+    """Without what a tool chooses of itself, and says so: whether space is given back, and the cache of tap:sync and of
+    images with a format that xl says are direct-io-safe."""
+    return replace(machine, disks=tuple(map(_plain, machine.disks)))
+
+
+def _plain(disk: Disk) -> Disk:
+    own = disk.cache == "directsync" or (isinstance(disk.source, FileSource) and disk.driver != "raw")
+    return replace(disk, discard="", **({"cache": "", "io": ""} if own else {}))
 
 
 @given(xm_guests())

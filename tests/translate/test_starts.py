@@ -100,6 +100,7 @@ XL_GUESTS: dict[str, dict[str, Value]] = {
     },
     "usb-3-and-more-sound": {"type": "hvm", "usbversion": 3, "soundhw": "ac97,hda", "videoram": 64, "vga": "stdvga"},
     "ahci": {"type": "hvm", "hdtype": "ahci", "disk": ["/srv/a.img,raw,hda,rw", "/srv/b.iso,,hdc,cdrom", "/srv/c.img,qcow2,xvdb,rw"]},
+    "a-card-that-nobody-looks-at": {"type": "hvm", "vnc": 0, "vga": "stdvga"},
     "controllers": {"type": "pv", "kernel": "/k", "usbctrl": ["version=1", "version=2", "version=3,ports=4"]},
     "channels-and-folders": {
         "type": "pvh", "kernel": "/k", "channel": ["name=org.a,connection=pty", "name=org.b,connection=socket,path=FOLDER/b.sock"],

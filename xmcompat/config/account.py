@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from xmcompat.config import account_xl
 from xmcompat.config.build import RESTARTS, boots_kernel
+from xmcompat.config.kernel_line import left_out
 from xmcompat.config.keys import KEYS, Key
 from xmcompat.config.specs import is_on, vfb_values
 from xmcompat.guest import Dialect, GuestConfig, GuestKind, Value
@@ -30,6 +31,8 @@ _MISSED: dict[str, tuple[tuple[Value, ...], str]] = {
     "apic": ((0,), "QEMU's PC always has one"),
     "tsc_mode": ((1, 3), "the guest reads the time stamp counter as QEMU and KVM give it"),
 }
+#: The device model that runs in a domain of its own.
+_STUB = "stubdom-dm"
 #: Settings of the device model, which paravirtual guests never had.
 _HVM_ONLY = frozenset(
     """acpi apic boot pae hpet isa viridian timer_mode vpt_align xen_platform_pci xen_extended_power_mgmt gfx_passthru
@@ -65,6 +68,8 @@ _LOSSES = (Fate.APPROXIMATED, Fate.NOT_YET, Fate.REFUSED)
 #: The shortest names for which a likeness to a key says something.
 _LIKENESS = 0.8
 _SHORTEST = 4
+#: For so many unknown names of one file a key is looked for that is meant.
+_MOST_ALIKE = 200
 #: How names of tools around Xen begin, which are nobody's mistakes: Oracle VM's, and those of scripts.
 _OTHERS = ("OVM_", "vm_")
 
@@ -80,7 +85,10 @@ def account(guest: GuestConfig) -> tuple[Note, ...]:
     """One note for each name that the configuration sets, in the order of its lines, and one for each part of a
     frame buffer or disk that has no effect."""
     notes = [_note(guest, name, value, _verdict(guest, KEYS[name], value)) for name, value in guest.options.items()]
-    notes += [_note(guest, name, value, _stranger(guest, name, value)) for name, value in guest.unknown.items()]
+    notes += [
+        _note(guest, name, value, _stranger(guest, name, value, alike=index < _MOST_ALIKE))
+        for index, (name, value) in enumerate(guest.unknown.items())
+    ]
     notes += _parts(guest)
     return tuple(sorted(notes, key=lambda note: note.line or 0))
 
@@ -101,7 +109,11 @@ def _verdict(guest: GuestConfig, key: Key, value: Value) -> _Verdict:
             Fate.NO_MEANING, "xm does not know it; it is a key of xl", f"xm's own word is {word}" if word else "",
             harmless=_asks_nothing(key, value),
         )  # fmt: skip
-    return _out_of_place(guest, key, value) or _by_value(key, value)
+    if verdict := _out_of_place(guest, key, value):
+        return verdict
+    if reason := left_out(guest.options, key.name):
+        return _Verdict(Fate.NO_MEANING, reason, harmless=True)
+    return _by_value(key, value)
 
 
 def _xl_verdict(guest: GuestConfig, key: Key, value: Value) -> _Verdict:
@@ -136,6 +148,11 @@ def _by_value(key: Key, value: Value) -> _Verdict:
     values, reason = _MISSED.get(key.name, ((), ""))
     if value in values:
         return _Verdict(Fate.NO_MEANING, reason)
+    if key.name == "device_model" and _STUB in str(value):
+        return _Verdict(
+            Fate.NO_MEANING, "there are no stub domains; QEMU runs on the host itself",
+            "confine it with the security driver and the sandbox in qemu.conf",
+        )  # fmt: skip
     if key.fate in _LOSSES and _asks_nothing(key, value):
         return _Verdict(Fate.CARRIED, "it asks for what every guest gets", harmless=True)
     if key.name == "restart" and value:
@@ -158,8 +175,9 @@ def _asks_nothing(key: Key, value: Value) -> bool:
     return value in _NOTHING.get(key.name, (0, "", "0", [], key.xm_default, key.xl_default))
 
 
-def _stranger(guest: GuestConfig, name: str, value: Value) -> _Verdict:
-    """A name that no Xen tool knows: mostly a variable of the script; perhaps a key misspelt."""
+def _stranger(guest: GuestConfig, name: str, value: Value, *, alike: bool) -> _Verdict:
+    """A name that no Xen tool knows: mostly a variable of the script; perhaps a key misspelt, which is looked for if
+    ALIKE."""
     if guest.dialect is Dialect.SXP:
         return _Verdict(Fate.NO_MEANING, "it is no part of a guest's configuration", harmless=True)
     if name in _OUTDATED and guest.dialect is Dialect.XM:
@@ -167,8 +185,8 @@ def _stranger(guest: GuestConfig, name: str, value: Value) -> _Verdict:
             Fate.NO_MEANING, "Xen 4.1 does not read it any more", _OUTDATED[name], harmless=value in (0, "", "0", [])
         )
     own = Dialect.XL if guest.dialect is Dialect.XL else Dialect.XM
-    known = [key for key in KEYS if own in KEYS[key].dialects]
-    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=_LIKENESS) if len(name) >= _SHORTEST else []
+    known = [key for key in KEYS if own in KEYS[key].dialects] if alike and len(name) >= _SHORTEST else []
+    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=_LIKENESS)
     # "memory2" beside "memory", "disk1" beside "disk": a script's own variable
     meant = bool(near) and near[0] not in guest.options and not name[-1].isdigit() and not name.startswith(_OTHERS)
     suggestion = f"did you mean '{near[0]}'?" if meant else ""

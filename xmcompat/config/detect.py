@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from xmcompat.config.differences import WEAK_KEYS
 from xmcompat.config.keys import KEYS
 from xmcompat.guest import Dialect
 
@@ -38,15 +39,20 @@ _XL_NUMBER = re.compile(r"[0-9][0-9a-fx]*")
 #: Keys of xl that no script of xm has cause to use as a name of its own.
 _XL_KEYS = frozenset(
     """bios device_model_version device_model_override device_model_args device_model_args_pv device_model_args_hvm
-    device_model_user device_model_stubdomain_override usbctrl usbdev usbversion vnuma channel p9 pvcalls vdispl vsnd
+    device_model_user usbctrl usbdev usbversion vnuma channel p9 pvcalls vdispl vsnd
     spice spicehost spiceport spicetls_port spicepasswd spicedisable_ticketing spiceagent_mouse spicevdagent
     spice_clipboard_sharing spiceusbredirection spice_image_compression spice_streaming_video nestedhvm cmdline firmware
     ms_vm_genid vga hdtype cpus_soft seclabel init_seclabel acpi_laptop_slate acpi_firmware
-    smbios_firmware bios_path_override firmware_override vendor_device mmio_hole rdm altp2m altp2mhvm e820_host
-    driver_domain on_watchdog on_soft_reset pci_permissive pci_seize iomem irqs pvh pvshim passthrough max_grant_frames
-    max_maptrack_frames max_event_channels claim_mode dm_restrict stubdomain_memory vkb_device xend_suspend_evtchn_compat
-    vpmu mca_caps tee gic_version vuart dtdev msr_relaxed""".split()
+    smbios_firmware bios_path_override firmware_override vendor_device mmio_hole rdm rdm_mem_boundary altp2m altp2mhvm
+    e820_host driver_domain on_watchdog on_soft_reset pci_permissive pci_seize iomem irqs pvh passthrough
+    max_grant_frames max_grant_version max_maptrack_frames max_event_channels claim_mode dm_restrict vkb_device
+    xend_suspend_evtchn_compat vpmu mca_caps tee gic_version vuart dtdev msr_relaxed bootloader_args vmtrace_buf_kb
+    xenstore_feature_mask""".split()
 )
+#: How more of them begin.
+_XL_PREFIXES = ("stubdomain_", "device_model_stubdomain_", "pvshim")
+#: Keys that xl alone takes a list for.
+_XL_LISTS = frozenset(["usbdevice", "virtio"])
 #: Values that xl alone takes, by key.
 _XL_VALUES = {
     "type": ("pv", "pvh", "hv", "hvm"),
@@ -57,16 +63,25 @@ _XL_VALUES = {
     ),
     "gfx_passthru": ("igd", "default"),
 }  # fmt: skip
+#: An address with the number of a display.
+_LISTEN = r"(?:\[[^\]]*\]|[^:\[,]*):[0-9]{1,5}"
 #: Texts of entries that xl alone takes, by key, and those that xm alone takes.
 _XL_ENTRIES = {
     "disk": re.compile(
         r"(?:^|,)\s*(?:vdev|format|access|target|devtype|backendtype|script|specification)=|(?:^|,)\s*(?:cdrom|discard"
-        r"|no-discard|direct-io-safe)\s*(?:,|$)|,\s*(?:rw|ro)\s*$|^/[^,]*,(?:raw|qcow2?|vhd|qed|)\s*,|^[^,:]*,\s*,"
+        r"|no-discard|direct-io-safe)\s*(?:,|$)|,\s*(?:rw|ro)\s*$|^(?:[^,:]*|/[^,]*),[ \t]*(?:raw|qcow2?|vhd|qed|),"
+        # a prefix that xm lacks; blanks in front of the device's name or the mode
+        r"|^(?:raw|qcow2?|aio|ioemu|tapdisk):|,[ \t]+(?:hd|sd|xvd)[a-z]+[0-9]*(?::cdrom|:disk)?(?:,|$)|,[ \t]+[rw](?:,|$)"
     ),
-    "vif": re.compile(r"(?:^|,)\s*(?:(?:mtu|devid|gatewaydev|netdev|trusted)=|type=vif\s*(?:,|$))"),
+    "vif": re.compile(
+        r"(?:^|,)\s*(?:(?:mtu|devid|gatewaydev|netdev|trusted)=|type=vif\s*(?:,|$)|rate=[0-9]+[GMK]?[Bb]/s@[0-9]+(?:,|$))"
+    ),
+    "vfb": re.compile(rf"(?:^|,)\s*vnclisten={_LISTEN}(?:,|$)"),
+    "vnclisten": re.compile(rf"^{_LISTEN}$"),
     "pci": re.compile(r"(?:^|,)(?:bdf|vslot|permissive|seize|rdm_policy|name)="),
     "cpus": re.compile(r"^\s*\^?(?:all|nodes?:)|\^[0-9]+-"),
     "viridian": re.compile(r"^!?[a-z_]+$"),
+    "cpuid": re.compile(r"^host(?:,|$)"),
 }  # fmt: skip
 _XM_ENTRIES = {
     "disk": re.compile(r",\s*(?:w!|ioemu:)"),
@@ -76,7 +91,8 @@ _XM_ENTRIES = {
 
 
 class Recognised(NamedTuple):
-    """``certain`` is false where both tools read the text, and it is taken as xm's."""
+    """``certain`` is false where no mark of either tool decides: it is xl's by a key that a script might use as a name
+    of its own, else xm's."""
 
     dialect: Dialect
     certain: bool
@@ -99,7 +115,7 @@ def recognise(data: bytes) -> Recognised:
         return Recognised(Dialect.XM, True)
     if evidence.xl:
         return Recognised(Dialect.XL, True)
-    return Recognised(Dialect.XM, evidence.xm)
+    return Recognised(Dialect.XL if evidence.weak and not evidence.xm else Dialect.XM, evidence.xm)
 
 
 def is_sxp(data: bytes) -> bool:
@@ -118,12 +134,14 @@ def is_sxp(data: bytes) -> bool:
 
 
 class _Evidence:
-    """What speaks for each: ``python`` is beyond xl's grammar; ``xl`` is a key or text of xl's; ``xm`` one of xm's."""
+    """What speaks for each: ``python`` is beyond xl's grammar; ``xl`` is a key or text of xl's; ``xm`` one of xm's;
+    ``weak`` is a key of xl's that may be a name of a script's own."""
 
     def __init__(self) -> None:
         self.python = False
         self.xl = False
         self.xm = False
+        self.weak = False
         self._key = ""
         self._depth = 0
         self._line: list[str] = []
@@ -183,6 +201,7 @@ class _Evidence:
             self._defined.add(self._key)
         elif self._line == ["name"]:
             self.python = True
+        self.xl |= text == "[" and self._depth == 0 and self._key in _XL_LISTS
         self._depth = max(0, self._depth + (text == "[") - (text == "]"))
         self._line.append(text)
 
@@ -194,9 +213,12 @@ class _Evidence:
             return
         self._key = name
         self.xm |= not name.islower() or (name in KEYS and Dialect.XL not in KEYS[name].dialects)
-        self.xl |= name in _XL_KEYS
+        self.xl |= name in _XL_KEYS or name.startswith(_XL_PREFIXES)
+        self.weak |= name in WEAK_KEYS
 
     def _text(self, text: str) -> None:
+        if self._key == "cpuid" and self._depth:
+            return
         self.xl |= text in _XL_VALUES.get(self._key, ()) or _found(_XL_ENTRIES, self._key, text)
         self.xm |= _found(_XM_ENTRIES, self._key, text)
 

@@ -14,7 +14,7 @@ from xmcompat.config.sxp import Tree, children, value
 from xmcompat.config.sxp_devices import Told, devices, is_device, lists
 from xmcompat.errors import ConfigError
 from xmcompat.guest import Value
-from xmcompat.notes import Note
+from xmcompat.notes import Fate, Note
 
 #: Keys that have another name in SXP.
 _RENAMED = {"pool_name": "pool", "bootloader_args": "bootargs"}
@@ -83,7 +83,7 @@ def read_form(form: Tree, path: str) -> FormValues:
     for backend in children(form, "backend"):
         values.update({str(kind[0]): 1 for kind in lists(backend)})
     typed = {name: _typed(name, text) for name, text in values.items()}
-    typed.update(_online(form, typed))
+    typed.update(_online(form, typed, told))
     _release(form, typed, told)
     return FormValues(typed, tuple(told.notes))
 
@@ -91,6 +91,7 @@ def read_form(form: Tree, path: str) -> FormValues:
 def _top(form: Tree, told: Told) -> dict[str, Value]:
     """The keys of the form itself."""
     values: dict[str, Value] = {}
+    seen: set[str] = set()
     for child in form[1:]:
         if not isinstance(child, list) or not child or not isinstance(child[0], str):
             told.lost("(form)", "it is no (KEY VALUE)", child if isinstance(child, str) else "")
@@ -98,6 +99,9 @@ def _top(form: Tree, told: Told) -> dict[str, Value]:
         name = _RENAMED.get(child[0], child[0])
         if name in _STRUCTURES or is_device(child):
             continue
+        if name == "vcpu_avail" and len(child) > 1 and name not in seen:
+            seen.add(name)
+            continue  # told where it is read
         if name in RUNTIME:
             told.harmless(name, "it is of the domain that ran")
         elif name in _XEN_API:
@@ -166,14 +170,26 @@ def _security(form: Tree) -> dict[str, Value]:
     return {}
 
 
-def _online(form: Tree, values: dict[str, Value]) -> dict[str, Value]:
+def _online(form: Tree, values: dict[str, Value], told: Told) -> dict[str, Value]:
     """vcpus and maxvcpus where a mask keeps some vcpus offline."""
     mask, vcpus = value(form, "vcpu_avail"), values.get("vcpus", 1)
-    if not isinstance(mask, str) or not mask.isdecimal() or len(mask) > 1300 or not isinstance(vcpus, int):
+    if mask is None:
         return {}
-    online = bin(int(mask))[2:][::-1][:vcpus].count("1") if 0 < vcpus <= 4096 else 0
+    bits = 0
+    if isinstance(mask, str) and mask.isdecimal() and len(mask) < 1300 and isinstance(vcpus, int) and 0 < vcpus <= 4096:
+        bits = int(mask) & ((1 << vcpus) - 1)
+    online = bits.bit_count()
+    if not online:
+        told.lost("vcpu_avail", "it is no mask of vcpus that are online; all of them are", mask)
+        return {}
+    assert isinstance(vcpus, int)
+    if bits & bits + 1:
+        reason = f"{online} of {vcpus} vcpus are online at the start: the first ones, not those of the mask"
+        told.became("vcpu_avail", Fate.APPROXIMATED, reason, mask)
+    else:
+        told.became("vcpu_avail", Fate.CARRIED, f"{online} of {vcpus} vcpus are online at the start", mask)
     # the mask of a new guest stands for maxvcpus; xend shows one for every domain
-    return {"maxvcpus": vcpus, "vcpus": online} if 0 < online < vcpus + (form[0] == "vm") else {}
+    return {"maxvcpus": vcpus, "vcpus": online} if online < vcpus + (form[0] == "vm") else {}
 
 
 def _release(form: Tree, values: dict[str, Value], told: Told) -> None:

@@ -20,7 +20,9 @@ from xmcompat.errors import ConfigError, ConfigNotFound, UnsupportedConfig
 from xmcompat.guest import Dialect, GuestConfig, Value
 from xmcompat.notes import Fate, Note
 
-__all__ = ["LARGEST", "Loaded", "Words", "find_config", "load", "load_sxp", "load_xl", "parse_words", "read_file"]
+__all__ = [
+    "LARGEST", "Loaded", "Words", "find_config", "load", "load_any", "load_sxp", "load_xl", "parse_words", "read_file",
+]  # fmt: skip
 
 DEFAULT_NAME = "xmdefconfig"
 DEFAULT_PATH = ".:/etc/xen"
@@ -83,6 +85,17 @@ def load(path: str, *, words: Sequence[str] = (), data: bytes | None = None) -> 
             error.hint = f"{_XLS_FILE}; {_CONVERT}"
         raise
     return _loaded(document, path, _warning(path) if is_xls else ())
+
+
+def load_any(path: str, *, words: Sequence[str] = (), data: bytes | None = None) -> Loaded:
+    """Read the file at PATH as the tool that its text tells; what xm refuses and is plain all the same is read, and told.
+
+    For who only looks at the file. Raises ConfigError in its kinds.
+    """
+    given = for_any_tool(words)
+    data = read_file(path) if data is None else data
+    (document,) = read(data, path, words=given, host=script_host(), boot_files=_with_boot_files, tolerant=True)
+    return _loaded(document, path)
 
 
 def _warning(path: str) -> tuple[Note, ...]:

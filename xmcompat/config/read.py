@@ -5,25 +5,27 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
 import struct
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from xmcompat.config import xl
 from xmcompat.config.account import account
 from xmcompat.config.build import build
 from xmcompat.config.detect import recognise
 from xmcompat.config.from_sxp import read_form
-from xmcompat.config.keys import KEYS
-from xmcompat.config.python import Evaluated, Ignored, ScriptHost, evaluate
+from xmcompat.config.python import LONGEST_MESSAGE, ScriptHost
+from xmcompat.config.read_cfg import BootFiles, Document, Reading, below_root, decoded
 from xmcompat.config.sxp import Tree, children, parse, value
-from xmcompat.config.words import Words, for_xl
-from xmcompat.config.xl_build import build_xl
+from xmcompat.config.words import Words
 from xmcompat.errors import ConfigError, ConfigLimit, UnsupportedConfig, XmError
-from xmcompat.guest import Dialect, GuestConfig, GuestKind, Value
-from xmcompat.notes import Fate, Note, is_secret
+from xmcompat.guest import Dialect
+from xmcompat.notes import Fate, Note
+
+__all__ = [
+    "LARGEST", "OFFLINE_CWD", "SAVED", "BootFiles", "Document", "decoded", "form_document", "forms_of", "offline_host",
+    "read", "read_each", "read_record_form", "refuse_other_kinds",
+]  # fmt: skip
 
 #: No honest configuration is larger, in bytes.
 LARGEST = 1024 * 1024
@@ -39,21 +41,6 @@ _NAMELESS = "Domain-Unnamed"
 _DOMAIN_0 = "Domain-0"
 _ANNOUNCED = re.compile(r'^Using config file "[^"\n]*"\.[ \t\r]*$', re.MULTILINE)
 _LISTED_BY_XL = re.compile(rb"\(domain\s+(?:\(domid [0-9-]+\)\s+)?\(create_info\)")
-_RATE = re.compile(r"[0-9]+[GMK]?[Bb]/s(?:@[0-9]+[mu]?s?)?")
-_WARNING = re.compile(r"line ([0-9]+): (.*)", re.DOTALL)
-
-#: What makes of the values of a file those with the boot files of this host.
-BootFiles = Callable[[dict[str, Value]], dict[str, Value]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Document:
-    """One guest that has been read. ``printed`` and ``complained`` are what its script wrote on stdout and stderr."""
-
-    guest: GuestConfig
-    notes: tuple[Note, ...]
-    printed: str = ""
-    complained: str = ""
 
 
 def offline_host() -> ScriptHost:
@@ -77,16 +64,19 @@ def read(
     host: ScriptHost,
     default_name: str | None = None,
     boot_files: BootFiles | None = None,
+    tolerant: bool | None = None,
 ) -> tuple[Document, ...]:
     """The guests of a file: one, but for forms, of which there may be many. Raises XmError for the first that fails.
 
     PATH is for messages, and gives the name of a guest of xm that has none, unless DEFAULT_NAME does. DIALECT None:
     it is told from the text. WORDS change what xm's and xl's files say. BOOT_FILES may change the values of xm's and
-    xend's before they are checked.
+    xend's before they are checked. TOLERANT: what xm refuses and is plain all the same is read, and errors are cut;
+    so it is where there is no host, unless it says otherwise.
     """
     outcomes = read_each(
-        data, path, dialect=dialect, words=words, host=host, default_name=default_name, boot_files=boot_files
-    )
+        data, path, dialect=dialect, words=words, host=host, default_name=default_name, boot_files=boot_files,
+        tolerant=tolerant,
+    )  # fmt: skip
     for outcome in outcomes:
         if isinstance(outcome, XmError):
             raise outcome
@@ -98,12 +88,37 @@ def read_each(
     path: str,
     *,
     dialect: Dialect | None = None,
+    usual: Dialect | None = None,
     words: Words | None = None,
     host: ScriptHost,
     default_name: str | None = None,
     boot_files: BootFiles | None = None,
+    tolerant: bool | None = None,
 ) -> tuple[Document | XmError, ...]:
-    """As ``read``; a guest that fails is its error, beside the others of its file. Raises XmError for a whole file."""
+    """As ``read``; a guest that fails is its error, beside the others of its file. Raises XmError for a whole file.
+
+    USUAL is the tool whose a file is that no mark decides, if it can read it.
+    """
+    reading = Reading(
+        path=path, words=words or Words(), host=host, default_name=default_name, boot_files=boot_files,
+        tolerant=host.absent if tolerant is None else tolerant,
+    )  # fmt: skip
+    try:
+        outcomes = _outcomes(data, dialect, usual, reading)
+    except XmError as error:
+        if reading.tolerant:
+            _cut(error)
+        raise
+    for outcome in outcomes:
+        if isinstance(outcome, XmError) and reading.tolerant:
+            _cut(outcome)
+    return outcomes
+
+
+def _outcomes(
+    data: bytes, dialect: Dialect | None, usual: Dialect | None, reading: Reading
+) -> tuple[Document | XmError, ...]:
+    path = reading.path
     saved = dialect in (None, Dialect.SXP) and data.startswith(SAVED)
     if saved:
         data = _of_saved(data, path)
@@ -111,20 +126,19 @@ def read_each(
     if len(data) > LARGEST:
         raise ConfigLimit(f"this is larger than {LARGEST // 1024} KiB: no guest configuration", path=path)
     refuse_other_kinds(data, path)
-    words = words or Words()
     certain = True
     if dialect is None:
         dialect, certain = recognise(data)
+        dialect = dialect if certain else usual or dialect
     if dialect is Dialect.SXP:
-        first = [_no_memory(path)] if saved else []
-        return _forms(data, path, words, first, default_name or _NAMELESS, boot_files)
-    if dialect is Dialect.XL:
-        return (_xl(data, path, words, default_name),)
-    if words.wrong is not None:
-        raise words.wrong
-    document = _xm(data, path, words, host, default_name, boot_files)
-    unsure = () if certain else _differences(document.guest)
-    return (replace(document, notes=(*document.notes, *unsure)),)
+        return _forms(data, reading, [_no_memory(path)] if saved else [])
+    return (reading.by(dialect, data) if certain else reading.by_either(dialect, data, known=usual is not None),)
+
+
+def _cut(error: XmError) -> None:
+    """Leave out most of a very long value: nobody reads a whole one."""
+    if len(error.message) > LONGEST_MESSAGE:
+        error.message = f"{error.message[:LONGEST_MESSAGE]}..."
 
 
 def refuse_other_kinds(data: bytes, path: str) -> None:
@@ -139,143 +153,6 @@ def refuse_other_kinds(data: bytes, path: str) -> None:
         raise UnsupportedConfig("this is JSON, as xl prints it", path=path, hint="use the configuration file itself")
     if data.startswith(b"\x7fELF") or b"\0" in data[:4096]:
         raise ConfigError("this is no text", path=path)
-
-
-def decoded(data: bytes) -> str:
-    """The text of a file: UTF-8, or else Latin-1."""
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
-
-
-# -- xm
-
-
-def _xm(
-    data: bytes, path: str, words: Words, host: ScriptHost, default_name: str | None, boot_files: BootFiles | None
-) -> Document:
-    evaluated = evaluate(data, path=path, variables=words.variables, host=host)
-    values = {**words.variables, **evaluated.values, **words.values}
-    values = boot_files(values) if boot_files else values
-    lines = {name: line for name, line in evaluated.lines.items() if name not in words.values}
-    name = default_name or posixpath.basename(path)
-
-    def attempt(values: Mapping[str, Value]) -> GuestConfig:
-        return build(values, path=path, default_name=name, lines=lines)
-
-    try:
-        guest = attempt(values)
-    except ConfigError as error:
-        _place(error, path, values, lines, attempt)
-        raise
-    notes = _xm_notes(guest, evaluated, words)
-    return Document(guest=guest, notes=notes, printed=evaluated.printed, complained=evaluated.complained)
-
-
-def _place(
-    error: ConfigError,
-    path: str,
-    values: Mapping[str, Value],
-    lines: Mapping[str, int],
-    attempt: Callable[[Mapping[str, Value]], object],
-) -> None:
-    """Say which line an error comes from, beside its message, which is xm's: without that setting there is another."""
-    if error.path is not None:
-        return
-    error.path = path
-    for key in sorted((name for name in lines if name in values and name in KEYS), key=lambda name: -lines[name]):
-        try:
-            attempt({name: value for name, value in values.items() if name != key})
-        except XmError as other:
-            if other.message == error.message:
-                continue
-        error.line_number = lines[key]
-        return
-
-
-def _xm_notes(guest: GuestConfig, evaluated: Evaluated, words: Words) -> tuple[Note, ...]:
-    ignored = [_ignored(guest, item) for item in evaluated.ignored if item.name not in words.values]
-    warned = [
-        Note(key="(script)", fate=Fate.APPROXIMATED, reason=text, path=guest.source) for text in evaluated.warnings
-    ]
-    return (*account(guest), *ignored, *warned)
-
-
-def _ignored(guest: GuestConfig, item: Ignored) -> Note:
-    """A value of a type that xm passes over in silence; only for a key does it matter."""
-    known = item.name in KEYS and Dialect.XM in KEYS[item.name].dialects
-    return Note(
-        key=item.name, fate=Fate.NO_MEANING, value="(not shown)" if is_secret(item.name, item.value) else item.value,
-        reason=item.reason, path=guest.source, line=item.line or None,
-        suggestion=_instead(item.value) if known else "", harmless=not known,
-    )  # fmt: skip
-
-
-def _instead(value: str) -> str:
-    """What to write for a value that xm ignores."""
-    if value in ("True", "False"):
-        return f"write {int(value == 'True')}"
-    if value.startswith(("u'", 'u"')):
-        return "leave out the u"
-    if value.startswith("("):
-        return "write a list, in brackets"
-    if value.rstrip("L") != value:
-        return "leave out the L"
-    return "write a number, a text or a list"
-
-
-def _differences(guest: GuestConfig) -> tuple[Note, ...]:
-    """What xl would make of a file that both tools read, where it is not what xm makes of it."""
-    options = guest.options
-    found = [
-        sentence
-        for key, sentence in (
-            ("name", "the name is that of the file (xl: an error)"),
-            ("memory", "memory is 128 MiB (xl: 32)"),
-            ("on_crash", "on_crash is restart (xl: destroy)"),
-        )
-        if key not in options
-    ]
-    if guest.kind is GuestKind.HVM:
-        found += ["hpet is off (xl: on)"] if "hpet" not in options else []
-        found += ["boot is c (xl: cda)"] if "boot" not in options and "kernel" not in options else []
-        if not {"vnc", "sdl", "nographic", "vfb"} & set(options):
-            found.append("there is no display (xl: VNC)")
-        if options.get("vncpasswd") == "":
-            found.append("the password of VNC is the host's (xl: there is none)")
-    if "root=" in str(options.get("extra", "")) and options.get("root"):
-        found.append("root is left out beside extra (xl: both count)")
-    for vif in guest.vifs:
-        found += ["type=ioemu is an emulated interface (xl: and one of Xen's)"] if vif.type == "ioemu" else []
-        found += ["a rate that is not understood is none (xl: an error)"] if vif.rate and not _RATE.fullmatch(
-            vif.rate
-        ) else []
-    if not found:
-        return ()
-    return (Note(
-        key="(dialect)", fate=Fate.APPROXIMATED, value="xm", path=guest.source or None,
-        reason=f"xm and xl both read this file; as xm's, {', '.join(dict.fromkeys(found))}",
-        suggestion="if it was xl's, read it with --dialect xl",
-    ),)  # fmt: skip
-
-
-# -- xl
-
-
-def _xl(data: bytes, path: str, words: Words, default_name: str | None) -> Document:
-    parsed = xl.parse(decoded(data), path)
-    given = for_xl(words)
-    lines = {name: line for name, line in parsed.lines.items() if name not in given}
-    guest, passed_over = build_xl({**parsed.values, **given}, path=path, lines=lines, default_name=default_name)
-    notes = sorted((*account(guest), *passed_over), key=lambda note: note.line or 0)
-    return Document(guest=guest, notes=(*notes, *(_warned(text, path) for text in parsed.warnings)))
-
-
-def _warned(text: str, path: str) -> Note:
-    found = _WARNING.fullmatch(text)
-    line, reason = (int(found[1]), found[2]) if found else (None, text)
-    return Note(key="(file)", fate=Fate.NO_MEANING, reason=reason, path=path, line=line)
 
 
 # -- forms of xend
@@ -297,11 +174,10 @@ def _no_memory(path: str) -> Note:
     )  # fmt: skip
 
 
-def _forms(
-    data: bytes, path: str, words: Words, first: Sequence[Note], default_name: str, boot_files: BootFiles | None
-) -> tuple[Document | XmError, ...]:
+def _forms(data: bytes, reading: Reading, first: Sequence[Note]) -> tuple[Document | XmError, ...]:
     """A guest for each form; what stands between them, and Domain-0, has a note at the first."""
-    notes = [*first, *_unused(words, path)]
+    path = reading.path
+    notes = [*first, *_unused(reading.words, path)]
     outcomes: list[Document | XmError] = []
     forms = forms_of(data, path)
     for form in forms:
@@ -313,7 +189,7 @@ def _forms(
                 reason="it is Xen's own domain, and no guest",
             ))  # fmt: skip
         else:
-            outcomes.append(_guarded(form, path, default_name, boot_files, alone=len(forms) == 1))
+            outcomes.append(_guarded(form, reading, alone=len(forms) == 1))
     if not outcomes:
         raise ConfigError("there is no (vm ...) or (domain ...) form of a guest", path=path)
     for index, outcome in enumerate(outcomes):
@@ -343,12 +219,11 @@ def _is_domain_0(form: Tree) -> bool:
     )
 
 
-def _guarded(
-    form: Tree, path: str, default_name: str, boot_files: BootFiles | None, *, alone: bool
-) -> Document | XmError:
+def _guarded(form: Tree, reading: Reading, *, alone: bool) -> Document | XmError:
     """The guest of one form, or why there is none: with its name, where it is not ALONE in its file."""
+    path, default_name = reading.path, reading.default_name or _NAMELESS
     try:
-        return form_document(form, path, default_name=default_name, boot_files=boot_files)
+        return form_document(form, path, default_name=default_name, boot_files=reading.boot_files)
     except ConfigError as error:
         reason = error.message.removeprefix(f"{path}: ")
         if not alone:
@@ -365,7 +240,7 @@ def form_document(
     values, notes = read_form(form, path)
     values = boot_files(values) if boot_files else values
     guest = replace(build(values, path=path, default_name=default_name, dialect=Dialect.SXP), source=path)
-    return Document(guest=guest, notes=(*account(guest), *notes))
+    return Document(guest=guest, notes=(*account(guest), *below_root(guest), *notes))
 
 
 def read_record_form(text: str, path: str) -> Document:

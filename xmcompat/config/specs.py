@@ -77,14 +77,16 @@ def _back_end(uname: str, *, cdrom: bool) -> tuple[str, str, str]:
     protocol, colon, rest = uname.partition(":")
     if not colon:
         raise ConfigError("Block device must have physical details specified")
+    if not rest and not cdrom:
+        raise ConfigError("Block device must have physical details specified")
     if protocol == "phy":
-        return "phy", rest if rest.startswith("/") else f"/dev/{rest}", "raw"
+        return "phy", rest if rest.startswith("/") or not rest else f"/dev/{rest}", "raw"
     if protocol == "file":
-        return "file", rest, "raw"
+        return "file", _below_root(rest), "raw"
     if protocol in ("tap", "tap2"):
         return _tap(protocol, rest)
     if protocol == "vhd":
-        return "vhd", rest, "vhd"
+        return "vhd", _below_root(rest), "vhd"
     if protocol in ("drbd", "iscsi", "nbd", "enbd", "npiv", "rbd"):
         return protocol, rest, "raw"
     raise ConfigError(f'Block device type "{protocol}" is invalid.')
@@ -100,7 +102,15 @@ def _tap(protocol: str, rest: str) -> tuple[str, str, str]:
         kind = words[0]
     if len(words) < 2 or kind not in TAP_TYPES:
         raise ConfigError(f"tap:{kind} not a valid disk type")
-    return f"{protocol}:{kind}", ":".join(words[1:]), "raw" if kind in _RAW_TAP else kind
+    path = ":".join(words[1:])
+    if kind not in ("ram", "remus"):
+        path = _below_root(path)
+    return f"{protocol}:{kind}", path, "raw" if kind in _RAW_TAP else kind
+
+
+def _below_root(path: str) -> str:
+    """An image's path as xend's back ends take it: they run in the root folder."""
+    return path if path.startswith("/") or not path else f"/{path}"
 
 
 def pairs(text: str) -> list[tuple[str, str]]:

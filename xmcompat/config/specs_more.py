@@ -23,6 +23,7 @@ VTPM_KEYS = ("backend", "instance", "uuid", "type")
 
 _HEX = "[0-9a-fA-F]"
 _NUMBER = re.compile(r"[0-9]{1,9}")
+_SIGNED = re.compile(r"-?[0-9]{1,9}")
 _PCI = re.compile(
     rf"(?:({_HEX}{{1,4}})[:,])?({_HEX}{{1,2}})[:,]({_HEX}{{1,2}})[.,]([0-7*](?:[,=-][0-7])*)(?:@({_HEX}{{1,2}}))?"
     r"((?:,[a-z_]+=[a-z0-9]+)*)"
@@ -45,17 +46,20 @@ def vif2_tree(text: str) -> Tree:
 
 
 def vtpm_tree(text: str) -> Tree:
-    """``(vtpm (KEY VALUE) ...)``. Raises ConfigError."""
-    tree: Tree = ["vtpm"]
-    for key, value in pairs(text):
-        if key not in VTPM_KEYS:
-            raise ConfigError(f"Invalid vtpm specifier: {text}")
-        if key == "instance" and not _NUMBER.fullmatch(value):
-            raise ConfigError(f"Invalid vtpm specifier: {text}")
-        if key == "instance" and int(value) == 0:
-            raise ConfigError("VM config error: vTPM instance must not be 0.")
-        tree.append([key, value])
-    return tree
+    """``(vtpm (KEY VALUE) ...)``: both instance and backend are there, a number below 0 is any. Raises ConfigError."""
+    wrong = ConfigError(f"Invalid vtpm specifier: {text}")
+    try:
+        found = pairs(text)
+    except ConfigError:
+        raise wrong from None
+    values = dict(found)
+    if not {"instance", "backend"} <= values.keys() <= set(VTPM_KEYS) or not _SIGNED.fullmatch(values["instance"]):
+        raise wrong
+    number = int(values["instance"])
+    if number == 0:
+        raise ConfigError("VM config error: vTPM instance must not be 0.")
+    values["instance"] = values["instance"] if number > 0 else "0"
+    return ["vtpm", *([key, value] for key, value in values.items())]
 
 
 def vscsi_tree(text: str) -> Tree:

@@ -50,10 +50,16 @@ class Told:
         """What does not reach the guest."""
         self._note(key, reason, value, suggestion, harmless=False)
 
-    def _note(self, key: str, reason: str, value: object, suggestion: str, *, harmless: bool) -> None:
+    def became(self, key: str, fate: Fate, reason: str, value: object) -> None:
+        """What reaches the guest, as it is or nearly."""
+        self._note(key, reason, value, "", harmless=fate is Fate.CARRIED, fate=fate)
+
+    def _note(
+        self, key: str, reason: str, value: object, suggestion: str, *, harmless: bool, fate: Fate = Fate.NO_MEANING
+    ) -> None:
         text = "(not shown)" if is_secret(key, value) else str(value)
         self.notes.append(Note(
-            key=key, fate=Fate.NO_MEANING, reason=reason, value=text if len(text) <= 60 else text[:57] + "...",
+            key=key, fate=fate, reason=reason, value=text if len(text) <= 60 else text[:57] + "...",
             path=self.path, suggestion=suggestion, harmless=harmless,
         ))  # fmt: skip
 
@@ -148,7 +154,8 @@ def _texts(kind: str, device: Tree, path: str) -> Sequence[Value]:
         return [_get(device, "irq")]
     if kind == "vtpm":
         keys = {name: _get(device, name) for name in ("instance", "backend", "type", "uuid")}
-        keys["instance"] = keys["instance"] or _get(device, "pref_instance")
+        number = keys["instance"] or _get(device, "pref_instance")
+        keys |= {"instance": number if number not in ("", "0") else "-1", "backend": keys["backend"] or "0"}
         return [",".join(f"{name}={_one(text)}" for name, text in keys.items() if text)]
     own = [name for name in names if name != "uuid" and (name, _get(device, name)) != ("backend", "0")]
     return [_joined(device, own)]

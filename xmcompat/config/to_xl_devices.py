@@ -77,12 +77,18 @@ def disk_text(vbd: Vbd) -> str:
     target = f"{word}:{vbd.path}" if word == "rbd" else vbd.path
     # phy: is a device wherever it lies; xl takes one outside of /dev for a file
     more = ["cdrom"] * vbd.cdrom + [f"backend={vbd.backend}"] * bool(vbd.backend)
+    more += ["direct-io-safe"] * (_is_direct(vbd) and not vbd.cdrom)
     more += ["backendtype=phy"] * (word == "phy" and not vbd.path.startswith("/dev/"))
     access = _ACCESS[vbd.mode]
     if not target or (target.startswith("/") and not script and not set(target) & set(",=")):
         return ",".join((target, vbd.image_format if target else "", vbd.vdev, access, *more))
     named = [f"format={vbd.image_format}", f"vdev={vbd.vdev}", f"access={access}", *more]
     return ",".join((*named, *([f"script={script}"] if script else []), f"target={target}"))
+
+
+def _is_direct(vbd: Vbd) -> bool:
+    """Whether Xen went past the host's cache to the image: tap:aio, tap2:tapdisk:aio and so on."""
+    return vbd.protocol.startswith("tap") and vbd.protocol.rpartition(":")[2] == "aio" and vbd.image_format == "raw"
 
 
 def _tell_disk(into: Conversion, vbd: Vbd, key: str) -> None:
@@ -94,8 +100,8 @@ def _tell_disk(into: Conversion, vbd: Vbd, key: str) -> None:
         )  # fmt: skip
     if vbd.path and not vbd.path.startswith("/") and vbd.protocol.split(":")[0] not in (*_SCRIPTS, "rbd"):
         into.approximated(key, "xl looks for a relative path below /dev", value=vbd.uname, suggestion="write all of it")
-    if vbd.protocol.startswith("tap") and kind in ("aio", "sync"):
-        into.approximated(key, f"xl chooses how it is read and written, where tap had {kind}", value=vbd.uname,
+    if vbd.protocol.startswith("tap") and kind == "sync" and not vbd.cdrom:
+        into.approximated(key, "xl chooses how it is read and written, where tap had sync", value=vbd.uname,
                           harmless=True)  # fmt: skip
     if vbd.abi:
         into.lacking(f"{key}.protocol", "xl has no word for it", value=vbd.abi, harmless=True)
@@ -193,6 +199,7 @@ def put_display(into: Conversion) -> None:
     into.copy_numbers("nographic", "stdvga")
     if not shown:
         into.put("vnc", 0)
+        into.put("nographic", 1)  # xl keeps the card without a display; xm has none then
     else:
         first = shown[0][1]
         into.put("vnc", int(first.vnc))
@@ -271,7 +278,7 @@ def _put_tpm(into: Conversion) -> None:
             into.lacking(f"vtpm[{index}]", "xl must know the back end; left out", suggestion="write backend=DOMAIN")
             continue
         for name, value in (("instance", tpm.instance), ("type", tpm.type)):
-            if value:
+            if value and (name, value) != ("instance", "0"):
                 into.lacking(f"vtpm[{index}].{name}", "xl has no word for it", value=value)
         texts.append(f"backend={tpm.backend}" + (f",uuid={tpm.uuid}" if tpm.uuid else ""))
     _put_list(into, "vtpm", texts)

@@ -40,7 +40,7 @@ def put_devices(into: Conversion) -> None:
         if index:
             into.lacking(f"vtpm[{index}]", "xm follows the first alone; left out")
             continue
-        words = _joined({"backend": tpm.backend, "uuid": tpm.uuid})
+        words = _joined({"instance": "-1", "backend": tpm.backend, "uuid": tpm.uuid})  # any instance
         _put_list(into, "vtpm", [_tried(into, f"vtpm[{index}]", words, vtpm_tree)])
 
 
@@ -74,7 +74,10 @@ def _disk(into: Conversion, vbd: Vbd, key: str) -> str | None:
     if "," in vbd.uname:
         into.lacking(key, "left out: no disk of xm's has a comma in it", value="")
         return None
-    fields = [vbd.uname, vbd.vdev + ":cdrom" * vbd.cdrom, vbd.mode.value, *([vbd.backend] if vbd.backend else [])]
+    # what goes past the host's cache is xm's aio; volumes always do
+    direct = vbd.direct_io_safe and vbd.protocol == "file" and not vbd.cdrom
+    uname = f"tap:aio:{vbd.path}" if direct else vbd.uname
+    fields = [uname, vbd.vdev + ":cdrom" * vbd.cdrom, vbd.mode.value, *([vbd.backend] if vbd.backend else [])]
     text = _tried(into, key, ",".join(fields), parse_disk)
     if text is None:
         return None
@@ -85,7 +88,7 @@ def _disk(into: Conversion, vbd: Vbd, key: str) -> str | None:
         into.lacking(key, "xm chooses by the first word", value=f"backendtype={vbd.backendtype}", harmless=True)
     if vbd.specification == "virtio":
         into.lacking(key, "xm knows Xen's kind alone", value="specification=virtio")
-    if vbd.direct_io_safe:
+    if vbd.direct_io_safe and not direct and vbd.protocol != "phy":
         into.lacking(key, "xm has no word for it", value="direct-io-safe", harmless=True)
     if vbd.script not in ("", "block") and vbd.script != f"block-{vbd.protocol}":
         into.approximated(key, f"xm runs block-{vbd.protocol} of its own folder", value=f"script={vbd.script}")
@@ -148,6 +151,17 @@ def put_display(into: Conversion) -> None:
     else:
         _put_list(into, "vfb", [_vfb(into, vfb, f"vfb[{index}]") for index, vfb in enumerate(vfbs)])
     _put_card(into)
+    _tell_card(into)
+
+
+def _tell_card(into: Conversion) -> None:
+    """xl keeps the card of a guest without a display."""
+    given = into.given("gfx_passthru")
+    passed = bool(into.guest.pci) and str(given or 0) != "0"
+    shown = any(vfb.vnc or vfb.sdl for vfb in into.guest.vfbs) or into.number("spice")
+    if not (shown or passed or into.number("nographic") or into.given("vga") == "none"):
+        into.lacking("vnc", "xm has no graphics card without a display; the guest has none there", value="",
+                     suggestion="write vnc = 1, with vnclisten = '127.0.0.1'")  # fmt: skip
 
 
 def _put_card(into: Conversion) -> None:

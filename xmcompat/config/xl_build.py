@@ -152,9 +152,12 @@ def _pass_over(settings: Settings, kind: GuestKind) -> None:
 
 
 def _name(settings: Settings, default: str | None) -> str:
+    """Differs from xl: a name that libvirt refuses is refused here."""
     name = settings.text("name") or default
     if not name:
         raise settings.error("name", "Domain name must be specified.")
+    if "/" in name or "\n" in name or not name.strip():
+        raise settings.error("name", f"name = {name!r} is no name for a guest of libvirt", "leave out / and line ends")
     return name
 
 

@@ -24,6 +24,7 @@ MOST_DEVICES = 256
 _LONGEST_SHOWN = 60
 _MOST_WARNINGS = 50  # of one device
 
+_PLAIN = re.compile("[0-9][0-9a-fx]{0,30}")
 _NUMBERS = (KeyType.INT, KeyType.LONG, KeyType.BOOL)
 #: Characters that no XML document, and so no guest of libvirt, can hold.
 _UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
@@ -47,6 +48,8 @@ class Settings:
                 raise self.error(key, f"{key} has a character that no setting can have")
             if Dialect.XL in KEYS[key].dialects:
                 self._take(key, value)
+            elif isinstance(value, str) and (found := number(value)) is not None:
+                self.known[key] = found
         self._refuse()
 
     def _take(self, key: str, value: Value) -> None:
@@ -109,7 +112,7 @@ class Settings:
         """The value as a file has it, shortened; without passwords."""
         if is_secret(key, value):
             return "(not shown)"
-        text = repr(value)
+        text = _written(value)
         return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + "..."
 
     def text(self, key: str) -> str:
@@ -152,6 +155,13 @@ class Settings:
             for warning in warnings[:_MOST_WARNINGS]:
                 self.note(key, Fate.NO_MEANING, warning, entry=index)
         return tuple(found)
+
+
+def _written(value: Value) -> str:
+    """VALUE as a file has it: numbers without quotes."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_written, value))}]"
+    return value if isinstance(value, str) and _PLAIN.fullmatch(value) else repr(value)
 
 
 def _leaves(value: Value) -> Iterator[str]:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from xmcompat.backends.devices import Bus, Disk
 from xmcompat.backends.machine import DeviceBoot, DirectKernel, MachineBoot
-from xmcompat.guest import EventAction, FirmwareBoot, GuestConfig, GuestKind, KernelBoot, LoaderBoot
-from xmcompat.translate.cmdline import VIRTIO, pv_cmdline
+from xmcompat.guest import EventAction, FirmwareBoot, GuestConfig, GuestKind, KernelBoot, LoaderBoot, Vbd
+from xmcompat.translate.cmdline import VIRTIO, pv_cmdline, tell_of_xen_disks
 from xmcompat.translate.findings import Findings
 from xmcompat.translate.kernel_names import classic_name, foreign_system, is_loader
 from xmcompat.translate.options import text
@@ -17,10 +17,18 @@ from xmcompat.translate.options import text
 _BOOT_DEVICES = {"a": "fd", "c": "hd", "d": "cdrom", "n": "network"}
 _BIOS = ("", "bios", "seabios", "rombios")
 _EFI = ("uefi", "ovmf")
-_COPY = "copy kernel and ramdisk to this host and name them with kernel= and ramdisk="
+_COPY = "copy {} to this host and name them with kernel= and ramdisk="
+_COPY_BOTH = _COPY.format("kernel and ramdisk")
 #: Programs of Xen's host, by their names: what asks the network, and what takes a kernel out of the guest's first disk.
 _PXE = "pypxeboot"
 _READERS = re.compile(r"pygrub.*|pv-?grub.*|domUloader.*")
+#: The settings that a command line is made of, and those that are parts of its ip=.
+_LINE = ("cmdline", "root", "extra", "ip", "nfs_root")
+_LINE_FIELDS = ("nfs_server", "gateway", "netmask", "hostname", "interface", "dhcp")
+#: domUloader's own argument.
+_ENTRY = re.compile(r"""--entry[= ]["']?(?:(?P<device>[^:,\s"']*):)?(?P<files>[^:\s"']+)(?=[\s"']|$)""")
+#: Bytes: Linux's COMMAND_LINE_SIZE of x86, less the zero at the end. Xen's own bound was 1024.
+_LONGEST_CMDLINE = 2047
 _RESTARTS = (EventAction.RESTART, EventAction.RENAME_RESTART, EventAction.COREDUMP_RESTART)
 
 
@@ -67,7 +75,7 @@ def _loader(guest: GuestConfig, boot: LoaderBoot, findings: Findings) -> Start:
         _tell_unread(guest, boot, "what is offered brings its own command line", "the server's configuration", findings)
         return Start(DeviceBoot(order=("network",)))
     if name and not _READERS.fullmatch(name):
-        findings.refuse(key, f"there is no such program on KVM; {_COPY}", value=boot.bootloader)
+        findings.refuse(key, f"there is no such program on KVM; {_COPY_BOTH}", value=boot.bootloader)
         return Start(DeviceBoot())
     return _from_disk(guest, key, boot.bootloader or "pygrub", boot, findings)
 
@@ -75,21 +83,40 @@ def _loader(guest: GuestConfig, boot: LoaderBoot, findings: Findings) -> Start:
 def _from_disk(guest: GuestConfig, key: str, loader: str, boot: LoaderBoot | KernelBoot, findings: Findings) -> Start:
     """Xen read the menu in the guest's first disk; here the disk starts by itself, where it can."""
     first = guest.disks[0] if guest.disks else None
-    if first is None or first.cdrom:
-        findings.refuse(key, f"there is no disk to start from; {_COPY}", value=loader)
+    if first is None:
+        findings.refuse(key, f"there is no disk to start from; {_COPY_BOTH}", value=loader)
+        return Start(DeviceBoot())
+    copy = _copy(boot, first)
+    if first.cdrom:
+        findings.refuse(
+            key, f"the first disk of the list, {first.vdev}, is a CD-ROM drive, and Xen takes the kernel out of the first; "
+            f"put the disk to start from before it, or {copy}", value=loader,
+        )  # fmt: skip
         return Start(DeviceBoot())
     if first.is_partition:
         findings.refuse(
             key, f"{first.vdev} is a partition, which has no boot sector to start from, and nothing takes the kernel out "
-            f"of it; {_COPY}", value=loader,
+            f"of it; {copy}", value=loader,
         )  # fmt: skip
         return Start(DeviceBoot())
     findings.approximated(
         key, f"the disk {first.vdev} starts by itself, by the boot loader that it must have in its boot sector, and that "
-        "one's menu must start a kernel that is not for Xen alone", value=loader, suggestion=f"else {_COPY}",
+        "one's menu must start a kernel that is not for Xen alone", value=loader, suggestion=f"else {copy}",
     )  # fmt: skip
     _tell_unread(guest, boot, "the boot loader in the disk has its own command line", "the guest's boot menu", findings)
     return Start(DeviceBoot(order=()), disk=first.vdev)
+
+
+def _copy(boot: LoaderBoot | KernelBoot, first: Vbd) -> str:
+    """What to do by hand; domUloader is told which two files it takes: --entry=[DEVICE:]KERNEL[,RAMDISK]."""
+    if not isinstance(boot, LoaderBoot) or not boot.bootloader.rpartition("/")[2].startswith("domUloader"):
+        return _COPY_BOTH
+    found = _ENTRY.search(boot.args)
+    files = [name for name in found["files"].split(",") if name] if found else []
+    if not found or not files:
+        return _COPY_BOTH
+    other = ", or those of another kernel, if that one is for Xen alone" if classic_name(files[0]) else ""
+    return _COPY.format(f"{' and '.join(files[:2])} out of {found['device'] or first.vdev}") + other
 
 
 def _tell_unread(
@@ -100,8 +127,13 @@ def _tell_unread(
         if name := text(guest, key):
             findings.no_meaning(key, "another one is started: what is chosen there", value=name)
     if boot.cmdline:
-        key = next((key for key in ("cmdline", "extra", "root") if text(guest, key)), "extra")
-        findings.no_meaning(key, reason, value=boot.cmdline, suggestion=f"write it in {place}")
+        given = {key: word for key in (*_LINE, *_LINE_FIELDS) if (word := text(guest, key))}
+        keys = [key for key, word in given.items() if word.removeprefix("root=") in boot.cmdline]
+        for key in keys or ["extra"]:
+            findings.no_meaning(
+                key, reason, value=given.get(key, boot.cmdline), suggestion=f"write it in {place}",
+                harmless=key in _LINE_FIELDS,
+            )  # fmt: skip
     if isinstance(boot, LoaderBoot) and boot.args not in ("", "-q", "--quiet"):
         key = "bootargs" if text(guest, "bootargs") else "bootloader_args"
         findings.no_meaning(key, "no program reads it", value=boot.args, suggestion=f"choose the kernel in {place}")
@@ -112,6 +144,8 @@ def _kernel(guest: GuestConfig, boot: KernelBoot, machine_disks: Sequence[Disk],
         for key in ("bios", "firmware"):
             if (word := text(guest, key)) and word not in _BIOS:
                 findings.approximated(key, "QEMU's BIOS starts the kernel of the host", value=word)
+        tell_of_xen_disks(guest, boot.cmdline, machine_disks, findings)
+        _judge_length(guest, boot.cmdline, findings)
         return Start(DirectKernel(kernel=boot.kernel, initrd=boot.ramdisk, cmdline=boot.cmdline))
     if is_loader(boot.kernel):
         return _from_disk(guest, "kernel", boot.kernel, boot, findings)
@@ -119,7 +153,19 @@ def _kernel(guest: GuestConfig, boot: KernelBoot, machine_disks: Sequence[Disk],
     line = pv_cmdline(
         guest, boot.cmdline, _new_names(machine_disks), findings, panic_reboots=guest.on_crash in _RESTARTS
     )
+    _judge_length(guest, line.text, findings)
     return Start(DirectKernel(kernel=boot.kernel, initrd=boot.ramdisk, cmdline=line.text), line.primary)
+
+
+def _judge_length(guest: GuestConfig, cmdline: str, findings: Findings) -> None:
+    """Linux cuts off what it has no room for, from the end on."""
+    size = len(cmdline.encode("utf-8", "surrogateescape"))
+    if size > _LONGEST_CMDLINE:
+        findings.approximated(
+            "cmdline" if text(guest, "cmdline") else "extra",
+            f"the command line has {size} bytes, and Linux reads {_LONGEST_CMDLINE} bytes of it on a PC; the rest is lost",
+            suggestion="make it shorter",
+        )  # fmt: skip
 
 
 def _judge_name(boot: KernelBoot, findings: Findings) -> None:
@@ -127,10 +173,10 @@ def _judge_name(boot: KernelBoot, findings: Findings) -> None:
     if advice := foreign_system(boot.kernel):
         findings.refuse("kernel", f"it runs on Xen alone; {advice}", value=boot.kernel)
     elif package := classic_name(boot.kernel):
-        findings.carried(
+        findings.approximated(
             "kernel", "most kernels called so are for Xen alone, and those do not boot on KVM", value=boot.kernel,
             suggestion=f"install {package} in the guest and give its kernel and ramdisk, "
-            "unless 'file' calls this one a bzImage", harmless=False,
+            "unless 'file' calls this one a bzImage",
         )  # fmt: skip
 
 

@@ -7,11 +7,13 @@ nothing else is touched: blanks, quotes and the order of the other words stay, a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from xmcompat.guest import GuestConfig
+from xmcompat.backends.devices import Bus, Disk
+from xmcompat.guest import Dialect, GuestConfig
 from xmcompat.translate.findings import Findings
+from xmcompat.translate.options import text
 from xmcompat.vdev import vdev_name
 
 #: Words whose value is a block device, or begins with one.
@@ -24,7 +26,11 @@ _XEN_WORDS = (
     "xen_netfront.", "xen-fbfront.", "xenfb.", "xen_emul_unplug=",
 )  # fmt: skip
 
+#: Words that helped on Xen, and that a PC needs as little.
+_XEN_HELP = ("iommu=soft", "swiotlb=", "idle=")
+
 SERIAL, VIRTIO = "ttyS0", "hvc0"
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _PIECES = re.compile(r'(?:"[^"]*"?|[^\s"])+')
 _PAIR = re.compile(r"([0-9]{1,3}):([0-9]{1,3})")
 _NUMBER = re.compile(r"0x([0-9a-fA-F]{3,8})|([0-9a-fA-F]{3,4})")
@@ -51,7 +57,7 @@ def pv_cmdline(
     words.change(lambda word: _xen_word(guest, word, findings))
     if panic_reboots and not any(word.startswith("panic=") for word in words):
         words.append("panic=60")
-        findings.carried(_key(guest, "panic"), "panic=60 is added: the kernel itself must reboot after a crash")
+        findings.carried(key_of(guest, ""), "panic=60 is added: the kernel itself must reboot after a crash")
     primary = _consoles(guest, words, findings)
     return Cmdline(words.text() + dashes + init, primary)
 
@@ -98,11 +104,15 @@ class _Words:
         return text.lstrip() if self._pieces else ""
 
 
-def _key(guest: GuestConfig, word: str) -> str:
-    """The option that a word of the command line comes from."""
-    if word == "root" and "root" in guest.options:
-        return "root"
-    return "cmdline" if "cmdline" in guest.options else "extra"
+def key_of(guest: GuestConfig, word: str) -> str:
+    """The option that WORD of the command line comes from."""
+    if text(guest, "cmdline"):
+        return "cmdline"
+    root = text(guest, "root")
+    if guest.dialect is not Dialect.XL:  # xend leaves it out where the rest has "root=" already
+        doubled = text(guest, "nfs_root") or "root=" in text(guest, "extra")
+        root = "" if doubled else root.removeprefix("root=")
+    return "root" if root and word in list(_Words(f"root={root}")) else "extra"
 
 
 # -- devices
@@ -120,23 +130,20 @@ def _device_word(guest: GuestConfig, word: str, devices: Mapping[str, str], find
     else:
         return word
     if new == value:
-        _warn_of_absent(guest, key, value, devices, findings)
+        _warn_of_absent(guest, word, devices, findings)
         return word
     findings.approximated(
-        _key(guest, key), f"{key}={new} in its place: so the device is called in the guest", value=word, harmless=True
+        key_of(guest, word), f"{key}={new} in its place: so the device is called in the guest", value=word, harmless=True
     )
     return f"{key}={new}"
 
 
-def _warn_of_absent(
-    guest: GuestConfig, key: str, value: str, devices: Mapping[str, str], findings: Findings
-) -> None:
-    name = _device_name(value)
+def _warn_of_absent(guest: GuestConfig, word: str, devices: Mapping[str, str], findings: Findings) -> None:
+    name = _device_name(word.partition("=")[2])
     if name and name not in devices:
         findings.approximated(
-            _key(guest, key), f"no disk of the configuration is called {name}; the guest will not find it",
-            value=f"{key}={value}",
-        )  # fmt: skip
+            key_of(guest, word), f"no disk of the configuration is called {name}; the guest will not find it", value=word
+        )
 
 
 def _renamed(value: str, devices: Mapping[str, str]) -> str:
@@ -167,14 +174,42 @@ def _device_name(value: str) -> str:
     return (vdev_name(int(number[1] or number[2], 16)) or "") if number else ""
 
 
+#: What the kernel calls the emulated disk "hda" (partition 1), by its bus.
+_CALLED = {Bus.IDE: "/dev/hd{0}, or /dev/sd{0} with libata", Bus.VIRTIO: "/dev/vd{0}"}
+
+
+def tell_of_xen_disks(guest: GuestConfig, cmdline: str, disks: Sequence[Disk], findings: Findings) -> None:
+    """Tell of the words of CMDLINE, for the kernel of a guest with a BIOS, that name a disk of Xen's kind (xvda): there
+    are but emulated ones and those of virtio. Nothing is put in their place: who made the ramdisk knows what the kernel
+    calls them."""
+    for word in _Words(_parted(cmdline)[0]):
+        key, _, value = word.partition("=")
+        name = _device_name(value.partition(":")[0]) or _device_name(value)
+        if key not in _DEVICE_WORDS or not name.startswith("xvd"):
+            continue
+        letters, part = name[3:].rstrip("0123456789"), name[3:].lstrip(_LETTERS)
+        places = {disk.vdev.removeprefix("/dev/"): disk for disk in disks}
+        disk = places.get(name) or places.get(f"xvd{letters}") or places.get(f"hd{letters}")
+        if disk is None:
+            reason, called = f"no disk of the configuration is called {name}", "/dev/..."
+        else:
+            reason = f"there are no disks of Xen's kind: it is the {disk.bus.value} disk {disk.target} in the guest"
+            called = _CALLED.get(disk.bus, "/dev/sd{0}").format(disk.target[2:] + part)
+        findings.approximated(
+            key_of(guest, word), reason, value=word,
+            suggestion=f"write {key}=UUID=..., or the name that the guest's kernel gives it: {called}",
+        )  # fmt: skip
+
+
 # -- words for Xen
 
 
 def _xen_word(guest: GuestConfig, word: str, findings: Findings) -> str | None:
-    if not any(word == xen or (xen[-1] in ".=" and word.startswith(xen)) for xen in _XEN_WORDS):
-        return word
-    findings.no_meaning(_key(guest, "extra"), "left out: it speaks to Xen", value=word, harmless=True)
-    return None
+    for words, reason in ((_XEN_WORDS, "it speaks to Xen"), (_XEN_HELP, "it is of use on Xen alone")):
+        if any(word == xen or (xen[-1] in ".=" and word.startswith(xen)) for xen in words):
+            findings.no_meaning(key_of(guest, word), f"left out: {reason}", value=word, harmless=True)
+            return None
+    return word
 
 
 # -- consoles
@@ -229,7 +264,7 @@ def _console_word(guest: GuestConfig, word: str, findings: Findings) -> str:
     if _console_name(word) not in ("xvc0", "xvc"):
         return word
     findings.approximated(
-        _key(guest, "extra"), f"console={VIRTIO} in its place: the guest has no xvc0 on KVM", value=word,
+        key_of(guest, word), f"console={VIRTIO} in its place: the guest has no xvc0 on KVM", value=word,
         suggestion="a login on xvc0 (inittab, securetty) must move to hvc0 or ttyS0 in the guest",
     )  # fmt: skip
     return f"console={VIRTIO}"
@@ -245,7 +280,7 @@ def _classic_wish(guest: GuestConfig, words: _Words, findings: Findings) -> str:
             return word
         wish = SERIAL if word.startswith("xencons=ttyS") else VIRTIO
         findings.no_meaning(
-            _key(guest, "extra"), f"left out: the console is {wish} here", value=word,
+            key_of(guest, word), f"left out: the console is {wish} here", value=word,
             suggestion=f"the guest needs a login on {wish}", harmless=wish == SERIAL,
         )  # fmt: skip
         return None

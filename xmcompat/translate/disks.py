@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from xmcompat.backends.devices import BlockSource, Bus, Disk, DiskDevice, DiskSource, FileSource
 from xmcompat.guest import Dialect, GuestConfig, GuestKind, Vbd, VbdMode
 from xmcompat.translate.findings import Findings
-from xmcompat.translate.options import text, texts
+from xmcompat.translate.options import given, text, texts
 from xmcompat.translate.places import Place, hvm_places, pv_places
-from xmcompat.translate.sources import is_foreign, shown, source
+from xmcompat.translate.sources import is_foreign, masked, shown, source
 from xmcompat.vdev import index_letters, vdev_number
 
 #: QEMU's drivers for the formats that Xen's words mean. "vhd" would be another format there.
@@ -34,7 +34,10 @@ def disks(guest: GuestConfig, findings: Findings) -> tuple[Disk, ...]:
 
 
 def _refuse_twins(guest: GuestConfig, findings: Findings) -> None:
-    """xend's sentences for what is given twice."""
+    """xend's sentences for what is given twice; xl has none, and refuses a device's name alone."""
+    if guest.dialect is Dialect.XL:
+        _refuse_twins_of_xl(guest, findings)
+        return
     for uname, count in Counter(vbd.uname for vbd in guest.disks if vbd.uname).items():
         if count > 1:
             findings.unconnected(f'The file "{uname}" is already used')
@@ -43,6 +46,33 @@ def _refuse_twins(guest: GuestConfig, findings: Findings) -> None:
             findings.unconnected(f'The device "{vdev}" is already defined')
         if vdev_number(vdev) is None:
             findings.unconnected(f"Unable to find number for device ({vdev})")
+
+
+def _refuse_twins_of_xl(guest: GuestConfig, findings: Findings) -> None:
+    """Two disks of one name, and an image that is there twice and written to: QEMU would not open it again."""
+    written = given(guest, "disk")
+    texts = written if isinstance(written, list) and len(written) == len(guest.disks) else None
+    for (first, one), (second, other) in itertools.combinations(enumerate(guest.disks), 2):
+        said = masked(str(texts[second])) if texts else shown(other)
+        if vdev_number(one.vdev) == vdev_number(other.vdev):
+            findings.refuse(
+                f"disk[{second}]", f"disk[{first}] is called {one.vdev} as well; give it another name", value=said
+            )
+        if _behind(one) and _behind(one) == _behind(other) and (_is_written(one) or _is_written(other)):
+            findings.refuse(
+                f"disk[{second}]", f"disk[{first}] has {one.path} as well, and one of them writes to it; "
+                "give each its own, or both read-only", value=said,
+            )  # fmt: skip
+
+
+def _behind(vbd: Vbd) -> tuple[str, str] | None:
+    """What two disks have in common that are one, whatever format they are said to have."""
+    word = vbd.protocol.partition(":")[0]
+    return ("" if word in ("phy", "file", "tap") else word, vbd.path) if vbd.path else None
+
+
+def _is_written(vbd: Vbd) -> bool:
+    return vbd.mode is not VbdMode.READ_ONLY and not vbd.cdrom
 
 
 def _disk(guest: GuestConfig, place: Place, findings: Findings) -> Disk:
@@ -114,7 +144,9 @@ def _caching(vbd: Vbd, behind: DiskSource | None, *, shared: bool) -> tuple[str,
         return "none", ""
     if isinstance(behind, FileSource) and vbd.image_format == "raw" and vbd.protocol.startswith("tap"):
         return {"aio": _DIRECT, "sync": ("directsync", "")}.get(vbd.protocol.rpartition(":")[2], ("", ""))
-    return ("none", "") if vbd.direct_io_safe else ("", "")
+    if vbd.direct_io_safe:  # what Xen's QEMU makes of it
+        return _DIRECT if isinstance(behind, FileSource) else ("none", "")
+    return "", ""
 
 
 def _discard(guest: GuestConfig, vbd: Vbd) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from xmcompat.backends.devices import Graphics, GuestChannel, Video
 from xmcompat.backends.facts import HostFacts
-from xmcompat.guest import GuestConfig, GuestKind, Vfb
+from xmcompat.guest import Dialect, GuestConfig, GuestKind, Vfb
 from xmcompat.translate.addresses import is_host
 from xmcompat.translate.findings import Findings
 from xmcompat.translate.options import flag, given, pairs, text, texts
@@ -68,7 +68,9 @@ def screen(guest: GuestConfig, facts: HostFacts, findings: Findings) -> Screen:
     shown, key = _shown(guest, findings)
     vnc = () if shown is None else (_graphics(shown, key, facts, findings),)
     spiced = spice(guest, findings, vnc[0].keymap if vnc else _keymap(text(guest, "keymap"), "keymap", findings))
-    video = _video(guest, shown, findings) if vnc or spiced.graphics else Video()
+    # xend has no card where it has no display; xl takes it away by nographic alone, which is told apart above
+    carded = hvm and guest.dialect is Dialect.XL
+    video = _video(guest, shown, findings) if vnc or spiced.graphics or carded else Video()
     return Screen(
         graphics=(*spiced.graphics, *vnc),
         video=_paravirtual_video(guest, findings) or video,

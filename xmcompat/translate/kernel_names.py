@@ -27,8 +27,8 @@ _CLASSIC = re.compile(r"(?:-|EL)xen[0U](?![a-z])|\.(?:el|fc)[0-9]+xen(?:PAE)?$")
 
 _ANY_PACKAGE = "a kernel that is not for Xen alone"
 _PACKAGES = (
-    (re.compile(r"ELxenU"), "kernel (4.8 or later)"),
-    (re.compile(r"\.el5xen"), "kernel (5.3 or later)"),
+    (re.compile(r"ELxenU"), "RHEL 4.8's kernel package or later"),
+    (re.compile(r"\.el5xen"), "RHEL 5.3's kernel package or later"),
     (re.compile(r"-2\.6\.24-[0-9]+-xen$"), "linux-image-virtual"),
     (re.compile(r"-xen-686$"), "linux-image-686"),
     (re.compile(r"-xen-amd64$"), "linux-image-amd64"),

@@ -11,7 +11,9 @@ from xmcompat.translate.options import text
 from xmcompat.vdev import index_letters, letters_index, split_vdev, vdev_name, vdev_number
 
 _PREFIX = {Bus.IDE: "hd", Bus.SATA: "sd", Bus.SCSI: "sd", Bus.VIRTIO: "vd"}
-_SIZE = {Bus.IDE: 4, Bus.SATA: 6, Bus.SCSI: 7}
+#: The disks of one SCSI controller, of which libvirt takes a further one for each seven names, and how many of them.
+ON_SCSI, _CONTROLLERS = 7, 4
+_SIZE = {Bus.IDE: 4, Bus.SATA: 6, Bus.SCSI: ON_SCSI * _CONTROLLERS}
 _MOST = 1000  # of the other kind, more than any guest has
 _ORDER = (Bus.IDE, Bus.SATA, Bus.SCSI, Bus.VIRTIO)
 _NO_NUMBER = 1 << 31
@@ -49,6 +51,11 @@ class _Names:
                 return name
         return None
 
+    def behind(self, bus: Bus, letters: str) -> str | None:
+        """The first free name of the bus behind that one, None where there is none."""
+        places = range(letters_index(letters) + 1, _SIZE.get(bus, _MOST))
+        return next(filter(None, (self.take(bus, index_letters(place)) for place in places)), None)
+
 
 def by_number(guest: GuestConfig) -> list[int]:
     """The disks' places in the configuration, in the order of their device numbers: the guest's own order."""
@@ -83,7 +90,7 @@ def _tell_pv_names(guest: GuestConfig, places: list[Place], findings: Findings) 
         vbd, key = guest.disks[place.number], f"disk[{place.number}]"
         if vbd.cdrom:
             findings.approximated(
-                key, f"{vbd.vdev} is a SCSI CD-ROM drive in the guest (/dev/sr{place.target[2:].translate(_DIGITS)})",
+                key, f"{vbd.vdev} is a SCSI CD-ROM drive in the guest (/dev/sr{letters_index(place.target[2:])})",
                 value=vbd.vdev,
             )  # fmt: skip
             continue
@@ -102,13 +109,11 @@ def _tell_pv_names(guest: GuestConfig, places: list[Place], findings: Findings) 
         )  # fmt: skip
 
 
-_DIGITS = str.maketrans("abcdefg", "0123456")
-
-
 def hvm_places(guest: GuestConfig, findings: Findings) -> list[Place]:
     """hda to hdd and xvda to xvdd are IDE's four drives, sd names are SCSI, what is left is virtio.
 
-    IDE first, each bus by name: the BIOS starts from the first disk.
+    IDE first, each bus by name: the BIOS starts from the first disk. What finds its place taken stands behind the disk
+    that has it.
     """
     names = _Names()
     wished = {index: _wish(guest, guest.disks[index]) for index in by_number(guest)}
@@ -119,7 +124,7 @@ def hvm_places(guest: GuestConfig, findings: Findings) -> list[Place]:
     for index in order:
         vbd, bus, target = guest.disks[index], wished[index][0], targets.get(index)
         if target is None:
-            bus, target = _other_place(vbd, bus if not wished[index][1] else None, names)
+            bus, target = _other_place(vbd, *wished[index], names)
         if target is None:
             findings.refuse(f"disk[{index}]", "no place is left; leave one of the disks out", value=vbd.vdev)
             continue
@@ -147,16 +152,19 @@ def _wish(guest: GuestConfig, vbd: Vbd) -> tuple[Bus, str]:
     return Bus.VIRTIO, ""
 
 
-def _other_place(vbd: Vbd, wish: Bus | None, names: _Names) -> tuple[Bus, str | None]:
-    """The first free place of the bus that is wished; where that is full or none is wished, of what else serves.
+def _other_place(vbd: Vbd, wish: Bus, letters: str, names: _Names) -> tuple[Bus, str | None]:
+    """A free place of the bus that is wished, behind that of LETTERS, which is taken; else of what serves as well.
 
-    CD-ROMs cannot be virtio, and IDE disks not read-only.
+    CD-ROMs cannot be virtio; where they stand among the disks does not matter.
     """
-    buses = [Bus.IDE, Bus.SATA] if vbd.cdrom else [Bus.VIRTIO]
-    if wish is None and not vbd.cdrom and vbd.mode is not VbdMode.READ_ONLY:
-        buses.insert(0, Bus.IDE)
-    if wish is not None:
-        buses.insert(0, wish)
+    if letters and not (vbd.cdrom and wish is not Bus.SCSI):
+        target = names.behind(wish, letters)
+        buses = [Bus.IDE, Bus.SATA] if vbd.cdrom else [Bus.VIRTIO]
+    else:
+        target = names.next(wish)
+        buses = [bus for bus in (Bus.IDE, Bus.SATA) if bus is not wish] if vbd.cdrom else [Bus.VIRTIO]
+    if target:
+        return wish, target
     for bus in buses:
         if target := names.next(bus):
             return bus, target

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from xmcompat.backends.devices import Bus, Disk, ScsiHostdev
 from xmcompat.guest import GuestConfig, GuestKind
 from xmcompat.translate.findings import Findings
+from xmcompat.translate.places import ON_SCSI
+from xmcompat.vdev import letters_index
 
 _ADDRESS = re.compile(r"([0-9]{1,4}):([0-9]{1,4}):([0-9]{1,4}):([0-9]{1,5})")
 #: What QEMU's fast controller can tell apart.
@@ -20,11 +22,11 @@ def scsi(
 ) -> tuple[tuple[str, ...], tuple[ScsiHostdev, ...]]:
     """The controllers' models, and the host's devices on them.
 
-    The disks' controller is the first: the one that Xen emulates, or the fast one for a paravirtual guest. Each host
+    The disks' controllers are the first: those that Xen emulates, or the fast one for a paravirtual guest. Each host
     adapter that the guest sees has a fast one of its own.
     """
-    disks = any(disk.bus is Bus.SCSI for disk in machine_disks)
-    models = [EMULATED if guest.kind is GuestKind.HVM else FAST] if disks else []
+    numbers = [letters_index(disk.target[2:]) // ON_SCSI for disk in machine_disks if disk.bus is Bus.SCSI]
+    models = [EMULATED if guest.kind is GuestKind.HVM else FAST] * (max(numbers) + 1 if numbers else 0)
     addresses = [_addresses(guest, index, findings) for index in range(len(guest.scsi_devices))]
     adapters = sorted({there[0] for _, there in filter(None, addresses)})
     found = []

@@ -70,8 +70,12 @@ def _foreign(vbd: Vbd) -> str:
 
 def shown(vbd: Vbd) -> str:
     """The disk as xm writes it, without passwords."""
-    uname = _SECRET.sub(r"\1...", vbd.uname)
-    return f"{uname},{vbd.vdev},{vbd.mode.value}"
+    return f"{masked(vbd.uname)},{vbd.vdev},{vbd.mode.value}"
+
+
+def masked(text: str) -> str:
+    """The TEXT of a disk without passwords."""
+    return _SECRET.sub(r"\1...", text)
 
 
 def _is_device(path: str) -> bool:
