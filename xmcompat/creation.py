@@ -14,8 +14,8 @@ from xmcompat.backends.gather import gather
 from xmcompat.backends.hypervisor import DomainInfo, Hypervisor
 from xmcompat.backends.machine import Accelerator, BlockSource, Disk, FileSource, Machine, XenRecord
 from xmcompat.config import sxp
-from xmcompat.config.dryrun import dry_run
 from xmcompat.config.load import Loaded
+from xmcompat.config.sxp_form import record_form
 from xmcompat.errors import DomainEnding, DomainNotFound, XmError
 from xmcompat.guest import GuestConfig
 from xmcompat.network import mac
@@ -97,7 +97,7 @@ def planned(guest: GuestConfig, facts: HostFacts) -> Translation:
 def _record(guest: GuestConfig) -> XenRecord:
     source = guest.source if guest.source.startswith("/") or not guest.source else os.path.abspath(guest.source)
     return XenRecord(
-        sxp=sxp.write(dry_run(guest, secrets=False)), source=source, dialect=guest.dialect.value, started=time.time()
+        sxp=sxp.write(record_form(guest)), source=source, dialect=guest.dialect.value, started=time.time()
     )
 
 

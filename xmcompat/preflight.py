@@ -11,6 +11,7 @@ from xmcompat.backends.machine import BlockSource, FileSource, Machine
 from xmcompat.errors import ConfigError, DomainExists, DomainNotFound, XmError
 from xmcompat.guest import GuestConfig, KernelBoot
 from xmcompat.toolstack import DOM0_NAME, DOM0_UUID
+from xmcompat.translate.machine import LONGEST_NAME
 
 if TYPE_CHECKING:
     from xmcompat.backends.hypervisor import DomainInfo, Hypervisor
@@ -21,8 +22,6 @@ DOM0_MIN_MEM = 200704
 #: As much of a kernel file as tells what it is.
 KERNEL_HEAD = 64 * 1024
 
-#: Bytes that a name may have: libvirt names files for its domains, and the longest ending it gives them is .xml.new.
-LONGEST_NAME = 255 - len(".xml.new")
 #: Characters of an overlong name that are shown.
 SHOWN = 40
 

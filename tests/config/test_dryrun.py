@@ -12,8 +12,10 @@ from xmcompat.config.build import build
 from xmcompat.config.dryrun import dry_run
 from xmcompat.config.from_sxp import values_of
 from xmcompat.config.sxp import parse, pretty, write
+from xmcompat.config.sxp_form import form_notes, record_form, vm_form
 from xmcompat.errors import ConfigError
 from xmcompat.guest import Dialect, GuestConfig, GuestKind, Value
+from xmcompat.notes import Fate
 
 ROOT = {"HOME": "/root"}
 
@@ -305,3 +307,16 @@ def test_a_form_read_back_is_the_same_guest(values: dict[str, Value]) -> None:
     again = build(values_of(tree, "x"), path="x", default_name="x", dialect=Dialect.SXP)
     assert meaning(again) == meaning(made)
     assert form(again, environ=ROOT) == text
+
+
+def test_what_xm_leaves_out_of_a_paravirtual_guests_form_is_told_and_travels_all_the_same() -> None:
+    values: dict[str, Value] = {"kernel": "/k", "memory": 64, "rtc_timeoffset": -7200}
+    guest = build(values, path="a.cfg", default_name="a", lines={"rtc_timeoffset": 3})
+    assert "rtc_timeoffset" not in write(vm_form(guest))
+    assert "(rtc_timeoffset -7200)" in write(record_form(guest))
+    assert [(note.key, note.line, note.fate) for note in form_notes(guest)] == [
+        ("rtc_timeoffset", 3, Fate.NO_COUNTERPART)
+    ]
+    full = build({**values, "builder": "hvm"}, path="a.cfg", default_name="a")
+    assert write(record_form(full)).count("(rtc_timeoffset -7200)") == 1
+    assert form_notes(full) == ()

@@ -134,21 +134,21 @@ def test_words_of_xl_for_a_guest_that_boots_by_bios(settings: dict[str, Value], 
 @pytest.mark.parametrize(
     ("text", "written"),
     [
-        ("phy:vg0/web1,xvda1,w", "/dev/vg0/web1,raw,xvda1,rw"),
+        ("phy:vg0/web1,xvda1,w", "/dev/vg0/web1,raw,xvda1,rw,no-discard"),
         ("file:/srv/a.img,xvda,r", "/srv/a.img,raw,xvda,ro"),
-        ("tap:qcow2:/srv/a.qcow2,xvda,w", "/srv/a.qcow2,qcow2,xvda,rw"),
-        ("tap:tapdisk:aio:/srv/a.img,xvda,w", "/srv/a.img,raw,xvda,rw,direct-io-safe"),
-        ("tap2:aio:/srv/a=b.img,xvda,w", "format=raw,vdev=xvda,access=rw,direct-io-safe,target=/srv/a=b.img"),
+        ("tap:qcow2:/srv/a.qcow2,xvda,w", "/srv/a.qcow2,qcow2,xvda,rw,no-discard"),
+        ("tap:tapdisk:aio:/srv/a.img,xvda,w", "/srv/a.img,raw,xvda,rw,direct-io-safe,no-discard"),
+        ("tap2:aio:/srv/a=b.img,xvda,w", "format=raw,vdev=xvda,access=rw,direct-io-safe,no-discard,target=/srv/a=b.img"),
         ("tap:aio:/srv/a.iso,hdc:cdrom,r", "/srv/a.iso,raw,hdc,ro,cdrom"),
-        ("tap:sync:/srv/a.img,xvda,w", "/srv/a.img,raw,xvda,rw"),
+        ("tap:sync:/srv/a.img,xvda,w", "/srv/a.img,raw,xvda,rw,no-discard"),
         ("file:/srv/cd.iso,hdc:cdrom,r", "/srv/cd.iso,raw,hdc,ro,cdrom"),
         (",hdc:cdrom,r", ",,hdc,ro,cdrom"),
-        ("nbd:10.0.0.1 10809,xvda,w", "format=raw,vdev=xvda,access=rw,script=block-nbd,target=10.0.0.1 10809"),
-        ("rbd:pool/web1,xvda,w", "format=raw,vdev=xvda,access=rw,target=rbd:pool/web1"),
-        ("file:/srv/a=b.img,xvda,w", "format=raw,vdev=xvda,access=rw,target=/srv/a=b.img"),
-        ("phy:/dev/a,xvda,w,0", "/dev/a,raw,xvda,rw,backend=0"),
-        ("phy:/dev/a,xvda,w!", "/dev/a,raw,xvda,rw"),
-        ("phy:/srv/node,xvda,w", "/srv/node,raw,xvda,rw,backendtype=phy"),
+        ("nbd:10.0.0.1 10809,xvda,w", "format=raw,vdev=xvda,access=rw,no-discard,script=block-nbd,target=10.0.0.1 10809"),
+        ("rbd:pool/web1,xvda,w", "format=raw,vdev=xvda,access=rw,no-discard,target=rbd:pool/web1"),
+        ("file:/srv/a=b.img,xvda,w", "format=raw,vdev=xvda,access=rw,no-discard,target=/srv/a=b.img"),
+        ("phy:/dev/a,xvda,w,0", "/dev/a,raw,xvda,rw,backend=0,no-discard"),
+        ("phy:/dev/a,xvda,w!", "/dev/a,raw,xvda,rw,no-discard"),
+        ("phy:/srv/node,xvda,w", "/srv/node,raw,xvda,rw,no-discard,backendtype=phy"),
     ],
 )
 def test_disks(text: str, written: str) -> None:
@@ -198,7 +198,7 @@ def test_what_xl_has_no_word_for_in_a_guest_that_boots_by_bios(settings: dict[st
 @pytest.mark.parametrize(
     ("settings", "key"),
     [
-        ({"bios": "ovmf"}, "bios"), ({"description": "x"}, "description"), ({"vnc": 1}, "vnc"), ({"s3_integrity": 1}, "s3_integrity"),
+        ({"bios": "ovmf"}, "bios"), ({"vnc": 1}, "vnc"), ({"s3_integrity": 1}, "s3_integrity"),
         ({"disk": ["tap:sync:/a,xvda,w"]}, "disk[0]"), ({"parallel": "/dev/parport0"}, "parallel"),
     ],
 )  # fmt: skip

@@ -249,3 +249,24 @@ def test_a_kernel_whose_name_is_that_of_one_for_xen_alone_is_told_aloud_but_not_
     assert said(other, "kernel") == []
     full = replace(HVM, boot=KernelBoot(kernel="/boot/vmlinuz-2.6.18-xen"))
     assert said(translate(full, HOST), "kernel") == []
+
+
+@pytest.mark.parametrize("name", [".", "..", "a/b", "../../z", "a\nb", "  ", "x" * 248, "é" * 124])
+def test_a_name_that_libvirt_has_no_files_for_is_refused(name: str) -> None:
+    with pytest.raises(NotConvertible) as caught:
+        translate(replace(PV, name=name, lines={"name": 2}), HOST)
+    assert caught.value.line().startswith("web1.cfg:2: name = ")
+    assert "\n" not in caught.value.line()
+    assert len(caught.value.line()) < 300
+
+
+@pytest.mark.parametrize("name", ["web1", "x" * 247, "...", "a b", "-x", "ä"])
+def test_other_names_are_taken(name: str) -> None:
+    assert translate(replace(PV, name=name), HOST).machine.name == name
+
+
+@pytest.mark.parametrize(("vcpus", "key"), [(256, "vcpus"), (4096, "maxvcpus")])
+def test_more_vcpus_than_a_pc_has_are_refused(vcpus: int, key: str) -> None:
+    with pytest.raises(NotConvertible, match=rf"{key} = {vcpus}: QEMU's PC has 255"):
+        translate(replace(PV, vcpus=vcpus, options={key: vcpus}), HOST)
+    assert translate(replace(PV, vcpus=255), HOST).machine.vcpus == 255

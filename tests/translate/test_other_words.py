@@ -17,7 +17,7 @@ from xmcompat.config.write_xl import print_xl
 from xmcompat.config.xl import parse
 from xmcompat.config.xl_build import build_xl
 from xmcompat.errors import ConfigError, DeviceError
-from xmcompat.guest import GuestConfig
+from xmcompat.guest import Dialect, GuestConfig
 from xmcompat.notes import Note
 from xmcompat.translate.machine import translate
 
@@ -59,20 +59,22 @@ def check_same(guest: GuestConfig, again: GuestConfig, notes: Collection[Note]) 
         assert "disk" in loud | quiet
         return
     excused = set().union(*(EXCUSED.get(key, set()) for key in loud), *(EXCUSED_QUIETLY.get(key, set()) for key in quiet))
-    one, other = plain(one), plain(other)
+    one, other = plain(one, guest), plain(other, guest)
     different = {field.name for field in fields(Machine) if getattr(one, field.name) != getattr(other, field.name)}
     assert different <= excused, [(name, getattr(one, name), getattr(other, name)) for name in different - excused]
 
 
-def plain(machine: Machine) -> Machine:
-    """Without what a tool chooses of itself, and says so: whether space is given back, and the cache of tap:sync and of
-    images with a format that xl says are direct-io-safe."""
-    return replace(machine, disks=tuple(map(_plain, machine.disks)))
+def plain(machine: Machine, guest: GuestConfig) -> Machine:
+    """Without what a tool chooses of itself, and says so: that xl's disks give space back, and the cache of tap:sync and
+    of images with a format that xl says are direct-io-safe."""
+    return replace(machine, disks=tuple(_plain(disk, from_xl=guest.dialect is Dialect.XL) for disk in machine.disks))
 
 
-def _plain(disk: Disk) -> Disk:
+def _plain(disk: Disk, *, from_xl: bool) -> Disk:
     own = disk.cache == "directsync" or (isinstance(disk.source, FileSource) and disk.driver != "raw")
-    return replace(disk, discard="", **({"cache": "", "io": ""} if own else {}))
+    # that nothing is given back is QEMU's own choice too
+    discard = "" if from_xl or disk.discard == "ignore" else disk.discard
+    return replace(disk, discard=discard, **({"cache": "", "io": ""} if own else {}))
 
 
 @given(xm_guests())

@@ -217,7 +217,7 @@ def _put_clocks(into: Conversion) -> None:
     _put_mode(into, "tsc_mode", TSC_MODES)
     if into.guest.description:
         into.take("description")
-        into.lacking("description", "xl keeps none", harmless=True)
+        into.lacking("description", "xl keeps none")
     for key in ("vncviewer", "vncconsole"):
         if into.given(key) is not None:
             into.lacking(key, "xl ignores it", suggestion="start the viewer yourself", harmless=not re.search(

@@ -71,13 +71,15 @@ def _disk(into: Conversion, vbd: Vbd, key: str) -> str | None:
 
 
 def disk_text(vbd: Vbd) -> str:
-    """``PATH,FORMAT,VDEV,ACCESS``; in named parameters where a path or back end needs it, the path last."""
+    """A disk of xm's: ``PATH,FORMAT,VDEV,ACCESS``; in named parameters where a path or back end needs it, the path last."""
     word = vbd.protocol.split(":")[0]
     script = f"block-{word}" if word in _SCRIPTS else ""
     target = f"{word}:{vbd.path}" if word == "rbd" else vbd.path
     # phy: is a device wherever it lies; xl takes one outside of /dev for a file
     more = ["cdrom"] * vbd.cdrom + [f"backend={vbd.backend}"] * bool(vbd.backend)
     more += ["direct-io-safe"] * (_is_direct(vbd) and not vbd.cdrom)
+    # xl lets a guest give space back unless told not to
+    more += ["no-discard"] * (not vbd.cdrom and vbd.mode is not VbdMode.READ_ONLY)
     more += ["backendtype=phy"] * (word == "phy" and not vbd.path.startswith("/dev/"))
     access = _ACCESS[vbd.mode]
     if not target or (target.startswith("/") and not script and not set(target) & set(",=")):
@@ -109,9 +111,6 @@ def _tell_disk(into: Conversion, vbd: Vbd, key: str) -> None:
         into.lacking(key, "ioemu: is of no account to xl", value=vbd.uname, harmless=True)
     if vbd.cdrom and vbd.mode is not VbdMode.READ_ONLY:
         into.approximated(key, "a CD-ROM cannot be written to", value=vbd.uname, harmless=True)
-    elif not vbd.cdrom and vbd.mode is not VbdMode.READ_ONLY:
-        into.approximated(key, "xl lets the guest give space back", value=vbd.uname, harmless=True,
-                          suggestion="write no-discard to have it as with xm")  # fmt: skip
 
 
 # -- interfaces

@@ -12,10 +12,12 @@ from xmcompat.config.specs import parse_disk, parse_vif, vfb_from, vfb_values
 from xmcompat.config.specs_more import pci_trees, vtpm_tree
 from xmcompat.config.to_xl_devices import pci_text
 from xmcompat.errors import ConfigError
-from xmcompat.guest import PciDevice, UsbController, UsbDevice, Value, Vbd, Vfb, Vif
+from xmcompat.guest import PciDevice, UsbController, UsbDevice, Value, Vbd, VbdMode, Vfb, Vif
 
 _PCI_OPTIONS = ("msitranslate", "power_mgmt")
 _MOST_PORTS = 16
+#: Formats in whose images xl lets a guest give space back.
+_SPARSE = ("raw", "qcow2")
 _DISPLAY = (
     "vnc", "sdl", "vnclisten", "vncdisplay", "vncunused", "vncpasswd", "keymap", "display", "xauthority", "opengl",
 )  # fmt: skip
@@ -84,6 +86,8 @@ def _disk(into: Conversion, vbd: Vbd, key: str) -> str | None:
     if vbd.discard is not None and not vbd.cdrom:
         word = "discard" if vbd.discard else "no-discard"
         into.lacking(key, "xm's disks take no space back", value=word, harmless=not vbd.discard)
+    elif vbd.mode is not VbdMode.READ_ONLY and not vbd.cdrom and vbd.image_format in _SPARSE:
+        into.approximated(key, "xm's disks take no space back, which xl's do", value=vbd.uname, harmless=True)
     if vbd.backendtype:
         into.lacking(key, "xm chooses by the first word", value=f"backendtype={vbd.backendtype}", harmless=True)
     if vbd.specification == "virtio":

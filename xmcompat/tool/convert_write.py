@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from xmcompat.config.read import Document
 
 _LONGEST_NAME = 200  # bytes
+#: A byte of a name that is no UTF-8, which JSON can only have escaped.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _UNSAFE = re.compile(r"[^\w.:+-]")
 
 
@@ -40,16 +42,17 @@ def converted(document: Document, to: str, given: Mapping[str, object]) -> tuple
 
 def _as_xml(document: Document, given: Mapping[str, object]) -> tuple[str, tuple[Note, ...], tuple[Note, ...]]:
     from xmcompat.backends.domain_xml import render
-    from xmcompat.tool.convert_facts import facts_for
+    from xmcompat.tool.convert_facts import facts_for, refuse_too_large
     from xmcompat.translate.machine import translate
 
-    guest, notes = _with_whole_paths(document.guest)
+    refuse_too_large(document.guest, given)
+    guest, notes = with_whole_paths(document.guest)
     macs, drawn = derived_macs(guest)
     translation = translate(guest, facts_for(guest, given), macs=macs, record=_record(document.guest))
     return render(translation.machine), (*translation.notes, *notes, *drawn), document.notes
 
 
-def _with_whole_paths(guest: GuestConfig) -> tuple[GuestConfig, tuple[Note, ...]]:
+def with_whole_paths(guest: GuestConfig) -> tuple[GuestConfig, tuple[Note, ...]]:
     """The guest with boot files by whole paths, which libvirt wants, and a note for each that had none."""
     from xmcompat.config.read import OFFLINE_CWD
 
@@ -95,10 +98,10 @@ def _record(guest: GuestConfig) -> XenRecord | None:
     """The record of the guest's configuration, as ``xm create`` leaves one; None for a guest that xm has no words for."""
     from xmcompat.backends.machine import XenRecord
     from xmcompat.config import sxp
-    from xmcompat.config.sxp_form import vm_form
+    from xmcompat.config.sxp_form import record_form
 
     try:
-        form = sxp.write(vm_form(guest, secrets=False))
+        form = sxp.write(record_form(guest))
     except ConfigError:
         return None
     return XenRecord(sxp=form, source=guest.source, dialect=guest.dialect.value)
@@ -114,7 +117,8 @@ def _as_text(document: Document, to: str) -> tuple[str, tuple[Note, ...], tuple[
     if to == "json":
         from xmcompat.config.json_form import guest_document
 
-        return json.dumps(guest_document(guest), indent=2, ensure_ascii=False) + "\n", (), rest
+        text = json.dumps(guest_document(guest), indent=2, ensure_ascii=False) + "\n"
+        return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text), (), rest
     if to == "xl":
         from xmcompat.config.to_xl import xl_values
         from xmcompat.config.write_xl import print_xl
@@ -129,9 +133,9 @@ def _as_text(document: Document, to: str) -> tuple[str, tuple[Note, ...], tuple[
 
         return print_cfg(values), notes, rest
     from xmcompat.config import sxp
-    from xmcompat.config.sxp_form import vm_form
+    from xmcompat.config.sxp_form import form_notes, vm_form
 
-    return sxp.pretty(vm_form(guest), 80), notes, rest
+    return sxp.pretty(vm_form(guest), 80), (*notes, *form_notes(guest)), rest
 
 
 def _of_reading(document: Document) -> tuple[Note, ...]:

@@ -85,7 +85,7 @@ def _bridge(facts: HostFacts, named: str, index: int, findings: Findings) -> str
     bridge = dict(facts.bridge_aliases).get(named, named)
     if bridge != named:
         findings.carried(f"vif[{index}]", f"{bridge} serves, by the host's aliases", value=f"bridge={named}")
-    if bridge in (*there, *facts.openvswitch) or not there or not facts.local:
+    if bridge in (*there, *facts.openvswitch) or not facts.local:
         return bridge
     old_name = re.fullmatch(r"xenbr([0-9]{1,10})", bridge)
     if old_name and f"eth{old_name[1]}" in there:

@@ -33,6 +33,12 @@ from xmcompat.translate.vkb import virtual_inputs
 __all__ = ["Translation", "missing_macs", "translate"]
 
 
+#: Bytes of a domain's name: the longest ending that libvirt gives to a file named for it is ".xml.new".
+LONGEST_NAME = 255 - len(".xml.new")
+#: Of a machine of the type "pc".
+MOST_VCPUS = 255
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Translation:
     """``notes`` tell of what depends on values and host; those of each key as such are the reader's."""
@@ -52,6 +58,7 @@ def translate(
     the first device that this host cannot connect. May be repeated: the same comes out.
     """
     findings = Findings(guest)
+    _refuse_unfit(guest, findings)
     machine_disks = disks(guest, findings)
     begun = start(guest, machine_disks, findings)
     machine_disks = tuple(
@@ -67,6 +74,21 @@ def translate(
     )
     findings.settle()
     return Translation(machine=machine, notes=findings.notes)
+
+
+def _refuse_unfit(guest: GuestConfig, findings: Findings) -> None:
+    """A name for which libvirt has no files, and more vcpus than QEMU's PC has places for."""
+    size = len(guest.name.encode("utf-8", "surrogateescape"))
+    if size > LONGEST_NAME:
+        findings.refuse("name", f"it has {size} bytes, of which libvirt takes {LONGEST_NAME}; write a shorter one",
+                        value=f"{guest.name[:40]}...")  # fmt: skip
+    elif guest.name in (".", "..") or not guest.name.strip() or set(guest.name) & set("/\n\r"):
+        findings.refuse("name", "libvirt names files for it, and none can be called so; write another", value=guest.name)
+    if guest.vcpus > MOST_VCPUS:
+        findings.refuse(
+            "maxvcpus" if "maxvcpus" in guest.options else "vcpus", f"QEMU's PC has {MOST_VCPUS}; write no more",
+            value=str(guest.vcpus),
+        )  # fmt: skip
 
 
 def _computer(guest: GuestConfig, facts: HostFacts, boot: MachineBoot, findings: Findings) -> Machine:
