@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -294,3 +296,12 @@ def test_huge_pages_are_not_promised() -> None:
 def test_what_becomes_of_a_boot_loader_is_the_translations_to_tell() -> None:
     values: dict[str, Value] = {"bootloader": "/usr/bin/pygrub", "bootargs": "--entry=1"}
     assert [told(values, key)[3] for key in values] == [True, True]
+
+
+def test_a_key_that_may_be_meant_is_looked_for_for_the_first_names_alone() -> None:
+    strangers: dict[str, Value] = {f"memoryy_{number}x": 1 for number in range(20_000)}
+    begun = time.monotonic()
+    notes = account(build({**PV, **strangers}, path="a", default_name="a"))
+    assert time.monotonic() - begun < 5
+    assert len([entry for entry in notes if entry.reason == "no Xen tool knows it"]) == 20_000
+    assert told({**PV, **dict.fromkeys(map("zz{}".format, range(150)), 1), "memmory": 1}, "memmory")[2] == "did you mean 'memory'?"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xmcompat.config.load import LARGEST, find_config, load, load_sxp, load_xl, parse_words
+from xmcompat.config.load import LARGEST, find_config, load, load_sxp, parse_words
 from xmcompat.errors import ConfigError, ConfigNotFound, ConfigSyntax, UnsupportedConfig, UsageError, XmError
 from xmcompat.guest import Dialect, FirmwareBoot, KernelBoot, LoaderBoot
 from xmcompat.notes import Fate, Note
@@ -377,8 +377,3 @@ def test_an_error_in_such_a_file_says_so_too(here: Path) -> None:
 def test_a_file_that_both_read_has_no_warning(here: Path) -> None:
     notes = load(write(here, "kernel='k'\nname='a'\n")).notes
     assert not {"(file)", "(dialect)"} & {entry.key for entry in notes}
-
-
-def test_a_file_of_xls_can_be_read_as_one(here: Path) -> None:
-    guest = load_xl(write(here, "name='a'\ntype='pv'\nkernel='nope'\n"), words=["memory=99"]).guest
-    assert (guest.dialect, guest.memory, guest.boot) == (Dialect.XL, 99, KernelBoot(kernel="nope"))

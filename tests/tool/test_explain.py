@@ -161,3 +161,76 @@ def test_the_dialect_can_be_given(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_the_same_is_said_each_time(web1: Path, capsys: pytest.CaptureFixture[str]) -> None:
     web1.write_text(web1.read_text().replace("mac=00:16:3E:01:02:03,", ""))
     assert explained(capsys, web1) == explained(capsys, web1)
+
+
+def test_what_xm_cannot_read_and_xl_can_is_read_as_xls_with_a_note(web1: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kernel = web1.parent / "vmlinuz"
+    web1.write_text(f"name = 'a'\nmemory = 64\nkernel = '{kernel}'\ndisk = ['phy:vg0/a,xvda']\n")
+    assert explained(capsys, web1)["(dialect)"]["value"] == "xl"
+    assert main(["explain", "--dialect", "xm", str(web1)]) == 1
+    assert "Invalid disk specifier" in capsys.readouterr().err
+
+
+def test_a_missing_kernel_does_not_make_a_file_xls(web1: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    web1.write_text("name = 'a'\nmemory = 64\nkernel = '/nowhere/k'\n")
+    assert explained(capsys, web1)["(dialect)"]["value"] == "xm"
+
+
+def test_a_path_without_its_kind_is_read_with_a_note(web1: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    web1.write_text(f"name = 'a'\nmemory = 64\nkernel = '{web1.parent / 'vmlinuz'}'\ndisk = ['/dev/vg0/a,xvda,w']\n")
+    assert main(["explain", str(web1)]) == 0
+    assert "write phy:/dev/vg0/a" in capsys.readouterr().out
+
+
+def test_a_very_long_value_is_not_said_as_a_whole(web1: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    web1.write_text(f"name = 'a'\nkernel = '{web1.parent / 'vmlinuz'}'\nvif = ['{'a' * 100_000}']\n")
+    main(["explain", str(web1)])
+    out, err = capsys.readouterr()
+    assert len(out + err) < 2000
+
+
+# -- away from the host
+
+
+def test_a_file_is_explained_where_its_kernel_is_not(web1: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    web1.write_text("name = 'a'\nmemory = 64\nkernel = '/nowhere/k'\nramdisk = 'initrd'\non_crash = 'restart'\n")
+    assert main(["explain", str(web1)]) == 0
+    out = capsys.readouterr().out
+    assert f"{web1}:3: kernel = '/nowhere/k': carried over; there is no such file on this host" in out
+    assert "ramdisk" in out
+    assert out.splitlines()[-1].endswith("can be started")
+
+
+def test_a_kernel_that_is_here_has_no_such_note(web1: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", str(web1)]) == 0
+    assert "no such file" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("dialect", ["auto", "xm", "sxp", "xl"])
+@pytest.mark.parametrize(
+    "text", ["(vm (name a) (vncpasswd hunter22)", "name = 'a'\nvncpasswd=\"hunter22\nmemory = 64\n",
+             "name = 'a'\nbuilder='hvm'\nmemory=64\nvfb=['type=vnc,vncpasswd=hunter21,hunter22']\n"],
+)  # fmt: skip
+def test_no_error_has_a_password(web1: Path, capsys: pytest.CaptureFixture[str], text: str, dialect: str) -> None:
+    web1.write_text(text)
+    main(["explain", "--dialect", dialect, str(web1)])
+    out, err = capsys.readouterr()
+    assert "hunter" not in out + err
+    assert out + err
+
+
+def test_an_empty_file_is_called_empty(web1: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    web1.write_text("\n")
+    assert main(["explain", str(web1)]) == 1
+    assert capsys.readouterr().err == f"Error: {web1}: it is empty\n"
+
+
+def test_a_word_without_a_name_is_2(web1: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", str(web1), "=3"]) == 2
+    assert "'=3' is not NAME=VALUE" in capsys.readouterr().err
+
+
+def test_an_error_names_file_and_line(web1: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    web1.write_text("name = 'a'\nkernel = '/k'\nmemory = 64\nvif = ['odd']\n")
+    assert main(["explain", "--dialect", "xm", str(web1)]) == 1
+    assert capsys.readouterr().err == f"Error: {web1}:4: odd should be a pair, separated by an equals sign.\n"

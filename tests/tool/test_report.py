@@ -24,7 +24,6 @@ from xmcompat.tool import report_tree
 from xmcompat.tool.main import main
 from xmcompat.tool.report import write_whole
 from xmcompat.tool.report_host import survey
-from xmcompat.tool.report_secrets import Redactor, passwords
 
 UUID = "11111111-2222-3333-4444-555555555555"
 
@@ -338,6 +337,54 @@ def test_folders_deeper_than_any_host_has_are_named(tmp_path: Path) -> None:
     assert any("deeper than" in row.reason for row in report.unreadable)
 
 
+@pytest.mark.parametrize("name", ["README.vm", "todo", "disk.img", "start.sh", "cpupool1"])
+def test_a_guest_is_one_whatever_its_file_is_called(tmp_path: Path, name: str) -> None:
+    assert guest(survey(str(write(tmp_path, {name: READY}))), "plain1").files == (name,)
+
+
+def test_a_name_tells_what_a_file_is_that_is_no_guests(tmp_path: Path) -> None:
+    write(tmp_path, {"README.xen": "name = the guest's\nmemory = in MiB\n", "vif-common.sh": "type=$1\nvif=$2\nname=\n", "g": READY})
+    report = survey(str(tmp_path))
+    assert [row.name for row in report.guests] == ["plain1"]
+    assert reason(report.skipped, "README.xen") == "a text for people"
+    assert reason(report.skipped, "vif-common.sh") == "a script"
+
+
+def test_a_dated_copy_is_one_beside_its_file_alone(tmp_path: Path) -> None:
+    write(tmp_path, {"both/web1": WEB1, "both/web1.2011-03-04": WEB1, "one/win1.2011-03-04": WIN1})
+    report = survey(str(tmp_path))
+    assert [row.files for row in report.guests] == [("both/web1",), ("one/win1.2011-03-04",)]
+    assert "copy" in reason(report.skipped, "both/web1.2011-03-04")
+
+
+def test_a_folder_called_scripts_may_have_guests(tmp_path: Path) -> None:
+    write(tmp_path, {"scripts/plain1": READY, "xen/scripts/vif-bridge": "#!/bin/sh\n", "xen/scripts/block": "type=1\nvif=2\n"})
+    report = survey(str(tmp_path))
+    assert [row.files for row in report.guests] == [("scripts/plain1",)]
+    assert reason(report.skipped, "xen/scripts") == "scripts of Xen, which nothing here runs"
+
+
+def test_a_long_chain_of_links_is_called_no_circle(tmp_path: Path) -> None:
+    write(tmp_path, {"good": READY})
+    for number in range(45):
+        (tmp_path / f"link{number}").symlink_to(f"link{number + 1}" if number < 44 else "good")
+    report = survey(str(tmp_path))
+    assert reason(report.unreadable, "link0") == "it leads over more than 40 links"
+    assert len(report.guests) == 1
+
+
+def test_an_unreadable_xend_config_is_named_once(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = report_tree.Tree.read
+
+    def refuse(tree: report_tree.Tree, path: report_tree.Path, most: int = 1 << 20) -> bytes:
+        if path[-1] == "xend-config.sxp":
+            raise PermissionError(13, "Permission denied")
+        return read(tree, path, most)
+
+    monkeypatch.setattr(report_tree.Tree, "read", refuse)
+    assert [row.path for row in survey(str(host)).unreadable] == ["etc/xen/xend-config.sxp"]
+
+
 # -- the host
 
 
@@ -408,16 +455,6 @@ def test_a_password_is_never_shown_wherever_it_stands(tmp_path: Path, word: str,
     text = base.replace("guestsecret", word) + f"vncpasswd = '{word}'\nfoo = 'x {word} y'\nnotes = ['{word}']\nmemry = '{word}'\n"
     report = survey(str(write(tmp_path, {"g": text})))
     assert word not in all_formats(report).replace("&amp;", "&")
-
-
-def test_a_word_is_left_out_where_its_name_says_so() -> None:
-    redact = Redactor(["longsecret"])
-    assert redact("vncpasswd=abc,type=vnc") == "vncpasswd=(not shown),type=vnc"
-    assert redact("{'password': 'abc'}") == "{'password': '(not shown)'}"
-    assert redact("id=x:key=AQ==:conf=y") == "id=x:key=(not shown):conf=y"
-    assert redact("a longsecret b") == "a (not shown) b"
-    assert redact("gfx_passthru=1 the password is long") == "gfx_passthru=1 the password is long"
-    assert passwords("vncpasswd = \"hidden\"\n(vncpasswd other)") == {"hidden", "other"}
 
 
 # -- the command

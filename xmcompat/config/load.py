@@ -15,13 +15,13 @@ from xmcompat.config.detect import recognise
 from xmcompat.config.python import ScriptHost
 from xmcompat.config.read import LARGEST, Document, form_document, forms_of, read, refuse_other_kinds
 from xmcompat.config.source_file import read_source
-from xmcompat.config.words import Words, for_any_tool, parse_words
+from xmcompat.config.words import Words, parse_words
 from xmcompat.errors import ConfigError, ConfigNotFound, UnsupportedConfig
 from xmcompat.guest import Dialect, GuestConfig, Value
 from xmcompat.notes import Fate, Note
 
 __all__ = [
-    "LARGEST", "Loaded", "Words", "find_config", "load", "load_any", "load_sxp", "load_xl", "parse_words", "read_file",
+    "LARGEST", "Loaded", "Words", "find_config", "load", "load_sxp", "parse_words", "read_file",
 ]  # fmt: skip
 
 DEFAULT_NAME = "xmdefconfig"
@@ -87,17 +87,6 @@ def load(path: str, *, words: Sequence[str] = (), data: bytes | None = None) -> 
     return _loaded(document, path, _warning(path) if is_xls else ())
 
 
-def load_any(path: str, *, words: Sequence[str] = (), data: bytes | None = None) -> Loaded:
-    """Read the file at PATH as the tool that its text tells; what xm refuses and is plain all the same is read, and told.
-
-    For who only looks at the file. Raises ConfigError in its kinds.
-    """
-    given = for_any_tool(words)
-    data = read_file(path) if data is None else data
-    (document,) = read(data, path, words=given, host=script_host(), boot_files=_with_boot_files, tolerant=True)
-    return _loaded(document, path)
-
-
 def _warning(path: str) -> tuple[Note, ...]:
     return (Note(key="(file)", fate=Fate.APPROXIMATED, reason=_XLS_FILE, suggestion=_CONVERT, path=path),)
 
@@ -107,14 +96,6 @@ def _loaded(document: Document, path: str, more: tuple[Note, ...] = ()) -> Loade
         guest=document.guest, notes=(*document.notes, *more), path=path, printed=document.printed,
         complained=document.complained,
     )  # fmt: skip
-
-
-def load_xl(path: str, *, words: Sequence[str] = (), data: bytes | None = None) -> Loaded:
-    """Read the file at PATH as xl does, changed by the NAME=VALUE words. Raises ConfigError in its kinds."""
-    given = for_any_tool(words)
-    data = read_file(path) if data is None else data
-    (document,) = read(data, path, dialect=Dialect.XL, words=given, host=script_host())
-    return _loaded(document, path)
 
 
 def load_sxp(path: str, *, data: bytes | None = None) -> Loaded:

@@ -58,17 +58,20 @@ FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
 
 
 def read_facts(path: str) -> dict[str, object]:
-    """The facts in the JSON file at PATH: an object of FIELDS, or what ``xmcompat host --json`` prints, which has one.
+    """The facts in the JSON file or pipe at PATH: an object of FIELDS, or what ``xmcompat host --json`` prints, which has
+    one.
 
     Raises ConfigError with the file's name for one that cannot be read or used.
     """
+    from xmcompat.config.source_file import read_source
+
     try:
-        with open(path, "rb") as file:
-            data = file.read(_LARGEST + 1)
-    except OSError as error:
-        raise ConfigError(error.strerror or "cannot be read", path=path) from None
+        data = read_source(path, _LARGEST)
+    except ConfigError as error:
+        error.message = error.message.removesuffix(": no guest configuration")
+        raise
     try:
-        document = json.loads(data) if len(data) <= _LARGEST else None
+        document = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"this is no JSON: {error}", path=path) from None
     if isinstance(document, dict) and isinstance(document.get("facts"), dict):
@@ -109,3 +112,21 @@ def facts_for(guest: GuestConfig, given: Mapping[str, object]) -> HostFacts:
     if isinstance(memory := facts.get("memory"), int):
         facts["memory"] = memory * 1024
     return HostFacts(**facts)  # type: ignore[arg-type]  # each has been checked against FIELDS
+
+
+def refuse_too_large(guest: GuestConfig, given: Mapping[str, object]) -> None:
+    """Raise ConfigError where GUEST wants more memory than a host of the GIVEN facts could ever leave to it.
+
+    The rule is that of ``xm create``.
+    """
+    memory = given.get("memory")
+    if not isinstance(memory, int) or not memory:
+        return
+    from xmcompat.preflight import DOM0_MIN_MEM
+
+    own = DOM0_MIN_MEM // 1024
+    if guest.memory > memory - own:
+        raise ConfigError(
+            f"it wants {guest.memory} MiB of memory; the host has {memory} MiB, and keeps {own} MiB of it for itself",
+            path=guest.source or None, line=guest.lines.get("memory"), hint="give it less memory, or another host",
+        )  # fmt: skip

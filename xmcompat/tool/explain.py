@@ -1,20 +1,23 @@
-"""``xmcompat explain``: one guest configuration, and what becomes of every key in it. No hypervisor is asked."""
+"""``xmcompat explain``: one guest configuration, and what becomes of every key in it. No hypervisor or host is asked."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from xmcompat.errors import NotConvertible
+from xmcompat.errors import ConfigError, NotConvertible, UnsupportedConfig, XmError
+from xmcompat.guest import Dialect, GuestConfig, KernelBoot
 from xmcompat.notes import Fate, Note, joined
 from xmcompat.tool.output import print_json, printable
 
 if TYPE_CHECKING:
-    from xmcompat.config.load import Loaded
-    from xmcompat.guest import GuestConfig
+    from xmcompat.config.read import Document
+    from xmcompat.config.words import Words
 
 
 class Account(NamedTuple):
@@ -34,12 +37,13 @@ class Account(NamedTuple):
               help="What FILE is; auto tells it from the text.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
 def explain(file: str, variables: tuple[str, ...], sxp: bool, dialect: str, as_json: bool) -> int:
-    """Read the guest configuration FILE as xm create would, and show what becomes of every key in it.
+    """Read the guest configuration FILE, and show what becomes of every key in it on KVM. Nothing is started, or executed.
 
-    A file that is beyond doubt xl's is read as xl's. NAME=VALUE sets a variable as on xm's command line. FILE is looked
-    for here and in /etc/xen. Exits 1 where the guest cannot be started on KVM.
+    A file of xl's is read as xl's, and so is one that xl can read and xm cannot. NAME=VALUE sets a variable as on xm's
+    command line. FILE is looked for here and in /etc/xen; what it names need not be here. Exits 1 where the guest
+    cannot be started on KVM.
     """
-    wrong = [word for word in variables if "=" not in word]
+    wrong = [word for word in variables if not word.partition("=")[0].strip() or "=" not in word]
     if wrong:
         raise click.UsageError(f"'{wrong[0]}' is not NAME=VALUE")
     if sxp and dialect not in ("auto", "sxp"):
@@ -58,32 +62,58 @@ def explain(file: str, variables: tuple[str, ...], sxp: bool, dialect: str, as_j
 
 
 def account_of(file: str, variables: Sequence[str] = (), *, dialect: str = "auto") -> Account:
-    """Read FILE and translate it. Raises ConfigError for what cannot be read at all.
+    """Read FILE and translate it. Raises ConfigError for what cannot be read at all; no password is in what it says.
 
     Every name that the file sets has a note from its reading; more of them tell what depends on its value.
     """
-    loaded = _load(file, variables, dialect)
-    guest = loaded.guest
+    from xmcompat.config.load import find_config, read_file
+    from xmcompat.config.words import for_any_tool
+    from xmcompat.tool.redaction import is_secret, redactor
+
+    words = for_any_tool(variables)
+    path = find_config(file)
+    data = read_file(path)
+    redact = redactor(data, [text for name, text in words.texts if is_secret(name)])
+    try:
+        document = _read(data, path, words, dialect)
+    except XmError as error:
+        raise _placed(redact.error(error)) from None
+    guest = document.guest
     notes, refusal = _translated(guest)
-    return Account(guest.name, guest.source, joined(loaded.notes, notes), refusal)
+    missing = _missing(guest)
+    told = (_absent(note) if note.key in missing else note for note in joined(document.notes, notes))
+    return Account(guest.name, guest.source, tuple(map(redact.note, told)), redact(refusal) if refusal else None)
 
 
-def _load(file: str, variables: Sequence[str], dialect: str) -> Loaded:
-    from xmcompat.config import load
+def _placed(error: XmError) -> XmError:
+    """ERROR with its file and line in what it says."""
+    if isinstance(error, ConfigError) and error.path and error.path not in error.message:
+        place = f"{error.path}:{error.line_number}" if error.line_number else error.path
+        error.message = f"{place}: {error.message}"
+    return error
+
+
+def _read(data: bytes, path: str, words: Words, dialect: str) -> Document:
+    """The one guest of a file. Raises ConfigError."""
     from xmcompat.config.detect import recognise
-    from xmcompat.guest import Dialect
+    from xmcompat.config.read import offline_host, read
 
-    if dialect == "sxp":
-        return load.load_sxp(file)
-    path, data = load.find_config(file), None
-    if dialect == "auto":
-        data = load.read_file(path)
-        found = recognise(data).dialect
-        if found is Dialect.SXP and not variables:
-            return load.load_sxp(path, data=data)
-        dialect = found.value
-    reader = load.load_xl if dialect == "xl" else load.load
-    return reader(path, words=variables, data=data)
+    if not data.strip() and not words.texts:
+        raise ConfigError("it is empty", path=path)
+    asked = None if dialect == "auto" else Dialect(dialect)
+    found = recognise(data)
+    if words.texts and (asked or found.dialect) is Dialect.SXP:
+        raise UnsupportedConfig("this is an SXP file, which has no variables", path=path)
+    documents = read(data, path, dialect=asked, words=words, host=offline_host())
+    if len(documents) > 1:
+        raise UnsupportedConfig(f"there are {len(documents)} forms; give each guest a file of its own", path=path)
+    if asked is Dialect.XM and found == (Dialect.XL, True):
+        note = Note(
+            key="(file)", fate=Fate.APPROXIMATED, reason="it looks like a file of xl, which reads it otherwise", path=path,
+            suggestion="leave --dialect out",
+        )  # fmt: skip
+        return replace(documents[0], notes=(*documents[0].notes, note))
+    return documents[0]
 
 
 def _translated(guest: GuestConfig) -> tuple[tuple[Note, ...], str | None]:
@@ -93,13 +123,26 @@ def _translated(guest: GuestConfig) -> tuple[tuple[Note, ...], str | None]:
     """
     from xmcompat.errors import DeviceError
     from xmcompat.tool.convert_facts import facts_for
-    from xmcompat.tool.convert_write import derived_macs
+    from xmcompat.tool.convert_write import derived_macs, with_whole_paths
     from xmcompat.translate.machine import translate
 
+    whole, notes = with_whole_paths(guest)
     try:
-        return translate(guest, facts_for(guest, {}), macs=derived_macs(guest)[0]).notes, None
+        return (*translate(whole, facts_for(whole, {}), macs=derived_macs(whole)[0]).notes, *notes), None
     except (NotConvertible, DeviceError) as error:
         return (), error.line()
+
+
+def _missing(guest: GuestConfig) -> frozenset[str]:
+    """The keys whose files to boot from are not on this host, which need not be the one for the guest."""
+    boot = guest.boot
+    paths = {"kernel": boot.kernel, "ramdisk": boot.ramdisk} if isinstance(boot, KernelBoot) else {}
+    return frozenset(key for key, path in paths.items() if path and ("\0" in path or not os.path.isfile(path)))
+
+
+def _absent(note: Note) -> Note:
+    reason = "; ".join(filter(None, (note.reason, "there is no such file on this host")))
+    return replace(note, reason=reason, suggestion=note.suggestion or "xm create needs it where the guest is to run")
 
 
 def _summary(account: Account) -> str:

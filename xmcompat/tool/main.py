@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 import click
 
@@ -18,6 +20,8 @@ from xmcompat.tool.keys import keys
 from xmcompat.tool.man import man
 from xmcompat.tool.output import mistake, printable
 from xmcompat.tool.report import report
+
+_OF_WRITING = (errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT, errno.EAGAIN)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,6 +36,10 @@ for command in (host, keys, man, explain, convert, report):
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command; returns the exit status: 0 done, 1 failed (one line on stderr), 2 not understood."""
+    if sys.stdout is None:
+        sys.stdout = _in_place_of(1, os.O_RDONLY)
+    if sys.stderr is None:
+        sys.stderr = _in_place_of(2, os.O_WRONLY)
     try:
         status = program.main(list(arguments), prog_name="xmcompat", standalone_mode=False)
         sys.stdout.flush()
@@ -47,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     except OSError as error:
         _give_up_stdout()
-        click.echo(printable(f"Error: {error.filename or 'system'}: {error.strerror}"), err=True)
+        click.echo(printable(f"Error: {_failed(error)}"), err=True)
         return 1
     except (KeyboardInterrupt, click.Abort):
         return 128 + signal.SIGINT
@@ -55,6 +63,27 @@ def main(arguments: Sequence[str]) -> int:
         click.echo(printable(f"Error: {mistake(error)}"), err=True)
         return 1
     return status if isinstance(status, int) else 0
+
+
+def _in_place_of(closed: int, flags: int) -> TextIO:
+    """A stream for the descriptor that is CLOSED: no file that is opened later may take its number.
+
+    Opened for reading, it fails where something is printed; nobody misses what goes to stderr.
+    """
+    nothing = os.open(os.devnull, flags)
+    if nothing != closed:
+        os.dup2(nothing, closed)
+        os.close(nothing)
+    return open(closed, "w", encoding="utf-8", errors="surrogateescape", closefd=False)
+
+
+def _failed(error: OSError) -> str:
+    """What an error of the system is about: stdout where no file is named, for nothing else is written to."""
+    if error.filename:
+        return f"{error.filename}: {error.strerror}"
+    if error.errno == errno.EBADF:
+        return "stdout: it is closed"
+    return f"{'stdout' if error.errno in _OF_WRITING else 'system'}: {error.strerror}"
 
 
 def _give_up_stdout() -> None:

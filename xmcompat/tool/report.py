@@ -70,6 +70,8 @@ def write_whole(path: str, data: bytes) -> None:
             stream.flush()
             os.fsync(file)
         os.replace(part, path)
-    except BaseException:
+    except BaseException as error:
         os.unlink(part)
+        if isinstance(error, OSError):
+            error.filename = path
         raise

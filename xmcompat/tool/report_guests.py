@@ -11,40 +11,25 @@ from typing import NamedTuple
 from xmcompat.backends.facts import HostFacts
 from xmcompat.backends.machine import Accelerator
 from xmcompat.config.account import SECRET
-from xmcompat.config.detect import is_sxp, recognise
 from xmcompat.config.read import Document, offline_host, read_each
 from xmcompat.errors import XmError
 from xmcompat.guest import Dialect, FirmwareBoot, GuestConfig, GuestKind, KernelBoot, LoaderBoot, Vbd
 from xmcompat.notes import Fate, Note, joined
 from xmcompat.render.report_values import DiskRow, GuestRow, NicRow, Verdict
-from xmcompat.tool.report_secrets import Redactor, is_secret, passwords
+from xmcompat.tool.no_guest import NoGuest, is_guest, refuse_others, refuse_unreadable
+from xmcompat.tool.redaction import Redactor, is_secret, redactor
 from xmcompat.translate.machine import translate
 
 _KINDS = {GuestKind.PV: "pv", GuestKind.HVM: "hvm", GuestKind.PVH: "pvh"}
 _NETWORK = ("nbd", "iscsi", "rbd", "http", "https")
 _EFI = ("uefi", "ovmf")
 
-#: Keys without which nothing is a guest: one of them is in every configuration.
-_TELLING = ("memory", "kernel", "builder", "type", "disk", "bootloader", "firmware", "firmware_override", "vcpus", "vif")
-_SETS = rb"(name|" + "|".join(_TELLING).encode() + rb")[ \t]*\+?=(?!=)"
-_ASSIGNED = re.compile(rb"(?:^|[\n;])[ \t]*" + _SETS)
-_AT_MARGIN = re.compile(rb"(?:^|\n)" + _SETS)
 _NAME = re.compile(r"(?:^|[\n;])[ \t]*name\s*=\s*['\"]([^'\"\n]{1,200})['\"]|\(name\s+'?([^\s()']{1,200})'?\)")
 #: Characters of one reason or value.
 _LONGEST = 600
-#: So many different keys, each at the beginning of a line, make a file a guest's, even where it cannot be read.
-_ENOUGH = 2
 
 _FIRST = {Fate.REFUSED: 0, Fate.NOT_YET: 1, Fate.NO_MEANING: 2, Fate.APPROXIMATED: 3, Fate.CARRIED: 4}
 _KEYS_FIRST = ("kernel", "ramdisk", "bootloader", "disk", "root", "extra", "memory", "vif")
-
-
-class NoGuest(Exception):
-    """A file is no guest's configuration, in words."""
-
-
-class SavedGuest(NoGuest):
-    """A file holds the memory of a guest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,20 +52,19 @@ class _Judged(NamedTuple):
 
 def guests_in(data: bytes, path: str, host: OldHost) -> tuple[GuestRow, ...]:
     """The guests of one file; one that cannot be read is a row too. Raises NoGuest for what is no configuration."""
-    _refuse_others(data)
+    refuse_others(data)
     text = data.decode("utf-8", "surrogateescape")
-    redact = Redactor((*passwords(text), *host.secrets))
+    redact = redactor(text, host.secrets)
     try:
         outcomes = _outcomes(data, path, host)
     except XmError as error:
-        if len(set(_AT_MARGIN.findall(data))) < _ENOUGH and not is_sxp(data):
-            raise NoGuest(f"no guest's configuration: {_without(redact(error.line()), path)}") from None
+        refuse_unreadable(path.rpartition("/")[2], data, _without(redact(error.line()), path))
         outcomes = (error,)
     rows = []
     for outcome in outcomes:
         if isinstance(outcome, XmError):
             rows.append(_lost(path, text, _without(redact(outcome.line()), path)))
-        elif _is_guest(outcome.guest):
+        elif is_guest(outcome.guest):
             rows.append(_row(outcome, path, host, redact))
     if not rows:
         raise NoGuest("it sets nothing that makes a guest")
@@ -92,42 +76,12 @@ def _outcomes(data: bytes, path: str, host: OldHost) -> Sequence[Document | XmEr
 
     What both tools read is of the one that the host had.
     """
-    recognised = recognise(data)
-    dialect = recognised.dialect if recognised.certain else host.tool
     try:
-        return read_each(data, path, dialect=dialect, host=offline_host(), default_name=path.rpartition("/")[2])
+        return read_each(data, path, usual=host.tool, host=offline_host(), default_name=path.rpartition("/")[2])
     except XmError:
         raise
     except Exception as error:  # noqa: BLE001
         raise XmError(f"a mistake in xmcompat itself: {type(error).__name__}: {error}") from None
-
-
-def _refuse_others(data: bytes) -> None:
-    """Say what a file is that is no configuration."""
-    head = data[:4096]
-    if not data.strip():
-        raise NoGuest("it is empty")
-    if head.startswith((b"LinuxGuestRecord", b"Xen saved domain")):
-        raise SavedGuest("the memory of a saved guest, which KVM cannot use")
-    if b"\0" in head:
-        raise NoGuest("it is no text")
-    if head.lstrip().startswith(b"<"):
-        raise NoGuest("libvirt's XML" if b"<domain" in head else "XML")
-    if re.match(rb"\s*(?:\{|\[\s*\{)", head):
-        raise NoGuest("JSON, no configuration of xm or xl")
-    if head.startswith(b"-----BEGIN"):
-        raise NoGuest("a key or certificate")
-    if head.startswith(b"#!") and not re.match(rb"#!\s*\S*(?:python|env python|/x[ml])", head):
-        raise NoGuest("a script")
-    if is_sxp(data):
-        if not re.search(rb"\(\s*(?:vm|domain)[\s()]", data):
-            raise NoGuest("SXP, but no guest's")
-    elif not _ASSIGNED.search(data):
-        raise NoGuest("it sets nothing that makes a guest")
-
-
-def _is_guest(guest: GuestConfig) -> bool:
-    return guest.name != "Domain-0" and any(key in guest.options for key in _TELLING)
 
 
 def _without(line: str, path: str) -> str:
@@ -154,7 +108,7 @@ def _row(document: Document, path: str, host: OldHost, redact: Redactor) -> Gues
     guest = document.guest
     own = [vfb.password for vfb in guest.vfbs if vfb.password]
     own += [str(guest.options[key]) for key in SECRET if guest.options.get(key)]
-    redact = Redactor((*own, *host.secrets)) if own else redact
+    redact = Redactor((*own, *host.secrets), wary=True) if own else redact
     judged = _judge(document, path, host, redact)
     loud = tuple(sorted((note for note in judged.notes if not note.harmless), key=_weight))
     loud_keys = {note.key for note in loud}

@@ -9,7 +9,8 @@ from dataclasses import replace
 from xmcompat.errors import XmError
 from xmcompat.guest import Dialect
 from xmcompat.render.report_values import Fact, Finding, Passed, Report
-from xmcompat.tool.report_guests import NoGuest, OldHost, SavedGuest, guests_in
+from xmcompat.tool.no_guest import NoGuest, SavedGuest, called
+from xmcompat.tool.report_guests import OldHost, guests_in
 from xmcompat.tool.report_merge import Found, across, merge
 from xmcompat.tool.report_places import Candidate, Places, find
 from xmcompat.tool.report_tree import Path, Tree, Unreachable, shown
@@ -34,6 +35,8 @@ class _Survey:
         self.made = made
         self.read = 0
         self.xend = XendConfig()
+        #: Where xend's own configuration has been looked for.
+        self.tried: Path | None = None
         self.skipped: list[Passed] = []
         self.unreadable: list[Passed] = []
         self.findings: list[Finding] = []
@@ -70,8 +73,9 @@ class _Survey:
 
     def _settings(self, path: Path | None) -> None:
         """Read xend's own configuration, if it is at PATH and can be."""
-        if path is None:
+        if path is None or path == self.tried:
             return
+        self.tried = path
         data = self._bytes(path)
         if data is None:
             return
@@ -134,7 +138,7 @@ class _Survey:
             if candidate.started:
                 text = f"{path} is to be started with the host, but is no guest: {error}"
                 self.findings.append(Finding(text=text))
-            self.skipped.append(Passed(path=path, reason=str(error)))
+            self.skipped.append(Passed(path=path, reason=called(candidate.path[-1]) or str(error)))
             return
         suspended = candidate.managed and candidate.path[:-1] in places.suspended
         for row in rows:

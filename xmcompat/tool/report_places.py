@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from xmcompat.render.report_values import Finding, Passed
+from xmcompat.tool.no_guest import folder_of_scripts, kept_aside
 from xmcompat.tool.report_tree import Entry, Path, Tree, Unreachable, shown
 
 #: Where Xen's tools, and the distributions, keep what they know of guests.
@@ -15,24 +16,6 @@ _DOMAINS = ("var", "lib", "xend", "domains")
 _SAVED = (("var", "lib", "xen", "save"), ("var", "lib", "xend", "save"))
 _SERVICE = (("etc", "default", "xendomains"), ("etc", "sysconfig", "xendomains"))
 
-#: Names that are no guest's, and what they are.
-_NO_GUESTS = (
-    ("xmexample*", "an example that comes with Xen"),
-    ("xlexample*", "an example that comes with Xen"),
-    ("README*", "a text for people"),
-    ("xl.conf", "settings of xl itself"),
-    ("xend-pci-*.sxp", "which PCI registers guests may write; vfio has rules of its own"),
-    ("xend-config*.sxp", "not the xend-config.sxp that counts"),
-    ("oxenstored.conf", "settings of Xen's store"),
-    ("cpupool*", "a pool of CPUs, which KVM does not have"),
-    ("*.sh", "a script"),
-    ("*.img", "a disk image"), ("*.iso", "a disk image"), ("*.qcow2", "a disk image"), ("*.vmdk", "a disk image"),
-)  # fmt: skip
-#: Endings of what editors and package managers leave behind.
-_COPIES = (
-    "~", ".bak", ".old", ".orig", ".save", ".swp", ".tmp", ".rpmsave", ".rpmnew", ".rpmorig", ".dpkg-old", ".dpkg-new",
-    ".dpkg-dist", ".ucf-old", ".ucf-dist", ".disabled",
-)  # fmt: skip
 #: Names that one search looks at.
 _MOST = 200_000
 
@@ -116,7 +99,7 @@ class _Search:
         try:
             for entry in self.tree.entries(()):
                 if entry.kind == "file" and not entry.path[-1].startswith("."):
-                    self._file(entry, started=False)
+                    self._file(entry.path)
         except (OSError, Unreachable) as error:
             self._unreadable((), error)
 
@@ -154,15 +137,19 @@ class _Search:
         except (OSError, Unreachable) as error:
             self._unreadable(path, error)
             return
+        names = {entry.path[-1] for entry in entries}
+        if path and folder_of_scripts(path[-1], names):
+            self._skip(path, "scripts of Xen, which nothing here runs")
+            return
         started = path[-1:] == ("auto",) or path in self.started
         for entry in entries:
             self._count += 1
             if self._count > _MOST:
                 self.places.unreadable.append(Passed(path=shown(path), reason=f"only {_MOST} names are looked at"))
                 return
-            self._entry(entry, started=started)
+            self._entry(entry, names, started=started)
 
-    def _entry(self, entry: Entry, *, started: bool) -> None:
+    def _entry(self, entry: Entry, beside: Collection[str], *, started: bool) -> None:
         name = entry.path[-1]
         if name.startswith(".") or name == "lost+found":
             self._skip(entry.path, "a hidden name" if name.startswith(".") else "the file system's own")
@@ -171,16 +158,14 @@ class _Search:
         elif entry.kind == "link":
             self._linked(entry, started=started)
         elif entry.kind == "file":
-            self._file(entry, started=started)
+            self._file(entry.path, beside, started=started)
         else:
             self._skip(entry.path, f"it is {entry.kind}")
 
     def _inner(self, path: Path) -> None:
         if path[-1:] == ("scripts",):
             self.places.scripts.append(path)
-            self._skip(path, "scripts of Xen, which nothing here runs")
-        else:
-            self._folder(path)
+        self._folder(path)
 
     def _linked(self, entry: Entry, *, started: bool) -> None:
         try:
@@ -195,13 +180,11 @@ class _Search:
         if kind == "folder":
             self._inner(real)
         elif kind == "file":
-            inside = Entry(real, kind, 0)
-            self._file(inside, started=started, copy=False)
+            self._file(real, started=started, copy=False)
         else:
             self._skip(entry.path, f"it leads to what is no file ({kind})")
 
-    def _file(self, entry: Entry, *, started: bool, copy: bool = True) -> None:
-        path = entry.path
+    def _file(self, path: Path, beside: Collection[str] = (), *, started: bool = False, copy: bool = True) -> None:
         known = self.places.candidates.get(path)
         if known:
             known.started |= started
@@ -210,7 +193,7 @@ class _Search:
             self.places.xend = path
             return
         self.places.xl |= path[-1] == "xl.conf"
-        reason = "" if started else _no_guest(path[-1])
+        reason = "" if started else kept_aside(path[-1], beside)
         if path[-1] == "config.sxp" and self._is_domain(path):
             self.places.candidates[path] = Candidate(path=path, managed=True)
         elif self._is_domain(path):
@@ -251,11 +234,3 @@ def _why(error: OSError | Unreachable, *, link: bool = False) -> str:
     if isinstance(error, FileNotFoundError) and link:
         return "the link leads to what is not in this folder"
     return error.strerror or "it cannot be read" if isinstance(error, OSError) else str(error)
-
-
-def _no_guest(name: str) -> str:
-    """Why a file of that name is none; "" where it may be one."""
-    for pattern, reason in _NO_GUESTS:
-        if fnmatch.fnmatchcase(name, pattern):
-            return reason
-    return "a copy that is kept aside, by its name" if name.lower().endswith(_COPIES) else ""

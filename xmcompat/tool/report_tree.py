@@ -124,6 +124,7 @@ class Tree:
     def resolve(self, path: Path) -> Path:
         """PATH without the links in it. Raises OSError where nothing is, Unreachable where the way leads outside."""
         todo, done, links = [*reversed((*self.base, *path))], list[str](), 0
+        been: set[tuple[Path, Path]] = set()
         while todo:
             part = todo.pop()
             if part in ("", "."):
@@ -139,8 +140,11 @@ class Tree:
             if target is None:
                 continue
             links += 1
-            if links > _MOST_LINKS:
+            if (tuple(done), tuple(todo)) in been:
                 raise Unreachable("its links lead in a circle")
+            if links > _MOST_LINKS:
+                raise Unreachable(f"it leads over more than {_MOST_LINKS} links")
+            been.add((tuple(done), tuple(todo)))
             done = [] if target.startswith("/") else done[:-1]
             todo += reversed(target.split("/"))
         found = self._inside(done)
