@@ -221,7 +221,7 @@ class PrivateLibvirtd:
     @property
     def cgroup(self) -> str:
         """The name of its cgroup in each hierarchy, of the directory's own."""
-        return f"xmcompat-{self.name}-{zlib.crc32(os.fsencode(self.directory)):08x}"
+        return f"xmcompat-{self.name}-{checksum(self.directory)}"
 
     def _launch(self) -> None:
         """Start process 1 and wait for its word that all is prepared."""
@@ -291,7 +291,7 @@ class PrivateLibvirtd:
         deadline = time.monotonic() + STOP_DEADLINE
         left = [Path(line) for line in listed.read_text().splitlines()]
         while left and time.monotonic() < deadline:
-            left = [path for path in left if not _removed(path)]
+            left = [path for path in left if not removed(path)]
             if left:
                 time.sleep(0.02)
         listed.unlink()
@@ -303,7 +303,12 @@ def _search_path() -> list[str]:
     return [*words, *(folder for folder in SBIN if folder not in words)]
 
 
-def _removed(cgroup: Path) -> bool:
+def checksum(directory: Path) -> str:
+    """What tells the cgroups of one directory's libvirtd from those of others."""
+    return f"{zlib.crc32(os.fsencode(directory)):08x}"
+
+
+def removed(cgroup: Path) -> bool:
     """Remove a cgroup and those in it, deepest first; True when it is gone."""
     try:
         for folder, _, _ in os.walk(cgroup, topdown=False):

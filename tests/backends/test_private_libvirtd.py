@@ -14,7 +14,7 @@ import pytest
 
 from tests.lab.fixtures import CHECKOUT, remove_stale_labs
 from tests.lab.guests import tick_xml
-from xmcompat.backends import private_libvirtd
+from xmcompat.backends import private_init, private_libvirtd
 from xmcompat.backends.libvirt_kvm import connect
 from xmcompat.backends.private_init import Hierarchy, hierarchies, own_cgroup, process_start
 from xmcompat.backends.private_libvirtd import PrivateLibvirtd
@@ -190,6 +190,22 @@ def test_many_starts_at_once_are_one(private: PrivateLibvirtd) -> None:
 
 
 @pytest.mark.libvirt
+def test_its_first_process_is_known_however_late_its_starter_writes_it_down(
+    private: PrivateLibvirtd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It mounts another /proc, which its starter sees too: what the starter looks up there, it must have before."""
+    text = Path(private_init.__file__).read_text()
+    late = text.replace("    boot = Path(", "    time.sleep(0.5)\n    boot = Path(")
+    assert late != text
+    (tmp_path / "private_init.py").write_text(late)
+    monkeypatch.setattr(private_init, "__file__", str(tmp_path / "private_init.py"))
+    private.start()
+    assert private.running
+    private.stop()
+    assert own_cgroups(private) == []
+
+
+@pytest.mark.libvirt
 def test_a_daemon_that_dies_is_started_again(private: PrivateLibvirtd) -> None:
     private.start()
     for program in ("libvirtd", "virtlogd"):
@@ -301,7 +317,7 @@ def test_one_that_cannot_be_prepared_says_why_and_leaves_nothing(lab_directory: 
 
 
 @pytest.mark.libvirt
-def test_a_lab_of_a_run_that_was_killed_is_removed(tmp_path: Path) -> None:
+def test_a_lab_of_a_run_that_was_killed_isremoved(tmp_path: Path) -> None:
     labs = Path(f"/tmp/xmcompat-stale-{os.getpid()}")
     stale = PrivateLibvirtd(labs / "1" / "node", name="stale", own_network=True)
     stale.start()

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from tests.lab.guests import tick_xml, write_roms
 from xmcompat.backends.hypervisor import DomainInfo
 from xmcompat.backends.libvirt_kvm import LibvirtKvm, connect
 from xmcompat.backends.private_init import process_start
-from xmcompat.backends.private_libvirtd import PrivateLibvirtd
+from xmcompat.backends.private_libvirtd import PrivateLibvirtd, checksum, removed
 from xmcompat.errors import DomainNotFound, XmError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -46,7 +47,8 @@ def remove_stale_labs(labs: Path = LABS) -> None:
             remove_lab(lab)
     for pid, directory in _first_processes(labs):
         if not _owner_lives(labs / directory.relative_to(labs).parts[0]):
-            os.kill(pid, signal.SIGKILL)  # killed before it could write down its number; all inside goes with it
+            os.kill(pid, signal.SIGKILL)  # all inside goes with it
+            _remove_cgroups(directory)
 
 
 def _first_processes(labs: Path) -> Iterator[tuple[int, Path]]:
@@ -59,6 +61,15 @@ def _first_processes(labs: Path) -> Iterator[tuple[int, Path]]:
         directory = Path(os.fsdecode(words[-2])) if len(words) > 2 else Path()
         if any(word.endswith(b"/private_init.py") for word in words) and directory.is_relative_to(labs):
             yield int(entry.name), directory
+
+
+def _remove_cgroups(directory: Path) -> None:
+    """Those of the libvirtd of DIRECTORY, whatever its name was, once its processes have ended."""
+    left = [path for root in Path("/sys/fs/cgroup").iterdir() for path in root.rglob(f"*-{checksum(directory)}")]
+    deadline = time.monotonic() + 5
+    while left and time.monotonic() < deadline:
+        left = [path for path in left if not removed(path)]
+        time.sleep(0.02)
 
 
 def _owner_lives(lab: Path) -> bool:
