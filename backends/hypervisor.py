@@ -47,6 +47,32 @@ class HostInfo(NamedTuple):
     cpu_time: int
 
 
+class NodeInfo(NamedTuple):
+    """What ``xm info`` tells of the machine; 0, "" and () for what is not known. Memory in KiB.
+
+    ``hw_caps`` are Xen's eight words of processor features, ``places`` (cpu, core, socket, node) of each processor,
+    ``build`` what the kernel says of its own making.
+    """
+
+    hostname: str
+    release: str
+    version: str
+    machine: str
+    cpus: int
+    nodes: int
+    cores_per_socket: int
+    threads_per_core: int
+    mhz: int
+    hw_caps: tuple[int, ...]
+    virtualises: bool
+    directs_io: bool
+    memory: int
+    free: int
+    places: tuple[tuple[int, int, int, int], ...]
+    command_line: str
+    build: str
+
+
 class DiskUse(NamedTuple):
     """A disk image or volume that a running domain holds."""
 
@@ -101,6 +127,34 @@ class Hypervisor(Protocol):
         """Stop it now. Silent for one that is known and already off."""
         ...
 
+    def mark_paused(self, uuid: str, paused: bool) -> None:
+        """Note that somebody has paused the domain, or no longer, for ``marked_paused`` to tell."""
+        ...
+
+    def marked_paused(self, uuid: str) -> bool: ...
+
+    def reset(self, uuid: str) -> None:
+        """Press the reset button. One that is paused stays so."""
+        ...
+
+    def rename(self, uuid: str, name: str) -> None:
+        """Give a domain that is off another name."""
+        ...
+
+    def send_keys(self, uuid: str, codes: Sequence[int]) -> None:
+        """Press keys at once on the guest's keyboard, by Linux's numbers, and let them go."""
+        ...
+
+    def inject_nmi(self, uuid: str) -> None: ...
+
+    def wake(self, uuid: str) -> None:
+        """Wake one that sleeps (S3). Silent for one that does not."""
+        ...
+
+    def dump_core(self, uuid: str, path: str, *, live: bool = False) -> None:
+        """Write its memory as an ELF core to the file PATH of the hypervisor's host; paused meanwhile unless LIVE."""
+        ...
+
     def domain_xml(self, uuid: str, *, secrets: bool = False) -> str: ...
 
     def metadata(self, uuid: str) -> str | None:
@@ -134,6 +188,18 @@ class Hypervisor(Protocol):
         ...
 
     def host(self) -> HostInfo: ...
+
+    def node(self) -> NodeInfo:
+        """More of the machine, for ``xm info``."""
+        ...
+
+    def kernel_log(self, *, clear: bool = False) -> str:
+        """The messages of the kernel that runs the guests; CLEAR forgets them afterwards."""
+        ...
+
+    def daemon_log(self) -> str:
+        """The log of what looks after the guests."""
+        ...
 
     def bridges(self) -> list[str]:
         """Names of the bridges on the hypervisor's host, in the host's order; empty where it cannot tell."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from xmcompat.backends.hypervisor import DomainInfo, HostInfo
+from xmcompat.backends.libvirt_acts import LibvirtActs
 from xmcompat.backends.libvirt_wire import LIST_TRANSIENT, NO_DOMAIN, STATES, NotAsExpected, open_wire, unanswered
 from xmcompat.backends.settings import hypervisor_uri, is_local
 from xmcompat.errors import DomainExists, DomainNotFound, XmError
@@ -48,7 +49,7 @@ def _load() -> Any:
     return libvirt
 
 
-class LibvirtKvm:
+class LibvirtKvm(LibvirtActs):
     """One connection to libvirt. Not to be shared among threads."""
 
     def __init__(self, uri: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from xmcompat.backends import domain_xml
-from xmcompat.backends.hypervisor import Console, DiskUse, DomainInfo, DomainState, HostInfo
+from xmcompat.backends.hypervisor import Console, DiskUse, DomainInfo, DomainState, HostInfo, NodeInfo
 from xmcompat.errors import DomainExists, DomainNotFound
 
 
@@ -38,14 +38,85 @@ class FakeConsole:
         self.closed = True
 
 
+NODE = NodeInfo(
+    hostname="node7", release="6.1.0-50-amd64", version="#1 SMP Debian 6.1.176-1 (2026-09-01)", machine="x86_64", cpus=4,
+    nodes=1, cores_per_socket=2, threads_per_core=2, mhz=2593, hw_caps=(0xBFEBFBFF, 0x2C100800, 0, 0, 0x029EE3FF, 0, 1, 0),
+    virtualises=True, directs_io=False, memory=8182 * 1024 + 1023, free=4096 * 1024 + 1,
+    places=((0, 0, 0, 0), (1, 1, 0, 0), (2, 0, 0, 0), (3, 1, 0, 0)), command_line="root=/dev/sda1 ro quiet",
+    build="Linux version 6.1.0-50-amd64 (debian-kernel@lists.debian.org) (gcc-12 (Debian 12.2.0-14) 12.2.0, GNU ld (GNU "
+    "Binutils for Debian) 2.40) #1 SMP PREEMPT_DYNAMIC Debian 6.1.176-1 (2026-09-01)",
+)  # fmt: skip
+
+
 @dataclass
-class FakeHypervisor:
+class FakeActs:
+    """What a guest can be made to do besides running, and what the host tells."""
+
+    known: dict[str, DomainInfo] = field(default_factory=dict)
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    keys: list[Sequence[int]] = field(default_factory=list)
+    dumps: list[tuple[str, bool]] = field(default_factory=list)
+    on_dump: Callable[[str], None] | None = None
+    marked: set[str] = field(default_factory=set)
+    node_info: NodeInfo = NODE
+    kernel_messages: str = ""
+    cleared: bool = False
+    log: str = ""
+
+    def _call(self, call: str, uuid: str, **changes: object) -> None:
+        if uuid not in self.known:
+            raise DomainNotFound(uuid)
+        self.calls.append((call, self.known[uuid].name))
+        self.known[uuid] = self.known[uuid]._replace(**changes)  # type: ignore[arg-type]
+
+    def mark_paused(self, uuid: str, paused: bool) -> None:
+        if paused:
+            self.marked.add(uuid)
+        else:
+            self.marked.discard(uuid)
+
+    def marked_paused(self, uuid: str) -> bool:
+        return uuid in self.marked
+
+    def reset(self, uuid: str) -> None:
+        self._call("reset", uuid)
+
+    def rename(self, uuid: str, name: str) -> None:
+        self._call("rename", uuid, name=name)
+
+    def send_keys(self, uuid: str, codes: Sequence[int]) -> None:
+        self._call("send_keys", uuid)
+        self.keys.append(codes)
+
+    def inject_nmi(self, uuid: str) -> None:
+        self._call("inject_nmi", uuid)
+
+    def wake(self, uuid: str) -> None:
+        self._call("wake", uuid)
+
+    def dump_core(self, uuid: str, path: str, *, live: bool = False) -> None:
+        self._call("dump_core", uuid)
+        if self.on_dump is not None:
+            self.on_dump(path)
+        self.dumps.append((path, live))
+
+    def node(self) -> NodeInfo:
+        return self.node_info
+
+    def kernel_log(self, *, clear: bool = False) -> str:
+        self.cleared = self.cleared or clear
+        return self.kernel_messages
+
+    def daemon_log(self) -> str:
+        return self.log
+
+
+@dataclass
+class FakeHypervisor(FakeActs):
     """Holds domains by uuid and keeps a list of what was asked of it."""
 
     uri: str = "fake:///"
-    known: dict[str, DomainInfo] = field(default_factory=dict)
     xml: dict[str, str] = field(default_factory=dict)
-    calls: list[tuple[str, str]] = field(default_factory=list)
     uses: list[DiskUse] = field(default_factory=list)
     host_info: HostInfo = HostInfo("fake", 8 * 1024 * 1024, 4, 60_000_000_000)
     host_bridges: list[str] = field(default_factory=lambda: ["xenbr0"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
-from xmcompat.errors import DomainEnding, DomainNotFound, OperationError
+from xmcompat.errors import DomainEnding, DomainNotFound, HypervisorError, OperationError
 from xmcompat.light import NamedTuple
 
 TYPE_CHECKING = False
@@ -179,15 +179,36 @@ class Toolstack:
         return create(self.hypervisor, loaded, paused=paused, attend=attend)
 
     def pause(self, designation: str) -> None:
-        self._switch(self.hypervisor.pause, designation, "pause")
+        info = self.on_started(designation, "pause", self.hypervisor.pause)
+        self._mark_paused(info, True)
 
     def unpause(self, designation: str) -> None:
-        self._switch(self.hypervisor.unpause, designation, "unpause")
+        info = self.on_started(designation, "unpause", self.hypervisor.unpause)
+        self._mark_paused(info, False)
 
-    def _switch(self, call: Callable[[str], None], designation: str, verb: str) -> None:
+    def _mark_paused(self, info: DomainInfo, paused: bool) -> None:
+        """For ``paused_by_admin``. One that has ended meanwhile needs no mark."""
+        try:
+            self.hypervisor.mark_paused(info.uuid, paused)
+        except (DomainNotFound, HypervisorError):
+            return
+
+    def paused_by_admin(self, info: DomainInfo) -> bool:
+        """Whether ``pause`` has paused it, and nothing has let it go on since."""
+        try:
+            return info.state == DomainState.PAUSED and self.hypervisor.marked_paused(info.uuid)
+        except DomainNotFound:
+            return False
+
+    def on_started(self, designation: str, verb: str, call: Callable[[str], None]) -> DomainInfo:
+        """Make the CALL, with its uuid, for a guest that is there; returns what it was before.
+
+        Raises OperationError for Domain-0 (to which VERB is refused) and for one that is off.
+        """
         info = self._started(designation, verb)
         if not self._done(call, info, designation):
             raise OperationError(f"Domain '{designation}' is not started")
+        return info
 
     def _done(self, call: Callable[[str], None], info: DomainInfo, designation: str) -> bool:
         """Make the CALL for a domain that was there a moment ago; False for one that is known and off by now.

@@ -16,6 +16,8 @@ from xmcompat.xm.verbs import ALIASES, GROUPS, HIDDEN, VERBS, Verb
 
 IMPLEMENTED = {
     "create", "list", "console", "pause", "unpause", "shutdown", "reboot", "destroy", "domid", "domname", "uptime",
+    "info", "domstate", "dmesg", "log", "reset", "rename", "sysrq", "trigger", "debug-keys", "dump-core", "vncviewer",
+    "block-list", "network-list", "vtpm-list",
 }  # fmt: skip
 
 ORDER = {

@@ -55,7 +55,7 @@ def domain_tree(
     VM is the ``(vm ...)`` form it was started from; where there is none, MACHINE tells what is known of it. With
     neither (Domain-0) there are no devices. START_TIME is Unix time.
     """
-    form = vm if vm is not None else _form_of(machine) if machine is not None else _FORM_OF_DOMAIN0
+    form = vm if vm is not None else form_of(machine) if machine is not None else _FORM_OF_DOMAIN0
     there = info.domid is not None
     dom0 = info.domid == 0
     tree: Tree = ["domain"]
@@ -227,7 +227,7 @@ def _complete_disk(known: dict[str, Tree], *, there: bool, bootable: bool) -> tu
 _FORM_OF_DOMAIN0: Tree = ["vm", ["image", ["linux", ["kernel", ""]]]]
 
 
-def _form_of(machine: Machine) -> Tree:
+def form_of(machine: Machine) -> Tree:
     """MACHINE as the configuration that would have said so, as far as it goes."""
     form: Tree = ["vm"]
     form += [["vcpus", machine.vcpus], ["description", machine.description]]

@@ -1,4 +1,4 @@
-"""``xm list``, ``uptime``, ``domid``, ``domname``: verbs that only ask."""
+"""``xm list``, ``uptime``, ``domid``, ``domname``, ``domstate``: verbs that only ask."""
 
 from __future__ import annotations
 
@@ -74,4 +74,15 @@ def domname(words: Words) -> int:
     """``xm domname DOMAIN``: its name."""
     with Toolstack.open() as toolstack:
         sys.stdout.write(f"{toolstack.domname(words.operands[0])}\n")
+    return 0
+
+
+def domstate(words: Words) -> int:
+    """``xm domstate DOMAIN``: a word for its state; nothing at all for one that runs, as with xm."""
+    from xmcompat.render.state import state_word
+
+    with Toolstack.open() as toolstack:
+        info = toolstack.find(words.operands[0])
+        word = state_word(info.state, by_admin=toolstack.paused_by_admin(info))
+    sys.stdout.write(f"{word}\n" if word else "")
     return 0
