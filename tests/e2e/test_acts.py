@@ -11,6 +11,7 @@ import pytest
 from tests.e2e.conftest import Bench, Writer
 from tests.e2e.test_linux_guest import ask, console, log_in
 from tests.lab.terminal import Terminal
+from xmcompat.backends import domain_xml
 from xmcompat.tour.guest import GuestFiles, build_guest, xen_config
 
 pytestmark = [pytest.mark.libvirt, pytest.mark.guest, pytest.mark.timeout(300)]
@@ -41,6 +42,7 @@ def test_what_happens_to_a_guest(bench: Bench, terminal: Terminal) -> None:
     _its_devices_are_listed(bench)
     _its_state_has_a_word(bench)
     _its_memory_is_dumped(bench, terminal)
+    _it_sleeps_and_wakes(bench, terminal)
     _it_starts_anew_and_ends(bench, terminal)
 
 
@@ -82,6 +84,16 @@ def _its_memory_is_dumped(bench: Bench, terminal: Terminal) -> None:
         assert core.stat().st_size > 256 * 1024 * 1024
         core.unlink()
     assert b"alive" in ask(terminal, b"echo al''ive")
+
+
+def _it_sleeps_and_wakes(bench: Bench, terminal: Terminal) -> None:
+    assert bench.xm("trigger", "linux1", "s3resume") == ("", "", 0)  # it is awake
+    terminal.send(b"echo mem > /sys/power/state; echo aw''ake\n")
+    with pytest.raises(AssertionError):
+        terminal.expect(b"awake", 8)
+    assert bench.xm("domstate", "linux1") == ("idle\n", "", 0)
+    assert bench.xm("trigger", "linux1", "S3resume") == ("", "", 0)
+    terminal.expect(b"awake", 60)
 
 
 def _it_starts_anew_and_ends(bench: Bench, terminal: Terminal) -> None:
@@ -141,3 +153,26 @@ def test_the_viewer_is_started_for_the_display_of_a_guest(bench: Bench, pv: Writ
         assert missing.stderr.startswith("Error: external vncviewer missing or not in the path\nExiting\nHint: ")
     finally:
         assert bench.xm("destroy", "shown").status == 0
+
+
+def test_a_domain_that_is_known_and_off(bench: Bench, pv: Writer) -> None:
+    """One with a record of xm's, as somebody can define it with libvirt's own tools."""
+    pv("known.cfg", vtpm=["instance=1,backend=0"], uuid="0b1c2d3e-0000-4000-8000-00000000abcd")
+    assert bench.xm("create", "-q", "-p", "known.cfg").status == 0
+    row = bench.xm("vtpm-list", "known").stdout.splitlines()[1].split()
+    assert row[:4] == ["0", "0", "0", "4"]
+    xml = bench.hypervisor.domain_xml(bench.hypervisor.find("known").uuid)
+    assert bench.xm("destroy", "known").status == 0
+    bench.hypervisor._connection.defineXML(xml)
+    assert bench.xm("domstate", "known") == ("shutoff\n", "", 0)
+    assert bench.xm("block-list", "known").stdout.splitlines()[1] == f"51714  -1   0     -1     -1     -1    ??{' ' * 30}"
+    assert bench.xm("network-list", "known").stdout.splitlines()[1].split()[1:3] == ["-1", _mac(xml)]
+    assert f"file:{bench.directory}/root.img\n" in bench.xm("block-list", "--long", "known").stdout
+    assert bench.xm("rename", "known", "renamed") == ("", "", 0)
+    assert bench.xm("domid", "renamed") == ("None\n", "", 0)
+    assert bench.xm("domid", "known").status == 3
+    assert "renamed" in bench.xm("list", "--long", "renamed").stdout
+
+
+def _mac(xml: str) -> str:
+    return domain_xml.parse(xml).nics[0].mac
