@@ -73,6 +73,29 @@ class NodeInfo(NamedTuple):
     build: str
 
 
+class VcpuInfo(NamedTuple):
+    """One vcpu of a domain, or one CPU of the host. Time in nanoseconds.
+
+    ``cpu`` is the host's CPU that it runs on, None where it is offline or nothing tells; ``state`` is RUNNING or
+    BLOCKED of DomainState. ``affinity`` has the host's CPUs that it may use.
+    """
+
+    number: int
+    online: bool
+    cpu: int | None
+    state: str
+    cpu_time: int
+    affinity: tuple[int, ...]
+
+
+class Scheduling(NamedTuple):
+    """``shares`` in the scale of the host's cgroups, 0 for their default. ``quota`` is the time of the whole domain
+    in microseconds for each 100 ms, 0 for no limit."""
+
+    shares: int
+    quota: int
+
+
 class DiskUse(NamedTuple):
     """A disk image or volume that a running domain holds."""
 
@@ -161,8 +184,46 @@ class Hypervisor(Protocol):
         """The text of our element in the domain's metadata, None where it has none."""
         ...
 
+    def set_metadata(self, uuid: str, element: str) -> None:
+        """Put ELEMENT, of no namespace, in the place of our element in the domain's metadata."""
+        ...
+
     def start_time(self, uuid: str) -> float | None:
         """Unix time at which the domain's process started, where this host can tell (for domains not made by us)."""
+        ...
+
+    def set_memory(self, uuid: str, memory: int) -> None:
+        """Ask the guest to keep MEMORY KiB; returns at once. For a domain that is off, what it starts with."""
+        ...
+
+    def set_max_memory(self, uuid: str, memory: int) -> None:
+        """The most memory that a known domain can have when it is started, in KiB."""
+        ...
+
+    def vcpus(self, uuid: str) -> list[VcpuInfo]:
+        """Every vcpu that the domain can have, by number; those of a domain that is off are offline."""
+        ...
+
+    def set_vcpus(self, uuid: str, count: int) -> None:
+        """Have COUNT vcpus online; returns when the guest has let go of the others, or takes too long for it.
+
+        For a domain that is off, how many it can have."""
+        ...
+
+    def pin_vcpu(self, uuid: str, vcpu: int, cpus: Sequence[int]) -> None:
+        """Keep one vcpu to those of the CPUS that the host has."""
+        ...
+
+    def scheduling(self, uuid: str) -> Scheduling | None:
+        """None where the host's cgroups do not tell."""
+        ...
+
+    def set_scheduling(self, uuid: str, *, shares: int | None = None, quota: int | None = None) -> None:
+        """Set what is not None."""
+        ...
+
+    def host_cpus(self) -> list[VcpuInfo]:
+        """The CPUs of the hypervisor's host by number, with the time in which they were busy, but not with guests."""
         ...
 
     def open_console(

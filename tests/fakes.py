@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from xmcompat.backends import domain_xml
-from xmcompat.backends.hypervisor import Console, DiskUse, DomainInfo, DomainState, HostInfo, NodeInfo
-from xmcompat.errors import DomainExists, DomainNotFound
+from xmcompat.backends.hypervisor import Console, DiskUse, DomainInfo, DomainState, HostInfo, NodeInfo, Scheduling, VcpuInfo
+from xmcompat.errors import DomainExists, DomainNotFound, XmError
 
 
 def domain(name: str, domid: int | None = 1, **changes: object) -> DomainInfo:
@@ -112,7 +112,73 @@ class FakeActs:
 
 
 @dataclass
-class FakeHypervisor(FakeActs):
+class FakeTuning:
+    """Memory, vcpus and shares of guests. A guest has given back what it was asked for at once."""
+
+    known: dict[str, DomainInfo] = field(default_factory=dict)
+    records: dict[str, str] = field(default_factory=dict)
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    tuned: list[tuple[object, ...]] = field(default_factory=list)
+    vcpu_rows: dict[str, list[VcpuInfo]] = field(default_factory=dict)
+    schedulings: dict[str, Scheduling | None] = field(default_factory=dict)
+    cpus: int = 4
+    refusal: XmError | None = None
+
+    def _tune(self, uuid: str, *what: object, **changes: object) -> None:
+        if uuid not in self.known:
+            raise DomainNotFound(uuid)
+        if self.refusal is not None:
+            raise self.refusal
+        self.tuned.append((what[0], self.known[uuid].name, *what[1:]))
+        self.known[uuid] = self.known[uuid]._replace(**changes)  # type: ignore[arg-type]
+
+    def set_metadata(self, uuid: str, element: str) -> None:
+        if uuid not in self.known:
+            raise DomainNotFound(uuid)
+        self.records[uuid] = element
+
+    def set_memory(self, uuid: str, memory: int) -> None:
+        self._tune(uuid, "memory", memory, memory=memory)
+
+    def set_max_memory(self, uuid: str, memory: int) -> None:
+        self._tune(uuid, "max_memory", memory, max_memory=memory)
+
+    def vcpus(self, uuid: str) -> list[VcpuInfo]:
+        if uuid not in self.known:
+            raise DomainNotFound(uuid)
+        there = self.known[uuid].domid is not None
+        everything = tuple(range(self.cpus))
+        made = [
+            VcpuInfo(number, there, number % self.cpus if there else None, DomainState.RUNNING, 0, everything)
+            for number in range(self.known[uuid].vcpus)
+        ]
+        return self.vcpu_rows.get(uuid, made)
+
+    def set_vcpus(self, uuid: str, count: int) -> None:
+        self._tune(uuid, "vcpus", count, vcpus=count)
+
+    def pin_vcpu(self, uuid: str, vcpu: int, cpus: Sequence[int]) -> None:
+        self._tune(uuid, "pin", vcpu, tuple(cpus))
+
+    def scheduling(self, uuid: str) -> Scheduling | None:
+        if uuid not in self.known:
+            raise DomainNotFound(uuid)
+        return self.schedulings.get(uuid, Scheduling(1024, 0))
+
+    def set_scheduling(self, uuid: str, *, shares: int | None = None, quota: int | None = None) -> None:
+        self._tune(uuid, "scheduling", shares, quota)
+        now = self.scheduling(uuid) or Scheduling(0, 0)
+        self.schedulings[uuid] = Scheduling(
+            now.shares if shares is None else shares, now.quota if quota is None else quota
+        )
+
+    def host_cpus(self) -> list[VcpuInfo]:
+        everything = tuple(range(self.cpus))
+        return [VcpuInfo(cpu, True, cpu, DomainState.RUNNING, 3_000_000_000, everything) for cpu in everything]
+
+
+@dataclass
+class FakeHypervisor(FakeActs, FakeTuning):
     """Holds domains by uuid and keeps a list of what was asked of it."""
 
     uri: str = "fake:///"

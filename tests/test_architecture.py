@@ -23,7 +23,7 @@ COMMON = {"units", "errors", "light", "vdev"}
 VALUES = {*COMMON, "guest", "notes", "backends.machine", "backends.devices", "backends.facts"}
 OPERATIONS = {*VALUES, "backends", "config", "translate", "network", "storage", "migration"}
 TOOLSTACK = {
-    "toolstack", "creation", "preflight", "describe", "console_session", "events", "frontends", "display",
+    "toolstack", "tuning", "creation", "preflight", "describe", "console_session", "events", "frontends", "display",
 }  # fmt: skip
 PROGRAM = {*OPERATIONS, *TOOLSTACK, "render", "__init__"}
 
@@ -48,6 +48,7 @@ MAY_IMPORT = {
     "preflight": {*OPERATIONS, *TOOLSTACK},
     "describe": {*OPERATIONS, *TOOLSTACK, "render"},
     "console_session": {*OPERATIONS, *TOOLSTACK},
+    "tuning": {*OPERATIONS, *TOOLSTACK},
     "events": {*OPERATIONS, *TOOLSTACK},
     "frontends": {*OPERATIONS, *TOOLSTACK, "render"},
     "display": {*OPERATIONS, *TOOLSTACK},

@@ -62,7 +62,7 @@ def domain_tree(
     if there:
         tree.append(["domid", info.domid])
     tree += _settings(info, form)
-    maxmem = NO_LIMIT if dom0 else info.max_memory // 1024
+    maxmem = NO_LIMIT if dom0 else _limit(info, form)
     tree += [["maxmem", maxmem], ["memory", info.memory // 1024]]
     tree += [[key, _value(form, key, default)] for key, default in UPKEEP]
     if start_time is not None and not dom0:
@@ -115,6 +115,13 @@ def _value(tree: Tree, key: str, default: object) -> object:
         if isinstance(child, list) and child and child[0] == key:
             return child[1] if len(child) > 1 else default
     return default
+
+
+def _limit(info: DomainInfo, form: Tree) -> int:
+    """MiB: what the domain can have at most, or less where ``mem-max`` has said so."""
+    most = info.max_memory // 1024
+    kept = str(_value(form, "maxmem", ""))
+    return min(most, int(kept)) if kept.isdecimal() and int(kept) > 0 else most
 
 
 def _affinity(cpus: object, vcpus: int) -> list[list[int]]:

@@ -18,11 +18,10 @@ def domains(words: Words) -> int:
     Those named in their order; else all, by name in byte order. Raises DomainNotFound before anything is printed.
     """
     if words.has("vcpus"):
-        from xmcompat.xm.dispatch import not_yet
-        from xmcompat.xm.verbs import VERBS
+        from xmcompat.xm.vcpus import vcpu_list
 
         sys.stderr.write("xm list -v is deprecated.  Please use xm vcpu-list.\n")
-        raise not_yet(VERBS["vcpu-list"])
+        return vcpu_list(words)
     state, named = words.value("state", "all").lower(), words.operands
     if state != "all" and named:
         raise UsageError("You may specify either a state or a particular VM, but not both")

@@ -30,7 +30,6 @@ class Verb(NamedTuple):
     run: str = ""
     options: tuple[str, ...] = ()
     instead: str = ""
-    counts_if_any: bool = False      # no words at all are right as well
 
 
 LONG = ("-l, --long",)
@@ -76,8 +75,8 @@ DOMAIN = (
          ("-L, --live", "-C, --crash", "-R, --reset")),
     Verb("list", GNU, None, "[options] [Domain, ...]", "listing:domains",
          ("-l, --long", "--label", "--state=STATE", "--pool=NAME", "-v, --vcpus")),
-    Verb("mem-max", NONE, (2, 2), "<Domain> <Mem>", instead="use 'virsh setmaxmem'"),
-    Verb("mem-set", NONE, (2, 2), "<Domain> <Mem>", instead="use 'virsh setmem'"),
+    Verb("mem-max", NONE, (2, 2), "<Domain> <Mem>", "memory:mem_max"),
+    Verb("mem-set", NONE, (2, 2), "<Domain> <Mem>", "memory:mem_set"),
     Verb("migrate", MIXED, None, "<Domain> <Host>", "",
          ("-h, --help", "-l, --live", "-p=PORT, --port=PORT", "-n=NODE, --node=NODE", "-s, --ssl",
           "-c, --change_home_server", "-r=MBIT, --resource=MBIT"), "use 'virsh migrate'"),
@@ -100,9 +99,9 @@ DOMAIN = (
     Verb("usb-add", NONE, (2, 2), USB_WORDS, instead="use 'virsh attach-device'"),
     Verb("usb-del", NONE, (2, 2), USB_WORDS, instead="use 'virsh detach-device'"),
     Verb("domstate", GNU, (1, 1), "<domain>", "listing:domstate"),
-    Verb("vcpu-list", NONE, None, "[Domain, ...]", instead="use 'virsh vcpuinfo'"),
-    Verb("vcpu-pin", NONE, (3, 3), "<Domain> <VCPU|all> <CPUs|all>", instead="use 'virsh vcpupin'"),
-    Verb("vcpu-set", NONE, (2, 2), "<Domain> <vCPUs>", instead="use 'virsh setvcpus'"),
+    Verb("vcpu-list", NONE, None, "[Domain, ...]", "vcpus:vcpu_list"),
+    Verb("vcpu-pin", NONE, (3, 3), "<Domain> <VCPU|all> <CPUs|all>", "vcpus:vcpu_pin"),
+    Verb("vcpu-set", NONE, (2, 2), "<Domain> <vCPUs>", "vcpus:vcpu_set"),
 )  # fmt: skip
 HOST = (
     Verb("debug-keys", NONE, (1, 1), "<Keys>", "host:debug_keys"),
@@ -111,14 +110,14 @@ HOST = (
     Verb("log", NONE, (0, 0), "", "host:log"),
     Verb("serve", NONE, (0, 0), "", instead="use 'virsh -c qemu+ssh://HOST/system' from elsewhere"),
 )  # fmt: skip
-SCHEDULER = (
-    Verb("sched-credit2", POSIX, None, "[-d <Domain> [-w[=WEIGHT]]]", "",
-         ("-d DOMAIN, --domain=DOMAIN", "-w WEIGHT, --weight=WEIGHT"), "use 'virsh schedinfo'"),
-    Verb("sched-credit", POSIX, None, "[-d <Domain> [-w[=WEIGHT]|-c[=CAP]]]", "",
-         ("-d DOMAIN, --domain=DOMAIN", "-w WEIGHT, --weight=WEIGHT", "-c CAP, --cap=CAP"), "use 'virsh schedinfo'"),
-    Verb("sched-sedf", GNU, (1, 11), "<Domain> [options]", "",
+SCHEDULER = (  # the scheduler is looked at before the words
+    Verb("sched-credit2", RAW, None, "[-d <Domain> [-w[=WEIGHT]]]", "scheduler:other",
+         ("-d DOMAIN, --domain=DOMAIN", "-w WEIGHT, --weight=WEIGHT")),
+    Verb("sched-credit", POSIX, None, "[-d <Domain> [-w[=WEIGHT]|-c[=CAP]]]", "scheduler:credit",
+         ("-d DOMAIN, --domain=DOMAIN", "-w WEIGHT, --weight=WEIGHT", "-c CAP, --cap=CAP")),
+    Verb("sched-sedf", RAW, None, "<Domain> [options]", "scheduler:other",
          ("-p MS, --period=MS", "-s MS, --slice=MS", "-l MS, --latency=MS", "-e FLAG, --extra=FLAG",
-          "-w WEIGHT, --weight=WEIGHT"), "use 'virsh schedinfo'", True),
+          "-w WEIGHT, --weight=WEIGHT")),
 )  # fmt: skip
 DEVICE = (
     Verb("block-attach", NONE, (4, 5), DISK_WORDS, instead="use 'virsh attach-disk'"),
