@@ -24,6 +24,8 @@ _PERIOD = 100_000
 #: Tenths of a second that libvirt may take to learn that a vcpu has gone.
 _PATIENCE = 20
 _OPERATION_TIMEOUT = 68
+#: libvirt's number for a vcpu that runs.
+_RUNNING = 1
 
 
 class LibvirtTuning:
@@ -94,7 +96,10 @@ class LibvirtTuning:
         ]
 
     def _rows(self, domain: Any) -> Any:
-        """libvirt's rows and masks of the vcpus that are online; asked again while one is just going."""
+        """libvirt's rows and masks of the vcpus that are online; asked again while one is just going.
+
+        Where one stays half gone, libvirt tells nothing of the others either: they have no place and no time then.
+        """
         for _ in range(_PATIENCE):
             try:
                 return domain.vcpus()
@@ -102,7 +107,8 @@ class LibvirtTuning:
                 if "No such process" not in (error.get_error_message() or ""):
                     raise
                 time.sleep(0.1)
-        return domain.vcpus()
+        pins = domain.vcpuPinInfo(0)
+        return [(number, _RUNNING, 0, -1) for number in range(len(pins))], pins
 
     def _busy(self, uuid: str) -> dict[int, bool]:
         if not is_local(self.uri):
@@ -212,7 +218,7 @@ def _vcpu(number: int, row: Sequence[int] | None, affinity: tuple[int, ...], bus
     if row is None:
         return VcpuInfo(number, False, None, DomainState.BLOCKED, 0, affinity)
     _, state, time, cpu = row
-    running = busy and state == 1
+    running = busy and state == _RUNNING
     return VcpuInfo(
         number, True, cpu if cpu >= 0 else None, DomainState.RUNNING if running else DomainState.BLOCKED, time, affinity
     )

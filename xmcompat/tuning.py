@@ -17,7 +17,7 @@ from xmcompat.backends.machine import XenRecord
 from xmcompat.backends.settings import is_local
 from xmcompat.config import sxp
 from xmcompat.describe import recorded_form
-from xmcompat.errors import DomainNotFound, HypervisorError, OperationError
+from xmcompat.errors import DomainEnding, DomainNotFound, HypervisorError, OperationError
 from xmcompat.toolstack import DOM0_UUID, Toolstack
 from xmcompat.translate import shares
 from xmcompat.translate.shares import USUAL_WEIGHT
@@ -112,7 +112,7 @@ class Tuning:
         for index, info in enumerate(infos):
             try:
                 rows.append(DomainVcpus(info, tuple(self._vcpus(info))))
-            except DomainNotFound:
+            except (DomainNotFound, DomainEnding):
                 if designations:
                     raise DomainNotFound(designations[index]) from None
         return rows
@@ -187,7 +187,7 @@ class Tuning:
             if designation in (None, info.name) or (info.domid is not None and designation == str(info.domid)):
                 try:
                     rows.append(self._credit(info))
-                except DomainNotFound:
+                except (DomainNotFound, DomainEnding):
                     continue  # it has gone meanwhile
         return rows
 

@@ -108,6 +108,25 @@ def test_pins_of_a_halted_domain_are_kept(hypervisor: LibvirtKvm) -> None:
     assert [row.affinity for row in hypervisor.vcpus(uuid)] == [CPUS, CPUS[:1], CPUS]
 
 
+def test_where_a_vcpu_stays_half_gone_the_others_are_still_there(
+    hypervisor: LibvirtKvm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = hypervisor.create(machine("stuck", vcpus_online=2))
+    libvirt = hypervisor._libvirt
+
+    def vcpus(_domain: object) -> None:
+        error = libvirt.libvirtError("")
+        error.err = (38, 10, "cannot get CPU affinity of process 57: No such process", 2, "", None, None, 3, -1)
+        raise error
+
+    monkeypatch.setattr(libvirt.virDomain, "vcpus", vcpus)
+    monkeypatch.setattr("xmcompat.backends.libvirt_tuning._PATIENCE", 2)
+    rows = hypervisor.vcpus(info.uuid)
+    assert [(row.online, row.cpu, row.cpu_time, row.affinity) for row in rows] == [
+        (True, None, 0, CPUS), (True, None, 0, CPUS), (False, None, 0, CPUS),
+    ]  # fmt: skip
+
+
 # -- memory
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.fakes import FakeHypervisor, domain
 from tests.xm.conftest import Xm
 from xmcompat.backends.domain_xml import read_record, render_record
 from xmcompat.backends.machine import XenRecord
 from xmcompat.config import sxp
-from xmcompat.errors import HypervisorError
+from xmcompat.errors import HypervisorError, InvalidArgument
 from xmcompat.tuning import with_values
 from xmcompat.xm import numbers
 from xmcompat.xm.help import usage_text
@@ -72,6 +74,15 @@ def test_what_is_no_number_is_an_invalid_argument(xm: Xm, verb: str, amount: str
 @pytest.mark.parametrize("verb", ["mem-set", "mem-max"])
 def test_a_word_without_a_number_is_told_of_its_last_letter(xm: Xm, verb: str) -> None:
     assert xm(verb, "web", "abc") == (1, "ignoring unknown unit\n" + usage_text(verb), "Error: Invalid argument.\n")
+
+
+@given(st.text(max_size=12) | st.from_regex(r"\A[-+ ]?[0-9_,^]{0,12}[a-zA-Z]?\Z"))
+def test_any_word_is_a_number_or_an_invalid_argument(word: str) -> None:
+    for read in (numbers.integer, numbers.mebibytes, numbers.cpu_list):
+        try:
+            read(word)  # type: ignore[operator]
+        except InvalidArgument:
+            continue
 
 
 @pytest.mark.parametrize("designation", ["web", "5", WEB.uuid])

@@ -13,7 +13,7 @@ from xmcompat.backends.domain_xml import read_record, render_record
 from xmcompat.backends.hypervisor import Scheduling
 from xmcompat.backends.machine import XenRecord
 from xmcompat.config import sxp
-from xmcompat.errors import HypervisorUnreachable
+from xmcompat.errors import DomainNotFound, HypervisorUnreachable
 from xmcompat.toolstack import Toolstack
 from xmcompat.translate import shares
 from xmcompat.xm.help import usage_text
@@ -68,6 +68,16 @@ def test_a_domain_that_is_not_in_the_table_ends_in_1_with_usage(xm: Xm, designat
 
 def test_setting_values_of_an_unknown_domain_ends_in_3(xm: Xm) -> None:
     assert xm("sched-credit", "-d", "nosuch", "-w", "5") == (3, "", "Error: Domain 'nosuch' does not exist.\n")
+
+
+def test_a_domain_that_goes_meanwhile_is_left_out(
+    xm: Xm, guests: FakeHypervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(uuid: str) -> Scheduling:
+        raise DomainNotFound(uuid)
+
+    monkeypatch.setattr(guests, "scheduling", gone)
+    assert xm("sched-credit") == (0, HEADER + DOM0, "")
 
 
 def test_what_cannot_be_read_is_minus_one(xm: Xm, guests: FakeHypervisor) -> None:

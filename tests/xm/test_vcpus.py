@@ -12,7 +12,7 @@ from xmcompat.backends.domain_xml import read_record, render_record
 from xmcompat.backends.hypervisor import DomainState, VcpuInfo
 from xmcompat.backends.machine import XenRecord
 from xmcompat.config import sxp
-from xmcompat.errors import DomainEnding, HypervisorError, InvalidArgument
+from xmcompat.errors import DomainEnding, DomainNotFound, HypervisorError, InvalidArgument
 from xmcompat.render.cpu_tables import affinity, vcpu_table
 from xmcompat.units import parse_cpus
 from xmcompat.xm.help import usage_text
@@ -74,6 +74,25 @@ def test_those_named_are_listed_in_their_order(xm: Xm) -> None:
 
 def test_an_unknown_domain_hides_all_others(xm: Xm) -> None:
     assert xm("vcpu-list", "orchid", "nosuch") == (3, "", "Error: Domain 'nosuch' does not exist.\n")
+
+
+@pytest.mark.parametrize("error", [DomainNotFound("x"), DomainEnding("domain is not running")])
+def test_a_domain_that_goes_meanwhile_is_left_out_unless_it_was_named(
+    xm: Xm, guests: FakeHypervisor, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    vcpus = guests.vcpus
+
+    def gone(uuid: str) -> list[VcpuInfo]:
+        if uuid == ORCHID.uuid:
+            raise error
+        return vcpus(uuid)
+
+    monkeypatch.setattr(guests, "vcpus", gone)
+    status, out, err = xm("vcpu-list")
+    assert (status, err) == (0, "")
+    assert "quartz" in out
+    assert "orchid" not in out
+    assert xm("vcpu-list", "quartz", "3") == (3, "", "Error: Domain '3' does not exist.\n")
 
 
 def test_a_word_with_a_dash_is_a_domain(xm: Xm) -> None:
