@@ -44,3 +44,10 @@ def read_record(metadata_xml: str) -> XenRecord | None:
     from xmcompat.backends.domain_xml_read import read_record
 
     return read_record(metadata_xml)
+
+
+def render_record(record: XenRecord) -> str:
+    """The record as an element of no namespace, as ``Hypervisor.set_metadata`` takes it."""
+    from xmcompat.backends.domain_xml_write import render_record
+
+    return render_record(record)

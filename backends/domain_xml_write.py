@@ -32,6 +32,7 @@ def render(machine: Machine) -> str:
     add(root, "currentMemory", str(machine.current_memory), unit="KiB")
     _memory_backing(root, machine)
     add(root, "vcpu", str(machine.vcpus), placement="static", current=machine.vcpus_online)
+    processor.vcpus(root, machine)
     processor.tune(root, machine.tune)
     processor.numatune(root, machine.numa)
     _boot(add(root, "os"), machine)
@@ -46,8 +47,18 @@ def render(machine: Machine) -> str:
     return etree.tostring(root, encoding="unicode") + "\n"
 
 
+def render_record(record: XenRecord) -> str:
+    """See ``domain_xml.render_record``."""
+    element = etree.Element("guest")
+    _fill(element, record)
+    return etree.tostring(element, encoding="unicode")
+
+
 def _record(parent: etree._Element, record: XenRecord) -> None:
-    element = etree.SubElement(parent, f"{{{METADATA_URI}}}guest", nsmap={METADATA_PREFIX: METADATA_URI})
+    _fill(etree.SubElement(parent, f"{{{METADATA_URI}}}guest", nsmap={METADATA_PREFIX: METADATA_URI}), record)
+
+
+def _fill(element: etree._Element, record: XenRecord) -> None:
     element.set("source", legible(record.source))
     element.set("dialect", record.dialect)
     if record.started is not None:

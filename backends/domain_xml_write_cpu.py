@@ -14,6 +14,16 @@ SPINLOCK_RETRIES = 8191
 _CHECKS = {"host-model": "partial", "host-passthrough": "none", "maximum": "none"}
 
 
+def vcpus(root: etree._Element, machine: Machine) -> None:
+    """Every vcpu but the first can go while the guest runs, as under Xen; the guest needs ACPI to let go of one."""
+    if machine.vcpus == 1 or not machine.acpi:
+        return
+    online = machine.vcpus_online or machine.vcpus
+    element = add(root, "vcpus")
+    for vcpu in range(machine.vcpus):
+        add(element, "vcpu", id=vcpu, enabled=said(vcpu < online), hotpluggable=said(vcpu > 0))
+
+
 def tune(root: etree._Element, tune: CpuTune) -> None:
     element = etree.Element("cputune")
     if tune.shares is not None:

@@ -47,6 +47,55 @@ class HostInfo(NamedTuple):
     cpu_time: int
 
 
+class NodeInfo(NamedTuple):
+    """What ``xm info`` tells of the machine; 0, "" and () for what is not known. Memory in KiB.
+
+    ``hw_caps`` are Xen's eight words of processor features, ``places`` (cpu, core, socket, node) of each processor,
+    ``build`` what the kernel says of its own making.
+    """
+
+    hostname: str
+    release: str
+    version: str
+    machine: str
+    cpus: int
+    nodes: int
+    cores_per_socket: int
+    threads_per_core: int
+    mhz: int
+    hw_caps: tuple[int, ...]
+    virtualises: bool
+    directs_io: bool
+    memory: int
+    free: int
+    places: tuple[tuple[int, int, int, int], ...]
+    command_line: str
+    build: str
+
+
+class VcpuInfo(NamedTuple):
+    """One vcpu of a domain, or one CPU of the host. Time in nanoseconds.
+
+    ``cpu`` is the host's CPU that it runs on, None where it is offline or nothing tells; ``state`` is RUNNING or
+    BLOCKED of DomainState. ``affinity`` has the host's CPUs that it may use.
+    """
+
+    number: int
+    online: bool
+    cpu: int | None
+    state: str
+    cpu_time: int
+    affinity: tuple[int, ...]
+
+
+class Scheduling(NamedTuple):
+    """``shares`` in the scale of the host's cgroups, 0 for their default. ``quota`` is the time of the whole domain
+    in microseconds for each 100 ms, 0 for no limit."""
+
+    shares: int
+    quota: int
+
+
 class DiskUse(NamedTuple):
     """A disk image or volume that a running domain holds."""
 
@@ -101,14 +150,80 @@ class Hypervisor(Protocol):
         """Stop it now. Silent for one that is known and already off."""
         ...
 
+    def mark_paused(self, uuid: str, paused: bool) -> None:
+        """Note that somebody has paused the domain, or no longer, for ``marked_paused`` to tell."""
+        ...
+
+    def marked_paused(self, uuid: str) -> bool: ...
+
+    def reset(self, uuid: str) -> None:
+        """Press the reset button. One that is paused stays so."""
+        ...
+
+    def rename(self, uuid: str, name: str) -> None:
+        """Give a domain that is off another name."""
+        ...
+
+    def send_keys(self, uuid: str, codes: Sequence[int]) -> None:
+        """Press keys at once on the guest's keyboard, by Linux's numbers, and let them go."""
+        ...
+
+    def inject_nmi(self, uuid: str) -> None: ...
+
+    def wake(self, uuid: str) -> None:
+        """Wake one that sleeps (S3). Silent for one that does not."""
+        ...
+
+    def dump_core(self, uuid: str, path: str, *, live: bool = False) -> None:
+        """Write its memory as an ELF core to the file PATH of the hypervisor's host; paused meanwhile unless LIVE."""
+        ...
+
     def domain_xml(self, uuid: str, *, secrets: bool = False) -> str: ...
 
     def metadata(self, uuid: str) -> str | None:
         """The text of our element in the domain's metadata, None where it has none."""
         ...
 
+    def set_metadata(self, uuid: str, element: str) -> None:
+        """Put ELEMENT, of no namespace, in the place of our element in the domain's metadata."""
+        ...
+
     def start_time(self, uuid: str) -> float | None:
         """Unix time at which the domain's process started, where this host can tell (for domains not made by us)."""
+        ...
+
+    def set_memory(self, uuid: str, memory: int) -> None:
+        """Ask the guest to keep MEMORY KiB; returns at once. For a domain that is off, what it starts with."""
+        ...
+
+    def set_max_memory(self, uuid: str, memory: int) -> None:
+        """The most memory that a known domain can have when it is started, in KiB."""
+        ...
+
+    def vcpus(self, uuid: str) -> list[VcpuInfo]:
+        """Every vcpu that the domain can have, by number; those of a domain that is off are offline."""
+        ...
+
+    def set_vcpus(self, uuid: str, count: int) -> None:
+        """Have COUNT vcpus online; returns when the guest has let go of the others, or takes too long for it.
+
+        For a domain that is off, how many it can have."""
+        ...
+
+    def pin_vcpu(self, uuid: str, vcpu: int, cpus: Sequence[int]) -> None:
+        """Keep one vcpu to those of the CPUS that the host has."""
+        ...
+
+    def scheduling(self, uuid: str) -> Scheduling | None:
+        """None where the host's cgroups do not tell."""
+        ...
+
+    def set_scheduling(self, uuid: str, *, shares: int | None = None, quota: int | None = None) -> None:
+        """Set what is not None."""
+        ...
+
+    def host_cpus(self) -> list[VcpuInfo]:
+        """The CPUs of the hypervisor's host by number, with the time in which they were busy, but not with guests."""
         ...
 
     def open_console(
@@ -134,6 +249,18 @@ class Hypervisor(Protocol):
         ...
 
     def host(self) -> HostInfo: ...
+
+    def node(self) -> NodeInfo:
+        """More of the machine, for ``xm info``."""
+        ...
+
+    def kernel_log(self, *, clear: bool = False) -> str:
+        """The messages of the kernel that runs the guests; CLEAR forgets them afterwards."""
+        ...
+
+    def daemon_log(self) -> str:
+        """The log of what looks after the guests."""
+        ...
 
     def bridges(self) -> list[str]:
         """Names of the bridges on the hypervisor's host, in the host's order; empty where it cannot tell."""

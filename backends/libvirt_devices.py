@@ -1,10 +1,11 @@
-"""What the backend itself needs to read from a domain's XML: its disks and its bridges. Pure; loads lxml."""
+"""What the backend itself needs to read from a domain's XML: its disks, bridges and pins. Pure; loads lxml."""
 
 from __future__ import annotations
 
 from lxml import etree
 
 from xmcompat.backends.hypervisor import DiskUse
+from xmcompat.units import parse_cpus
 
 
 def disk_uses(xml: str) -> list[DiskUse]:
@@ -62,3 +63,11 @@ def bridge_name(xml: str) -> str | None:
     """The name of a host interface, by its XML, if it is a bridge."""
     root = etree.fromstring(xml)
     return root.get("name") if root.get("type") == "bridge" else None
+
+
+def vcpu_pins(xml: str) -> list[tuple[int, ...]]:
+    """For each vcpu that a domain can have, the CPUs that it is kept to; () for one that may use any."""
+    root = etree.fromstring(xml)
+    count = int(root.findtext("vcpu") or 1)
+    pins = {pin.get("vcpu"): parse_cpus(pin.get("cpuset") or "") for pin in root.iterfind("cputune/vcpupin")}
+    return [pins.get(str(number), ()) for number in range(count)]

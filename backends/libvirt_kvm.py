@@ -10,6 +10,9 @@ from __future__ import annotations
 import os
 
 from xmcompat.backends.hypervisor import DomainInfo, HostInfo
+from xmcompat.backends.libvirt_acts import LibvirtActs
+from xmcompat.backends.libvirt_calls import LibvirtEvents
+from xmcompat.backends.libvirt_tuning import METADATA_URI, LibvirtTuning
 from xmcompat.backends.libvirt_wire import LIST_TRANSIENT, NO_DOMAIN, STATES, NotAsExpected, open_wire, unanswered
 from xmcompat.backends.settings import hypervisor_uri, is_local
 from xmcompat.errors import DomainExists, DomainNotFound, XmError
@@ -19,11 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from xmcompat.backends.hypervisor import Console, DiskUse
+    from xmcompat.backends.hypervisor import DiskUse
     from xmcompat.backends.libvirt_errors import Failure, Translated
-
-#: Our element in a domain's metadata.
-METADATA_URI = "urn:xmcompat:guest:1"
 
 _NO_ID = 2**32 - 1
 _LARGEST_ID = 2**31 - 1
@@ -48,7 +48,7 @@ def _load() -> Any:
     return libvirt
 
 
-class LibvirtKvm:
+class LibvirtKvm(LibvirtActs, LibvirtTuning, LibvirtEvents):
     """One connection to libvirt. Not to be shared among threads."""
 
     def __init__(self, uri: str) -> None:
@@ -317,89 +317,6 @@ class LibvirtKvm:
             except self._libvirt.libvirtError as error:
                 if error.get_error_code() != _OPERATION_INVALID:
                     raise
-
-    # -- events
-
-    def _events(self) -> Any:
-        """The event loop, made at first need; connections that are to use it are opened later than it."""
-        if self._loop is None:
-            from xmcompat.backends.libvirt_events import EventLoop
-
-            self._loop = EventLoop(self._libvirt)
-        return self._loop
-
-    def _open_with_events(self, on_closed: Callable[[], None]) -> Any:
-        """One more connection, for events; when it is lost, ON_CLOSED is called and ``wait_event`` raises."""
-        loop = self._events()
-        connection = self._open()
-
-        def closed(_connection: object, _reason: int, _opaque: object) -> None:
-            loop.fail(self._lost())
-            on_closed()
-
-        connection.registerCloseCallback(closed, None)
-        return connection
-
-    def _let_go(self, connection: Any, stream: Any = None) -> None:
-        """Close a connection for events, and its stream: libvirt's module keeps one that had a callback for ever."""
-        try:
-            if stream is not None:
-                stream.__del__()
-            connection.unregisterCloseCallback()
-            connection.close()
-        except self._libvirt.libvirtError:
-            return  # it was lost before
-
-    def open_console(
-        self, uuid: str, device: str, on_data: Callable[[bytes], None], on_end: Callable[[str | None], None], *,
-        force: bool = False,
-    ) -> Console:  # fmt: skip
-        """Open console DEVICE. Raises ConsoleBusy where somebody has it, unless FORCE takes it from them."""
-        from xmcompat.backends.libvirt_console import StreamConsole
-
-        loop, libvirt = self._events(), self._libvirt
-        opened: list[StreamConsole] = []
-        connection = self._open_with_events(lambda: opened[0].end("the connection was lost"))
-        try:
-            with self._translated(uuid):
-                domain = connection.lookupByUUIDString(uuid)
-                stream = connection.newStream(libvirt.VIR_STREAM_NONBLOCK)
-                domain.openConsole(device, stream, libvirt.VIR_DOMAIN_CONSOLE_FORCE if force else 0)
-        except BaseException:
-            self._let_go(connection)
-            raise
-        opened.append(
-            StreamConsole(
-                stream, libvirt.libvirtError, loop.noting(on_data), loop.noting(on_end),
-                lambda: self._let_go(connection, stream),
-            )
-        )  # fmt: skip
-        self._consoles += opened
-        return opened[0]
-
-    def watch_reboots(self, on_reboot: Callable[[str], None]) -> None:
-        """Call ON_REBOOT(uuid) for each reboot seen from now on, inside ``wait_event``."""
-        noted = self._events().noting(on_reboot)
-        if self._watching is None:  # one for all watchers: libvirt takes one callback an event
-            self._watching = self._open_with_events(lambda: None)
-            with self._translated():
-                self._watching.domainEventRegisterAny(
-                    None, self._libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._on_reboot, None
-                )
-        self._reboot_watchers.append(noted)
-
-    def _on_reboot(self, _connection: object, domain: Any, _opaque: object) -> None:
-        for noted in self._reboot_watchers:
-            noted(domain.UUIDString())
-
-    def watch_input(self, fd: int, on_ready: Callable[[], None]) -> Callable[[], None]:
-        """Call ON_READY inside ``wait_event`` whenever FD can be read; returns how to stop that."""
-        stop: Callable[[], None] = self._events().watch_input(fd, on_ready)
-        return stop
-
-    def wait_event(self, seconds: float) -> None:
-        """Run callbacks until one ran or SECONDS have passed. Raises ConnectionLost."""
-        self._events().wait(seconds)
 
     def close(self) -> None:
         """Close consoles and connection. May be repeated."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import time
 
-from xmcompat.backends.hypervisor import HostInfo
+from xmcompat.backends.hypervisor import DomainState, HostInfo, VcpuInfo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 #: Of /proc/stat's times those that are work: user, nice, system, irq, softirq. Guests' time is in the first two.
 BUSY = (0, 1, 2, 5, 6)
@@ -65,19 +65,72 @@ def start_time(words: Sequence[str], proc: str = "/proc") -> float | None:
 
     Where several hold them (a guest and its short-lived helpers), the oldest counts.
     """
-    wanted = b"\0" + b"\0".join(os.fsencode(word) for word in words) + b"\0"
     starts = []
-    for entry in os.scandir(proc):
-        if entry.name.isdigit():
-            try:
-                if wanted in _read(f"{entry.path}/cmdline"):
-                    starts.append(int(_read(f"{entry.path}/stat").rpartition(b")")[2].split()[19]))
-            except OSError:
-                continue  # it has ended, or is none of our business
+    for path in _processes(words, proc):
+        try:
+            starts.append(int(_stat(path)[19]))
+        except OSError:
+            continue  # it has ended
     if not starts:
         return None
     boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     return boot + min(starts) / os.sysconf("SC_CLK_TCK")
+
+
+def busy_vcpus(words: Sequence[str], proc: str = "/proc") -> dict[int, bool]:
+    """For each vcpu of the QEMU whose arguments hold WORDS in a row, whether it wants a CPU at this moment."""
+    busy = {}
+    for path in _processes(words, proc):
+        try:
+            for thread in os.scandir(f"{path}/task"):
+                name = _read(f"{thread.path}/comm").split()  # "CPU 0/KVM"
+                number = name[1].partition(b"/")[0] if name[:1] == [b"CPU"] and len(name) == 2 else b""
+                if number.isdigit():
+                    busy[int(number)] = _stat(thread.path)[0] == b"R"
+        except OSError:
+            continue  # it has ended
+    return busy
+
+
+def _processes(words: Sequence[str], proc: str) -> Iterator[str]:
+    """The directories of the processes whose arguments hold WORDS in a row."""
+    wanted = b"\0" + b"\0".join(os.fsencode(word) for word in words) + b"\0"
+    for entry in os.scandir(proc):
+        if entry.name.isdigit():
+            try:
+                if wanted in _read(f"{entry.path}/cmdline"):
+                    yield entry.path
+            except OSError:
+                continue  # it has ended, or is none of our business
+
+
+def _stat(process: str) -> list[bytes]:
+    """The words of a process's or thread's stat that follow its name: its state is the first."""
+    return _read(f"{process}/stat").rpartition(b")")[2].split()
+
+
+def host_cpus(proc: str = "/proc", cpus: str = "/sys/devices/system/cpu") -> list[VcpuInfo]:
+    """The CPUs of this host by number, with the time in which they were busy, but not with guests under KVM."""
+    from xmcompat.units import parse_cpus
+
+    tick = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+    spent = {}
+    for words in _lines(f"{proc}/stat"):
+        number = words[0].removeprefix("cpu")
+        if words[0].startswith("cpu") and number.isdigit():
+            ticks = [int(word) for word in words[1:]]
+            spent[int(number)] = max(sum(ticks[index] for index in BUSY) - sum(ticks[8:10]), 0) * tick
+    try:
+        present = parse_cpus(_read(f"{cpus}/present").decode())
+    except OSError:
+        present = ()
+    return [
+        VcpuInfo(
+            number, number in spent, number if number in spent else None, DomainState.RUNNING, spent.get(number, 0),
+            tuple(sorted(spent)),
+        )
+        for number in sorted({*spent, *present})
+    ]  # fmt: skip
 
 
 def bridges_here(net: str = "/sys/class/net") -> list[str]:

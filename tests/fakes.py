@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from xmcompat.backends import domain_xml
-from xmcompat.backends.hypervisor import Console, DiskUse, DomainInfo, DomainState, HostInfo
-from xmcompat.errors import DomainExists, DomainNotFound
+from xmcompat.backends.hypervisor import Console, DiskUse, DomainInfo, DomainState, HostInfo, NodeInfo, Scheduling, VcpuInfo
+from xmcompat.errors import DomainExists, DomainNotFound, XmError
 
 
 def domain(name: str, domid: int | None = 1, **changes: object) -> DomainInfo:
@@ -38,14 +38,151 @@ class FakeConsole:
         self.closed = True
 
 
+NODE = NodeInfo(
+    hostname="node7", release="6.1.0-50-amd64", version="#1 SMP Debian 6.1.176-1 (2026-09-01)", machine="x86_64", cpus=4,
+    nodes=1, cores_per_socket=2, threads_per_core=2, mhz=2593, hw_caps=(0xBFEBFBFF, 0x2C100800, 0, 0, 0x029EE3FF, 0, 1, 0),
+    virtualises=True, directs_io=False, memory=8182 * 1024 + 1023, free=4096 * 1024 + 1,
+    places=((0, 0, 0, 0), (1, 1, 0, 0), (2, 0, 0, 0), (3, 1, 0, 0)), command_line="root=/dev/sda1 ro quiet",
+    build="Linux version 6.1.0-50-amd64 (debian-kernel@lists.debian.org) (gcc-12 (Debian 12.2.0-14) 12.2.0, GNU ld (GNU "
+    "Binutils for Debian) 2.40) #1 SMP PREEMPT_DYNAMIC Debian 6.1.176-1 (2026-09-01)",
+)  # fmt: skip
+
+
 @dataclass
-class FakeHypervisor:
+class FakeActs:
+    """What a guest can be made to do besides running, and what the host tells."""
+
+    known: dict[str, DomainInfo] = field(default_factory=dict)
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    keys: list[Sequence[int]] = field(default_factory=list)
+    dumps: list[tuple[str, bool]] = field(default_factory=list)
+    on_dump: Callable[[str], None] | None = None
+    marked: set[str] = field(default_factory=set)
+    node_info: NodeInfo = NODE
+    kernel_messages: str = ""
+    cleared: bool = False
+    log: str = ""
+
+    def _call(self, call: str, uuid: str, **changes: object) -> None:
+        if uuid not in self.known:
+            raise DomainNotFound(uuid)
+        self.calls.append((call, self.known[uuid].name))
+        self.known[uuid] = self.known[uuid]._replace(**changes)  # type: ignore[arg-type]
+
+    def mark_paused(self, uuid: str, paused: bool) -> None:
+        if paused:
+            self.marked.add(uuid)
+        else:
+            self.marked.discard(uuid)
+
+    def marked_paused(self, uuid: str) -> bool:
+        return uuid in self.marked
+
+    def reset(self, uuid: str) -> None:
+        self._call("reset", uuid)
+
+    def rename(self, uuid: str, name: str) -> None:
+        self._call("rename", uuid, name=name)
+
+    def send_keys(self, uuid: str, codes: Sequence[int]) -> None:
+        self._call("send_keys", uuid)
+        self.keys.append(codes)
+
+    def inject_nmi(self, uuid: str) -> None:
+        self._call("inject_nmi", uuid)
+
+    def wake(self, uuid: str) -> None:
+        self._call("wake", uuid)
+
+    def dump_core(self, uuid: str, path: str, *, live: bool = False) -> None:
+        self._call("dump_core", uuid)
+        if self.on_dump is not None:
+            self.on_dump(path)
+        self.dumps.append((path, live))
+
+    def node(self) -> NodeInfo:
+        return self.node_info
+
+    def kernel_log(self, *, clear: bool = False) -> str:
+        self.cleared = self.cleared or clear
+        return self.kernel_messages
+
+    def daemon_log(self) -> str:
+        return self.log
+
+
+@dataclass
+class FakeTuning:
+    """Memory, vcpus and shares of guests. A guest has given back what it was asked for at once."""
+
+    known: dict[str, DomainInfo] = field(default_factory=dict)
+    records: dict[str, str] = field(default_factory=dict)
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    tuned: list[tuple[object, ...]] = field(default_factory=list)
+    vcpu_rows: dict[str, list[VcpuInfo]] = field(default_factory=dict)
+    schedulings: dict[str, Scheduling | None] = field(default_factory=dict)
+    cpus: int = 4
+    refusal: XmError | None = None
+
+    def _tune(self, uuid: str, *what: object, **changes: object) -> None:
+        if uuid not in self.known:
+            raise DomainNotFound(uuid)
+        if self.refusal is not None:
+            raise self.refusal
+        self.tuned.append((what[0], self.known[uuid].name, *what[1:]))
+        self.known[uuid] = self.known[uuid]._replace(**changes)  # type: ignore[arg-type]
+
+    def set_metadata(self, uuid: str, element: str) -> None:
+        if uuid not in self.known:
+            raise DomainNotFound(uuid)
+        self.records[uuid] = element
+
+    def set_memory(self, uuid: str, memory: int) -> None:
+        self._tune(uuid, "memory", memory, memory=memory)
+
+    def set_max_memory(self, uuid: str, memory: int) -> None:
+        self._tune(uuid, "max_memory", memory, max_memory=memory)
+
+    def vcpus(self, uuid: str) -> list[VcpuInfo]:
+        if uuid not in self.known:
+            raise DomainNotFound(uuid)
+        there = self.known[uuid].domid is not None
+        everything = tuple(range(self.cpus))
+        made = [
+            VcpuInfo(number, there, number % self.cpus if there else None, DomainState.RUNNING, 0, everything)
+            for number in range(self.known[uuid].vcpus)
+        ]
+        return self.vcpu_rows.get(uuid, made)
+
+    def set_vcpus(self, uuid: str, count: int) -> None:
+        self._tune(uuid, "vcpus", count, vcpus=count)
+
+    def pin_vcpu(self, uuid: str, vcpu: int, cpus: Sequence[int]) -> None:
+        self._tune(uuid, "pin", vcpu, tuple(cpus))
+
+    def scheduling(self, uuid: str) -> Scheduling | None:
+        if uuid not in self.known:
+            raise DomainNotFound(uuid)
+        return self.schedulings.get(uuid, Scheduling(1024, 0))
+
+    def set_scheduling(self, uuid: str, *, shares: int | None = None, quota: int | None = None) -> None:
+        self._tune(uuid, "scheduling", shares, quota)
+        now = self.scheduling(uuid) or Scheduling(0, 0)
+        self.schedulings[uuid] = Scheduling(
+            now.shares if shares is None else shares, now.quota if quota is None else quota
+        )
+
+    def host_cpus(self) -> list[VcpuInfo]:
+        everything = tuple(range(self.cpus))
+        return [VcpuInfo(cpu, True, cpu, DomainState.RUNNING, 3_000_000_000, everything) for cpu in everything]
+
+
+@dataclass
+class FakeHypervisor(FakeActs, FakeTuning):
     """Holds domains by uuid and keeps a list of what was asked of it."""
 
     uri: str = "fake:///"
-    known: dict[str, DomainInfo] = field(default_factory=dict)
     xml: dict[str, str] = field(default_factory=dict)
-    calls: list[tuple[str, str]] = field(default_factory=list)
     uses: list[DiskUse] = field(default_factory=list)
     host_info: HostInfo = HostInfo("fake", 8 * 1024 * 1024, 4, 60_000_000_000)
     host_bridges: list[str] = field(default_factory=lambda: ["xenbr0"])

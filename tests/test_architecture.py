@@ -22,7 +22,9 @@ ROOTS = {"xmcompat": CHECKOUT / "xmcompat", **{f"xmcompat.{name}": CHECKOUT / na
 COMMON = {"units", "errors", "light", "vdev"}
 VALUES = {*COMMON, "guest", "notes", "backends.machine", "backends.devices", "backends.facts"}
 OPERATIONS = {*VALUES, "backends", "config", "translate", "network", "storage", "migration"}
-TOOLSTACK = {"toolstack", "creation", "preflight", "describe", "console_session"}
+TOOLSTACK = {
+    "toolstack", "tuning", "creation", "preflight", "describe", "console_session", "events", "frontends", "display",
+}  # fmt: skip
 PROGRAM = {*OPERATIONS, *TOOLSTACK, "render", "__init__"}
 
 #: A room, and the rooms it may import from, itself aside. A name stands for all that is in it.
@@ -46,7 +48,11 @@ MAY_IMPORT = {
     "preflight": {*OPERATIONS, *TOOLSTACK},
     "describe": {*OPERATIONS, *TOOLSTACK, "render"},
     "console_session": {*OPERATIONS, *TOOLSTACK},
-    "xm": PROGRAM,
+    "tuning": {*OPERATIONS, *TOOLSTACK},
+    "events": {*OPERATIONS, *TOOLSTACK},
+    "frontends": {*OPERATIONS, *TOOLSTACK, "render"},
+    "display": {*OPERATIONS, *TOOLSTACK},
+    "xm": {*PROGRAM, "xend"},
     "tool": {*PROGRAM, "xend", "xm.verbs", "xm.helptexts"},  # the tables, for the manual
     "xend": PROGRAM,
     "tour": {*COMMON, *(f"backends.{name}" for name in ("domain_xml", "libvirt_kvm", "private_libvirtd"))},

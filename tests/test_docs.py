@@ -49,7 +49,7 @@ def test_files_that_are_named_are_there(document: Path) -> None:
 @each_document
 def test_a_verb_that_is_typed_is_a_verb_that_works(document: Path) -> None:
     for line in code(document.read_text()):
-        for verb in re.findall(r"(?:^|# |bin/)xm ([a-z][a-z-]*)", line):
+        for verb in re.findall(r"(?:^|# |bin/)xm ([a-z][a-z0-9-]*)", line):
             assert verb in WORKING, line
 
 
@@ -72,7 +72,7 @@ def test_programs_of_the_checkout_can_be_run_with_these_options(document: Path) 
 def test_the_readme_lists_just_the_verbs_that_work() -> None:
     text = re.search(r"with these verbs: (.*?)\. Output", (CHECKOUT / "README.md").read_text(), re.DOTALL)
     assert text is not None
-    assert re.findall(r"`([a-z-]+)`", text[1]) == sorted(WORKING)
+    assert re.findall(r"`([a-z0-9-]+)`", text[1]) == sorted(WORKING)
 
 
 def test_the_table_of_keys_is_the_programs_own() -> None:

@@ -14,7 +14,7 @@ def describe(hypervisor: Hypervisor, info: DomainInfo, record: XenRecord | None)
     """The ``(domain ...)`` tree. A domain that xm did not start is described from its libvirt XML."""
     if info.domid == 0:
         return domain_tree(info, None)
-    vm = _form(record)
+    vm = recorded_form(record)
     machine = domain_xml.parse(hypervisor.domain_xml(info.uuid)) if vm is None else None
     started = None
     if info.domid is not None:
@@ -22,7 +22,7 @@ def describe(hypervisor: Hypervisor, info: DomainInfo, record: XenRecord | None)
     return domain_tree(info, vm, start_time=started, machine=machine)
 
 
-def _form(record: XenRecord | None) -> list[object] | None:
+def recorded_form(record: XenRecord | None) -> list[object] | None:
     """The ``(vm ...)`` form that was kept; None where there is none, or somebody has spoilt it."""
     if record is None:
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
-from xmcompat.errors import DomainEnding, DomainNotFound, OperationError
+from xmcompat.errors import DomainEnding, DomainNotFound, HypervisorError, OperationError
 from xmcompat.light import NamedTuple
 
 TYPE_CHECKING = False
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from xmcompat.config.load import Loaded
     from xmcompat.console_session import ConsoleSession
     from xmcompat.notes import Note
+    from xmcompat.tuning import Tuning
 
 DOM0_NAME = "Domain-0"
 DOM0_UUID = "00000000-0000-0000-0000-000000000000"
@@ -128,7 +129,7 @@ class Toolstack:
             with open("/proc/uptime", encoding="ascii") as file:
                 return float(file.read().split()[0])
         try:
-            record = self._record(info)
+            record = self.record(info)
         except DomainNotFound:
             return None
         started = record.started if record else None
@@ -146,13 +147,13 @@ class Toolstack:
         forms = []
         for index, info in enumerate(infos):
             try:
-                forms.append(describe(self.hypervisor, info, self._record(info)))
+                forms.append(describe(self.hypervisor, info, self.record(info)))
             except DomainNotFound:
                 if designations:
                     raise DomainNotFound(designations[index]) from None
         return forms
 
-    def _record(self, info: DomainInfo) -> XenRecord | None:
+    def record(self, info: DomainInfo) -> XenRecord | None:
         """What xm kept with the domain; None for one that xm did not start."""
         if info.uuid == DOM0_UUID:
             return None
@@ -162,6 +163,13 @@ class Toolstack:
         from xmcompat.backends.domain_xml import read_record
 
         return read_record(text)
+
+    @property
+    def tuning(self) -> Tuning:
+        """The operations on memory, vcpus and scheduling."""
+        from xmcompat.tuning import Tuning
+
+        return Tuning(self)
 
     # -- life cycle
 
@@ -179,17 +187,38 @@ class Toolstack:
         return create(self.hypervisor, loaded, paused=paused, attend=attend)
 
     def pause(self, designation: str) -> None:
-        self._switch(self.hypervisor.pause, designation, "pause")
+        info = self.on_started(designation, "pause", self.hypervisor.pause)
+        self._mark_paused(info, True)
 
     def unpause(self, designation: str) -> None:
-        self._switch(self.hypervisor.unpause, designation, "unpause")
+        info = self.on_started(designation, "unpause", self.hypervisor.unpause)
+        self._mark_paused(info, False)
 
-    def _switch(self, call: Callable[[str], None], designation: str, verb: str) -> None:
+    def _mark_paused(self, info: DomainInfo, paused: bool) -> None:
+        """For ``paused_by_admin``. One that has ended meanwhile needs no mark."""
+        try:
+            self.hypervisor.mark_paused(info.uuid, paused)
+        except (DomainNotFound, HypervisorError):
+            return
+
+    def paused_by_admin(self, info: DomainInfo) -> bool:
+        """Whether ``pause`` has paused it, and nothing has let it go on since."""
+        try:
+            return info.state == DomainState.PAUSED and self.hypervisor.marked_paused(info.uuid)
+        except DomainNotFound:
+            return False
+
+    def on_started(self, designation: str, verb: str, call: Callable[[str], None]) -> DomainInfo:
+        """Make the CALL, with its uuid, for a guest that is there; returns what it was before.
+
+        Raises OperationError for Domain-0 (to which VERB is refused) and for one that is off.
+        """
         info = self._started(designation, verb)
-        if not self._done(call, info, designation):
+        if not self.done(call, info, designation):
             raise OperationError(f"Domain '{designation}' is not started")
+        return info
 
-    def _done(self, call: Callable[[str], None], info: DomainInfo, designation: str) -> bool:
+    def done(self, call: Callable[[str], None], info: DomainInfo, designation: str) -> bool:
         """Make the CALL for a domain that was there a moment ago; False for one that is known and off by now.
 
         Raises DomainNotFound, with the word that was typed, for one that has gone.
@@ -220,7 +249,7 @@ class Toolstack:
             info = self.find(designation)
             self._refuse_domain0(info, designation, "destroy")
             if info.domid is not None:
-                self._done(self.hypervisor.destroy, info, designation)
+                self.done(self.hypervisor.destroy, info, designation)
         except DomainNotFound:
             if designation.isdecimal():
                 raise OperationError("(3, 'No such process')") from None
@@ -250,11 +279,11 @@ class Toolstack:
 
     def _request(self, info: DomainInfo, reason: str, designation: str) -> bool:
         if reason != "reboot":
-            return self._done(self.hypervisor.shutdown, info, designation)
+            return self.done(self.hypervisor.shutdown, info, designation)
         if not self._watching:
             self.hypervisor.watch_reboots(self._rebooted.add)
             self._watching = True
-        return self._done(self.hypervisor.reboot, info, designation)
+        return self.done(self.hypervisor.reboot, info, designation)
 
     def wait_gone(self, infos: Sequence[DomainInfo], on_gone: Callable[[DomainInfo], None]) -> None:
         """Wait, for ever if need be, until none of them runs; ON_GONE is called as each goes.
@@ -319,14 +348,14 @@ class Toolstack:
         opened: list[ConsoleSession] = []
 
         def open_it(_uuid: str) -> None:
-            record = self._record(info)
+            record = self.record(info)
             opened.append(
                 open_session(
                     self.hypervisor, info, record, designation=designation, number=number, on_data=on_data
                 )
             )  # fmt: skip
 
-        if not self._done(open_it, info, designation):
+        if not self.done(open_it, info, designation):
             raise OperationError(f"Domain '{designation}' is not started")
         return opened[0]
 

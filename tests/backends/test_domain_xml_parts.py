@@ -45,6 +45,15 @@ def test_pins_shares_and_quota() -> None:
     ]
 
 
+def test_every_vcpu_but_the_first_can_go_where_there_is_acpi() -> None:
+    assert written(replace(SMALL, vcpus=3, vcpus_online=2), "vcpus") == [
+        '<vcpus><vcpu id="0" enabled="yes" hotpluggable="no"/><vcpu id="1" enabled="yes" hotpluggable="yes"/>'
+        '<vcpu id="2" enabled="no" hotpluggable="yes"/></vcpus>'
+    ]
+    assert written(replace(SMALL, vcpus=2), "vcpus/vcpu[@enabled='no']") == []
+    assert written(replace(SMALL, vcpus=1), "vcpus") == written(replace(SMALL, vcpus=3, acpi=False), "vcpus") == []
+
+
 def test_nothing_is_written_where_nothing_is_tuned() -> None:
     machine = replace(SMALL, acpi=False, apic=False)
     for path in ("cputune", "numatune", "cpu", "features", "memoryBacking", "pm", "genid", "os/acpi"):

@@ -10,8 +10,10 @@ import pytest
 
 from xmcompat.backends.local_host import (
     bridges_here,
+    busy_vcpus,
     cpu_vendor,
     free_huge_pages,
+    host_cpus,
     host_info,
     numa_nodes,
     start_time,
@@ -81,3 +83,30 @@ def test_bridges_come_in_the_order_in_which_they_were_made(tmp_path: Path) -> No
             (tmp_path / name / "bridge").mkdir()
     assert bridges_here(str(tmp_path)) == ["xenbr1", "xenbr0"]
     assert bridges_here(str(tmp_path / "none")) == []
+
+
+def test_the_cpus_of_the_host_with_their_time_less_that_of_guests(tmp_path: Path) -> None:
+    tick = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+    (tmp_path / "stat").write_text(
+        "cpu  9 9 9 9 9 9 9 9 9 9\ncpu0 100 20 30 4000 500 6 7 0 50 5\ncpu2 1 0 0 0 0 0 0 0 9 0\nintr 5\n"
+    )
+    (tmp_path / "present").write_text("0-2\n")
+    cpus = host_cpus(str(tmp_path), str(tmp_path))
+    assert [(cpu.number, cpu.online, cpu.cpu, cpu.cpu_time, cpu.affinity) for cpu in cpus] == [
+        (0, True, 0, (100 + 20 + 30 + 6 + 7 - 55) * tick, (0, 2)), (1, False, None, 0, (0, 2)), (2, True, 2, 0, (0, 2)),
+    ]  # fmt: skip
+    assert [cpu.number for cpu in host_cpus(str(tmp_path), str(tmp_path / "none"))] == [0, 2]
+
+
+def test_a_vcpu_is_busy_while_its_thread_is(tmp_path: Path) -> None:
+    threads = {"10": ("qemu-system-x86", "R"), "11": ("CPU 0/KVM", "S"), "12": ("CPU 1/TCG", "R"), "13": ("CPU x/KVM", "R")}
+    for number, words in (("10", "qemu\0-uuid\0abc\0"), ("20", "qemu\0-uuid\0other\0"), ("self", "")):
+        (tmp_path / number).mkdir()
+        (tmp_path / number / "cmdline").write_text(words)
+    for number, (name, state) in threads.items():
+        thread = tmp_path / "10" / "task" / number
+        thread.mkdir(parents=True)
+        (thread / "comm").write_text(f"{name}\n")
+        (thread / "stat").write_text(f"{number} ({name}) {state} 1 1 1\n")
+    assert busy_vcpus(("-uuid", "abc"), str(tmp_path)) == {0: False, 1: True}
+    assert busy_vcpus(("-uuid", "none"), str(tmp_path)) == busy_vcpus(("-uuid", "other"), str(tmp_path)) == {}

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from tests.fakes import FakeHypervisor, domain
 from tests.xm.conftest import Xm
-from xmcompat import __version__
 from xmcompat.backends.hypervisor import DomainInfo, DomainState, HostInfo
 from xmcompat.render import tables
 from xmcompat.render.state import letters, power_number, power_word
@@ -94,13 +93,16 @@ def test_labels_add_a_column_that_is_empty(xm: Xm, guests: FakeHypervisor) -> No
     assert out[1] == DOM0[:-1] + " " * 11
 
 
-def test_the_old_option_for_vcpus_says_so(xm: Xm, guests: FakeHypervisor) -> None:
-    status, out, err = xm("list", "-v")
-    assert (status, out) == (1, "")
-    assert err == (
-        "xm list -v is deprecated.  Please use xm vcpu-list.\n"
-        f"Error: 'xm vcpu-list' is not supported yet by xmcompat {__version__}; use 'virsh vcpuinfo'\n"
-    )
+@pytest.mark.parametrize("flag", ["-v", "--vcpus"])
+@pytest.mark.parametrize("named", [[], ["orchid"]])
+def test_the_old_option_for_vcpus_says_what_to_use_and_does_it(
+    xm: Xm, guests: FakeHypervisor, flag: str, named: list[str]
+) -> None:
+    status, out, err = xm("list", flag, *named)
+    assert (status, out) == xm("vcpu-list", *named)[:2]
+    assert out.startswith("Name ")
+    assert err == "xm list -v is deprecated.  Please use xm vcpu-list.\n"
+    assert xm("list", flag, "nosuch") == (3, "", err + "Error: Domain 'nosuch' does not exist.\n")
 
 
 def test_long_names_and_large_numbers_push_the_rest_to_the_right() -> None:

@@ -55,14 +55,14 @@ def domain_tree(
     VM is the ``(vm ...)`` form it was started from; where there is none, MACHINE tells what is known of it. With
     neither (Domain-0) there are no devices. START_TIME is Unix time.
     """
-    form = vm if vm is not None else _form_of(machine) if machine is not None else _FORM_OF_DOMAIN0
+    form = vm if vm is not None else form_of(machine) if machine is not None else _FORM_OF_DOMAIN0
     there = info.domid is not None
     dom0 = info.domid == 0
     tree: Tree = ["domain"]
     if there:
         tree.append(["domid", info.domid])
     tree += _settings(info, form)
-    maxmem = NO_LIMIT if dom0 else info.max_memory // 1024
+    maxmem = NO_LIMIT if dom0 else _limit(info, form)
     tree += [["maxmem", maxmem], ["memory", info.memory // 1024]]
     tree += [[key, _value(form, key, default)] for key, default in UPKEEP]
     if start_time is not None and not dom0:
@@ -115,6 +115,13 @@ def _value(tree: Tree, key: str, default: object) -> object:
         if isinstance(child, list) and child and child[0] == key:
             return child[1] if len(child) > 1 else default
     return default
+
+
+def _limit(info: DomainInfo, form: Tree) -> int:
+    """MiB: what the domain can have at most, or less where ``mem-max`` has said so."""
+    most = info.max_memory // 1024
+    kept = str(_value(form, "maxmem", ""))
+    return min(most, int(kept)) if kept.isdecimal() and int(kept) > 0 else most
 
 
 def _affinity(cpus: object, vcpus: int) -> list[list[int]]:
@@ -227,7 +234,7 @@ def _complete_disk(known: dict[str, Tree], *, there: bool, bootable: bool) -> tu
 _FORM_OF_DOMAIN0: Tree = ["vm", ["image", ["linux", ["kernel", ""]]]]
 
 
-def _form_of(machine: Machine) -> Tree:
+def form_of(machine: Machine) -> Tree:
     """MACHINE as the configuration that would have said so, as far as it goes."""
     form: Tree = ["vm"]
     form += [["vcpus", machine.vcpus], ["description", machine.description]]

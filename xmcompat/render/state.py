@@ -39,3 +39,10 @@ def power_word(state: str) -> str:
 
 def power_number(state: str) -> int:
     return _POWER.get(state, RUNNING)[1]
+
+
+def state_word(state: str, *, by_admin: bool) -> str:
+    """The word of ``xm domstate``; "" for a domain that runs, for which xm prints nothing at all."""
+    shown = letters(state)
+    words = {"b": "idle", "d": "shutdown", "c": "crashed", "p": "paused by admin" if by_admin else "paused"}
+    return next((words[letter] for letter in words if letter in shown), "") if shown else "shutoff"

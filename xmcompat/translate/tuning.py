@@ -9,14 +9,8 @@ from xmcompat.backends.machine import CpuTune, NumaCell
 from xmcompat.guest import Dialect, GuestConfig, GuestKind, NumaNode
 from xmcompat.translate.findings import Findings
 from xmcompat.translate.options import flag, text
+from xmcompat.translate.shares import USUAL_WEIGHT, limit_passed, quota_of, shares_of, weight_of
 from xmcompat.units import format_cpus
-
-_USUAL_WEIGHT = 256
-#: Of the two kinds of cgroups: the shares that everything has, and the fewest and most that there can be.
-_SHARES_V1 = (1024, 2, 262144)
-_SHARES_V2 = (100, 2, 10000)
-#: Microseconds in each 100000 for one percent of one CPU, which are also the fewest that libvirt takes.
-_QUOTA_OF_PERCENT = 1000
 
 _OWN_DISTANCE, _FARTHEST = 10, 255
 
@@ -33,7 +27,7 @@ def tune(guest: GuestConfig, facts: HostFacts, findings: Findings) -> CpuTune:
     """Pins, shares and quota. A pin to CPUs that this host lacks is one to the others, or none."""
     return CpuTune(
         pins=_pins(guest, facts, findings), shares=_shares(guest, facts, findings),
-        quota=guest.cap * _QUOTA_OF_PERCENT or None,
+        quota=quota_of(guest.cap) or None,
     )  # fmt: skip
 
 
@@ -63,21 +57,17 @@ def _pinning_key(guest: GuestConfig) -> str:
 
 
 def _shares(guest: GuestConfig, facts: HostFacts, findings: Findings) -> int | None:
-    """The weight as a number for this host's cgroups; None for the usual one.
-
-    libvirt hands the number on as it is, so that it must be in the scale of the file that the host has.
-    """
-    if guest.weight in (None, 0, _USUAL_WEIGHT):
+    """The weight as a number for this host's cgroups; None for the usual one."""
+    weight = guest.weight or 0
+    if weight in (0, USUAL_WEIGHT):
         return None
-    usual, fewest, most = _SHARES_V2 if facts.cgroup_v2 else _SHARES_V1
-    exact = round((guest.weight or 0) * usual / _USUAL_WEIGHT)
-    shares = min(max(exact, fewest), most)
-    if shares != exact:
-        limit = shares * _USUAL_WEIGHT // usual
+    shares = shares_of(weight, cgroup_v2=facts.cgroup_v2)
+    passed = limit_passed(weight, cgroup_v2=facts.cgroup_v2)
+    if passed:
+        limit = weight_of(shares, cgroup_v2=facts.cgroup_v2)
         findings.approximated(
-            "cpu_weight", f"{limit} is the {'most' if exact > most else 'least'} that this host's cgroups can tell",
-            value=str(guest.weight),
-        )  # fmt: skip
+            "cpu_weight", f"{limit} is the {passed} that this host's cgroups can tell", value=str(weight)
+        )
     return shares
 
 

@@ -77,7 +77,7 @@ def find(word: str) -> Verb:
 
 def check_count(verb: Verb, words: Sequence[str]) -> None:
     """Raise CountError where VERB wants another number of words; "--" is none, an option is one."""
-    if verb.counts is None or (verb.counts_if_any and not words):
+    if verb.counts is None:
         return
     least, most = verb.counts
     if least <= sum(word != "--" for word in words) <= most:

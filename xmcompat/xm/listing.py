@@ -1,4 +1,4 @@
-"""``xm list``, ``uptime``, ``domid``, ``domname``: verbs that only ask."""
+"""``xm list``, ``uptime``, ``domid``, ``domname``, ``domstate``: verbs that only ask."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ def domains(words: Words) -> int:
     Those named in their order; else all, by name in byte order. Raises DomainNotFound before anything is printed.
     """
     if words.has("vcpus"):
-        from xmcompat.xm.dispatch import not_yet
-        from xmcompat.xm.verbs import VERBS
+        from xmcompat.xm.vcpus import vcpu_list
 
         sys.stderr.write("xm list -v is deprecated.  Please use xm vcpu-list.\n")
-        raise not_yet(VERBS["vcpu-list"])
+        return vcpu_list(words)
     state, named = words.value("state", "all").lower(), words.operands
     if state != "all" and named:
         raise UsageError("You may specify either a state or a particular VM, but not both")
@@ -74,4 +73,15 @@ def domname(words: Words) -> int:
     """``xm domname DOMAIN``: its name."""
     with Toolstack.open() as toolstack:
         sys.stdout.write(f"{toolstack.domname(words.operands[0])}\n")
+    return 0
+
+
+def domstate(words: Words) -> int:
+    """``xm domstate DOMAIN``: a word for its state; nothing at all for one that runs, as with xm."""
+    from xmcompat.render.state import state_word
+
+    with Toolstack.open() as toolstack:
+        info = toolstack.find(words.operands[0])
+        word = state_word(info.state, by_admin=toolstack.paused_by_admin(info))
+    sys.stdout.write(f"{word}\n" if word else "")
     return 0
