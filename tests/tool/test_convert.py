@@ -410,6 +410,7 @@ def test_what_xmcompat_host_prints_is_taken(convert, here: Path) -> None:
     ("facts", "reason"),
     [
         ('{"cpu": 3, "bridge": 1}', "unknown: cpu, bridge; known: accelerator, memory"), ('{"cpus": true}', "cpus must be a number"),
+        ('{"vnc_listen": "here"}', "vnc_listen must be an IP address"), ('{"vnc_listen": 1}', "vnc_listen must be"),
         ('{"bridges": "x"}', "bridges must be a list"), ("[]", "no JSON object"), ("{", "no JSON"), ('{"memory": -1}', "memory must be"),
     ],
 )  # fmt: skip

@@ -22,6 +22,16 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
+def _is_address(value: object) -> bool:
+    import ipaddress
+
+    try:
+        ipaddress.ip_address(str(value))
+    except ValueError:
+        return False
+    return isinstance(value, str)
+
+
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
@@ -52,7 +62,7 @@ FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
     "openvswitch": (_is_texts, "a list of names"),
     "cgroup_v2": (_is_truth, "true or false"),
     "cpu_vendor": (_is_text, '"Intel", "AMD" or ""'),
-    "vnc_listen": (_is_text, "an address"),
+    "vnc_listen": (_is_address, "an IP address"),
     "vnc_password": (_is_text, "a text"),
 }
 
