@@ -97,7 +97,7 @@ def test_a_dump_that_cannot_be_written_says_why(hypervisor: LibvirtKvm, start: S
     assert hypervisor.find("dumps").state == DomainState.PAUSED
 
 
-def test_keys_and_nmi_reach_a_guest_and_do_it_no_harm(
+def test_keys_and_a_wake_do_a_running_guest_no_harm(
     hypervisor: LibvirtKvm, start: Starter, lab_directory: Path
 ) -> None:
     log = lab_directory / "keys.log"

@@ -34,7 +34,7 @@ _MISSED: dict[str, tuple[tuple[Value, ...], str]] = {
 #: The device model that runs in a domain of its own.
 _STUB = "stubdom-dm"
 #: Settings of the device model, which paravirtual guests never had.
-_HVM_ONLY = frozenset(
+HVM_ONLY = frozenset(
     """acpi apic boot pae hpet isa viridian timer_mode vpt_align xen_platform_pci xen_extended_power_mgmt gfx_passthru
     hap guest_os_type serial parallel monitor monitor_path fda fdb soundhw usb usbdevice device_model vnc vnclisten
     vncdisplay vncunused vncpasswd vncconsole vncviewer sdl opengl display xauthority keymap stdvga videoram nographic
@@ -129,7 +129,7 @@ def _xl_verdict(guest: GuestConfig, key: Key, value: Value) -> _Verdict:
 
 def _out_of_place(guest: GuestConfig, key: Key, value: Value) -> _Verdict | None:
     """A setting that Xen does not follow for this kind of guest."""
-    if guest.kind is not GuestKind.HVM and key.name in _HVM_ONLY:
+    if guest.kind is not GuestKind.HVM and key.name in HVM_ONLY:
         display = key.name in ("vnc", "sdl") and is_on(value)
         return _Verdict(
             Fate.NO_MEANING, "Xen does not follow it for paravirtual guests either",

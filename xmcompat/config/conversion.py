@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from xmcompat.config import account, account_xl
 from xmcompat.config.keys import KEYS
 from xmcompat.guest import Dialect, GuestConfig, GuestKind, Value
 from xmcompat.notes import Fate, Note, is_secret
 
-#: Settings of the device model, which Xen does not follow for paravirtual guests.
-_DEVICE_MODEL = frozenset(
-    """acpi apic boot pae hpet isa viridian timer_mode vpt_align xen_platform_pci xen_extended_power_mgmt gfx_passthru
-    hap guest_os_type serial parallel monitor monitor_path fda fdb soundhw usb usbdevice device_model vnc vnclisten
-    vncdisplay vncunused vncpasswd vncconsole vncviewer sdl opengl display xauthority keymap stdvga videoram nographic
-    memory_sharing loader nx vga hdtype usbversion ms_vm_genid acpi_s3 acpi_s4 acpi_laptop_slate bios spice spicehost
-    spiceport spicetls_port spicepasswd spicedisable_ticketing spicevdagent spiceagent_mouse spice_clipboard_sharing
-    spiceusbredirection spice_image_compression spice_streaming_video nestedhvm acpi_firmware smbios_firmware""".split()
-)
+#: Settings of either tool that Xen does not follow for paravirtual guests.
+_HVM_ONLY = account.HVM_ONLY | account_xl.HVM_ONLY
 _LONGEST_SHOWN = 60
 
 
@@ -111,7 +105,7 @@ class Conversion:
             row, value = KEYS[key], self.guest.options[key]
             if self._own not in row.dialects:
                 self.lacking(key, f"{self._own.value} does not know it either", harmless=True)
-            elif self._into in row.dialects or (not self.hvm and key in _DEVICE_MODEL):
+            elif self._into in row.dialects or (not self.hvm and key in _HVM_ONLY):
                 self.lacking(key, "it has no effect on such a guest", harmless=True)
             else:
                 default = row.xl_default if self._own is Dialect.XL else row.xm_default

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from xmcompat.guest import Value
+from xmcompat.guest import Scalar, Value
+
+_INDENT = "    "
 
 #: Settings of xm and xl alike; what stands in no group comes last, by name.
 GROUPS: tuple[tuple[str, ...], ...] = tuple(
@@ -46,3 +48,26 @@ def grouped(values: Mapping[str, Value]) -> list[list[tuple[str, Value]]]:
     placed = {name for group in GROUPS for name in group}
     groups.append([(name, values[name]) for name in sorted(values) if name not in placed])
     return [group for group in groups if group]
+
+
+def laid_out(
+    values: Mapping[str, Value], *, name: Callable[[str], str], single: Callable[[str, Scalar], str]
+) -> str:
+    """VALUES as assignments, a list of several entries with one on each line.
+
+    NAME gives a setting's name as the tool reads it; SINGLE, of a name and a text or number, the latter.
+    """
+
+    def nested(key: str, value: Value) -> str:
+        return f"[{items(key, value)}]" if isinstance(value, list) else single(key, value)
+
+    def items(key: str, value: list[Value]) -> str:
+        return ", ".join(nested(key, item) for item in value)
+
+    def written(key: str, value: Value) -> str:
+        if not isinstance(value, list) or len(value) < 2:
+            return nested(key, value)
+        return "[\n" + "".join(f"{_INDENT}{nested(key, item)},\n" for item in value) + "]"
+
+    groups = ["".join(f"{name(key)} = {written(key, value)}\n" for key, value in group) for group in grouped(values)]
+    return "\n".join(groups)

@@ -7,9 +7,9 @@ import math
 import re
 from collections.abc import Mapping
 
-from xmcompat.config.layout import grouped
+from xmcompat.config.layout import laid_out
 from xmcompat.errors import ConfigError
-from xmcompat.guest import Value
+from xmcompat.guest import Scalar, Value
 
 #: Python 2 wants to be told before the first character that is not ASCII.
 _CODING = "# -*- coding: utf-8 -*-\n\n"
@@ -17,7 +17,6 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ESCAPES = {"\\": "\\\\", "'": "\\'", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _LARGEST_INT = 2**63 - 1  # above it, and as far below zero, are Python 2's longs, which xm passes over
 _WORDS_OF_PYTHON_2 = ("print", "exec")
-_INDENT = "    "
 
 
 def print_cfg(values: Mapping[str, Value]) -> str:
@@ -26,8 +25,7 @@ def print_cfg(values: Mapping[str, Value]) -> str:
     Bytes that are no UTF-8 (lone surrogates) are escapes. Raises ConfigError for a name that Python cannot read, and
     for a value that it cannot say.
     """
-    groups = ["".join(f"{_name(name)} = {_value(name, value)}\n" for name, value in group) for group in grouped(values)]
-    text = "\n".join(groups)
+    text = laid_out(values, name=_name, single=_single)
     return text if text.isascii() else _CODING + text
 
 
@@ -37,23 +35,7 @@ def _name(name: str) -> str:
     return name
 
 
-def _value(name: str, value: Value) -> str:
-    if not isinstance(value, list):
-        return _single(name, value)
-    if len(value) < 2:
-        return f"[{_items(name, value)}]"
-    return "[\n" + "".join(f"{_INDENT}{_nested(name, item)},\n" for item in value) + "]"
-
-
-def _nested(name: str, value: Value) -> str:
-    return f"[{_items(name, value)}]" if isinstance(value, list) else _single(name, value)
-
-
-def _items(name: str, items: list[Value]) -> str:
-    return ", ".join(_nested(name, item) for item in items)
-
-
-def _single(name: str, value: str | int | float) -> str:
+def _single(name: str, value: Scalar) -> str:
     if isinstance(value, str):
         return "'" + "".join(_character(name, char) for char in value) + "'"
     if isinstance(value, float):

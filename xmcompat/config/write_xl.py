@@ -8,15 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from xmcompat.config.layout import grouped
+from xmcompat.config.layout import laid_out
 from xmcompat.errors import ConfigError
-from xmcompat.guest import Value
+from xmcompat.guest import Scalar, Value
 
 _NAME = re.compile(r"[a-z][_0-9a-z]*")
 _ESCAPES = {
     "\\": "\\\\", '"': '\\"', "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v",
 }  # fmt: skip
-_INDENT = "    "
 
 
 def print_xl(values: Mapping[str, Value]) -> str:
@@ -25,8 +24,7 @@ def print_xl(values: Mapping[str, Value]) -> str:
     Numbers below zero and fractions are texts, as xl wants them. Raises ConfigError for a name that xl cannot read, and
     for a text with a character that ends it (NUL).
     """
-    groups = ["".join(f"{_name(name)} = {_value(name, value)}\n" for name, value in group) for group in grouped(values)]
-    return "\n".join(groups)
+    return laid_out(values, name=_name, single=_single)
 
 
 def _name(name: str) -> str:
@@ -35,23 +33,7 @@ def _name(name: str) -> str:
     return name
 
 
-def _value(name: str, value: Value) -> str:
-    if not isinstance(value, list):
-        return _single(name, value)
-    if len(value) < 2:
-        return f"[{_items(name, value)}]"
-    return "[\n" + "".join(f"{_INDENT}{_nested(name, item)},\n" for item in value) + "]"
-
-
-def _nested(name: str, value: Value) -> str:
-    return f"[{_items(name, value)}]" if isinstance(value, list) else _single(name, value)
-
-
-def _items(name: str, items: list[Value]) -> str:
-    return ", ".join(_nested(name, item) for item in items)
-
-
-def _single(name: str, value: str | int | float) -> str:
+def _single(name: str, value: Scalar) -> str:
     if isinstance(value, int) and value >= 0:
         return str(int(value))
     text = str(value)
