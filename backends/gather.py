@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from xmcompat.backends.accelerator import Verdict, decide
+from xmcompat.backends.cgroups import has_cgroup_v2
 from xmcompat.backends.facts import HostFacts
 from xmcompat.backends.local_host import cpu_vendor, free_huge_pages, numa_nodes
 from xmcompat.backends.openvswitch import switches_here
@@ -14,9 +14,6 @@ from xmcompat.backends.settings import Settings, is_local, read
 
 if TYPE_CHECKING:
     from xmcompat.backends.hypervisor import Hypervisor
-
-#: There, and only there, the unified hierarchy of cgroup version 2 has this file.
-CGROUP_V2_SIGN = "/sys/fs/cgroup/cgroup.controllers"
 
 
 def gather(
@@ -56,7 +53,3 @@ def accelerator(
         local=is_local(hypervisor.uri), supports_kvm=hypervisor.supports_kvm, environ=environ, settings=settings,
         again=again,
     )
-
-
-def has_cgroup_v2() -> bool:
-    return os.path.exists(CGROUP_V2_SIGN)

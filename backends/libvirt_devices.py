@@ -1,11 +1,10 @@
-"""What the backend itself needs to read from a domain's XML: its disks, bridges and pins. Pure; loads lxml."""
+"""What the backend itself needs to read from a domain's XML: its disks and bridges. Pure; loads lxml."""
 
 from __future__ import annotations
 
 from lxml import etree
 
 from xmcompat.backends.hypervisor import DiskUse
-from xmcompat.units import parse_cpus
 
 
 def disk_uses(xml: str) -> list[DiskUse]:
@@ -65,9 +64,11 @@ def bridge_name(xml: str) -> str | None:
     return root.get("name") if root.get("type") == "bridge" else None
 
 
-def vcpu_pins(xml: str) -> list[tuple[int, ...]]:
-    """For each vcpu that a domain can have, the CPUs that it is kept to; () for one that may use any."""
-    root = etree.fromstring(xml)
-    count = int(root.findtext("vcpu") or 1)
-    pins = {pin.get("vcpu"): parse_cpus(pin.get("cpuset") or "") for pin in root.iterfind("cputune/vcpupin")}
-    return [pins.get(str(number), ()) for number in range(count)]
+def memory_snapshot(xml: str, path: str) -> str:
+    """What asks libvirt for the memory of the domain of XML in the file PATH, and for nothing of its disks."""
+    root = etree.Element("domainsnapshot")
+    etree.SubElement(root, "memory", snapshot="external", file=path)
+    disks = etree.SubElement(root, "disks")
+    for target in etree.fromstring(xml).iterfind("devices/disk/target"):
+        etree.SubElement(disks, "disk", name=target.get("dev") or "", snapshot="no")
+    return etree.tostring(root, encoding="unicode")

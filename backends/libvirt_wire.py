@@ -89,11 +89,16 @@ class Wire:
         answers: list[bytes | Failed] = []
         for start in range(0, len(domains), BATCH):
             answers += self._call([(DOMAIN_GET_INFO, packed) for *_, packed in domains[start : start + BATCH]])
-        return [
-            _info(name, uuid, number, answer, uuid not in short_lived)
-            for (name, uuid, number, _), answer in zip(domains, answers, strict=True)
+        rows = [
+            (_info(name, uuid, number, answer, uuid not in short_lived), packed)
+            for (name, uuid, number, packed), answer in zip(domains, answers, strict=True)
             if answer != NO_DOMAIN
         ]
+        if all(info.domid is not None for info, _ in rows):
+            return [info for info, _ in rows]
+        from xmcompat.backends.libvirt_wire_kept import as_shown
+
+        return as_shown(self, rows)
 
     def _call(self, calls: list[tuple[int, bytes]]) -> list[bytes | Failed]:
         """Make all CALLS (procedure, arguments) at once; their answers, in order."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import FakeHypervisor
+from xmcompat.backends import cgroups
 from xmcompat.backends import gather as gathering
 from xmcompat.backends.gather import gather
 from xmcompat.backends.hypervisor import HostInfo
@@ -70,7 +71,7 @@ def test_the_settings_file_of_the_environment_is_read(tmp_path: Path) -> None:
 
 
 def test_another_host_is_believed_and_has_no_cgroups_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gathering, "CGROUP_V2_SIGN", "/proc/self/status")
+    monkeypatch.setattr(cgroups, "CGROUP_V2_SIGN", "/proc/self/status")
     remote = FakeHypervisor(uri="qemu+ssh://dom0.example/system")
     facts = gather(remote, environ={}, settings=Settings())
     assert (facts.local, facts.cgroup_v2) == (False, False)
@@ -80,14 +81,14 @@ def test_another_host_is_believed_and_has_no_cgroups_of_ours(monkeypatch: pytest
 def test_the_cgroup_version_of_this_host_is_told_by_its_root(monkeypatch: pytest.MonkeyPatch) -> None:
     local = FakeHypervisor(uri="qemu:///system")
     for sign, expected in (("/proc/self/status", True), ("/proc/no-such-file", False)):
-        monkeypatch.setattr(gathering, "CGROUP_V2_SIGN", sign)
+        monkeypatch.setattr(cgroups, "CGROUP_V2_SIGN", sign)
         facts = gather(local, environ=TCG, settings=Settings())
         assert (facts.local, facts.cgroup_v2) == (True, expected)
     monkeypatch.undo()
     with open("/proc/self/mountinfo", encoding="ascii") as file:
         mounts = [line.split() for line in file]
     unified = any(fields[4] == "/sys/fs/cgroup" and "cgroup2" in fields for fields in mounts)
-    assert gathering.has_cgroup_v2() == unified
+    assert cgroups.has_cgroup_v2() == unified
 
 
 def test_a_connection_that_is_lost_while_asking_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

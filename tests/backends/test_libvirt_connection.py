@@ -155,6 +155,7 @@ def test_a_libvirtd_that_dies_is_a_lost_connection_to_every_call(
     for name in CALLS:
         connections[name] = connect(killed_later.uri)
         connections[name].find("victim")
+        assert connections[name]._connection
     kill_libvirtd(killed_later)
     for name, connection in connections.items():
         with pytest.raises(ConnectionLost) as raised:

@@ -138,7 +138,7 @@ def test_a_domain_is_found_by_name_then_id_then_uuid(hypervisor: LibvirtKvm, sta
 
 
 @pytest.mark.parametrize(
-    "designation", ["nosuch", "", "web", "WEB1", "99999", "9" * 30, "-1", UUID.upper(), "a\0b", "\udcff", "²"]
+    "designation", ["nosuch", "", "web", "WEB1", "99999", "9" * 30, "9" * 5000, "-1", UUID.upper(), "a\0b", "\udcff", "²"]
 )
 def test_what_is_no_domain_is_not_found(hypervisor: LibvirtKvm, start: Starter, designation: str) -> None:
     start("web1", paused=True, uuid=UUID)
@@ -167,7 +167,7 @@ def test_a_remote_host_is_asked_through_libvirt(
     node: PrivateLibvirtd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hypervisor = connect(node.uri)
-    monkeypatch.setattr("xmcompat.backends.libvirt_kvm.is_local", lambda uri: False)
+    monkeypatch.setattr("xmcompat.backends.libvirt_queries.is_local", lambda uri: False)
     here, host = host_info(), hypervisor.host()
     assert (host.hostname, host.memory, host.cpus) == ("lab", here.memory, here.cpus)
     assert abs(host.cpu_time - here.cpu_time) < 10**9
