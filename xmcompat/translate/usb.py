@@ -6,7 +6,8 @@ Sticks given as "disk:FILE" are block devices; ``disks`` has them.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from xmcompat.backends.devices import UsbBus, UsbHostdev
 from xmcompat.guest import GuestConfig, GuestKind, UsbController, UsbDevice
@@ -51,6 +52,20 @@ def usb(guest: GuestConfig, findings: Findings, *, pointer: bool = False, redire
     return Usb(
         buses=tuple(buses), inputs=tuple(dict.fromkeys(inputs)), hostdevs=tuple(one for one in hostdevs if one)
     )
+
+
+def plugged_in(guest: GuestConfig, found: Mapping[str, UsbDevice]) -> GuestConfig:
+    """GUEST with those of its devices that are named by a place on the host's buses as they are FOUND there."""
+
+    def device(named: UsbDevice) -> UsbDevice:
+        there = found.get(named.bus_id)
+        if there is None:
+            return named
+        return replace(
+            named, bus=there.bus, address=there.address, vendor=there.vendor, product=there.product,
+        )  # fmt: skip
+
+    return replace(guest, usb_devices=tuple(map(device, guest.usb_devices)))
 
 
 def _inputs(emulated: tuple[str, ...], findings: Findings) -> list[tuple[str, str]]:
@@ -101,11 +116,15 @@ def _bus(controller: UsbController, index: int, findings: Findings) -> UsbBus:
             key, f"Xen's own kind of controller is an emulated one ({model})", value=f"version={controller.version}",
             suggestion="the guest needs its driver, which every system has", harmless=controller.type == "auto",
         )  # fmt: skip
-    if model != XHCI:
-        return UsbBus(model=model)
-    if controller.ports > _MOST_PORTS:
+    if model == XHCI and controller.ports > _MOST_PORTS:
         findings.approximated(key, f"it has {_MOST_PORTS} ports, no more", value=f"ports={controller.ports}")
-    return UsbBus(model=model, ports=min(controller.ports, _MOST_PORTS))
+    return bus_of(controller.version, controller.ports)
+
+
+def bus_of(version: int, ports: int) -> UsbBus:
+    """The controller for this VERSION of USB, with so many PORTS where their number is a matter of choice."""
+    model = _MODELS.get(version, EHCI)
+    return UsbBus(model=model, ports=min(ports, _MOST_PORTS) if model == XHCI else None)
 
 
 def _hostdev(guest: GuestConfig, device: UsbDevice, first: int, buses: int, findings: Findings) -> UsbHostdev | None:
