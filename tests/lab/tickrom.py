@@ -8,7 +8,8 @@ line at once. Lines end in CR LF:
     KEY 78                for every byte typed at it, in hexadecimal
     POWERBUTTON           on the ACPI power button; then it switches itself off
 
-Keys: ``q`` switches off, ``r`` reboots, ``h`` hangs it, ``i`` makes it ignore the power button from then on.
+Keys: ``q`` switches off, ``r`` reboots, ``c`` crashes (by a panic device, if it has one), ``h`` hangs it, ``i`` makes
+it ignore the power button from then on.
 The idle variant says its first line and sleeps for ever: a hundred of them leave the processor free.
 
 The machine code is written out below, an instruction a line, so that no assembler is needed.
@@ -147,6 +148,10 @@ def _routines(code: Code) -> None:
     code.outb(0x64, 0xFE)                  # the keyboard controller's reset line
     code.jmp("hang")
 
+    code.label("crash")
+    code.outb(0x505, 1)                    # the panic device: I have crashed
+    code.jmp("hang")
+
     code.label("ignore")
     code.raw("c606", (IGNORING, 2), (1, 1))  # mov byte [IGNORING], 1
     code.label("return")
@@ -245,7 +250,7 @@ def _tick_for_ever(code: Code) -> None:
     code.raw("b9", (2, 2))                 # mov cx, 2
     code.call("hex")
     code.raw("58")                         # pop ax
-    for key, label in (("q", "off"), ("r", "reboot"), ("h", "hang"), ("i", "ignore")):
+    for key, label in (("q", "off"), ("r", "reboot"), ("c", "crash"), ("h", "hang"), ("i", "ignore")):
         code.raw("3c", (ord(key), 1))      # cmp al, key
         code.jz(label)
     code.raw("c3")                         # ret

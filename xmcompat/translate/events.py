@@ -1,6 +1,7 @@
 """What follows the end of a domain, in the words that libvirt's QEMU driver takes. Pure.
 
-It takes destroy and restart for every event, and preserve and the core dumps for a crash alone.
+It takes destroy and restart for every event, and preserve and the core dumps for a crash alone; and it cannot restart on
+power off where it destroys on reboot. What it does by itself loses no guest; xend, while it runs, does the rest.
 """
 
 from __future__ import annotations
@@ -8,49 +9,81 @@ from __future__ import annotations
 from xmcompat.guest import EventAction, GuestConfig
 from xmcompat.translate.findings import Findings
 
-_TAKEN = (EventAction.DESTROY, EventAction.RESTART)
-_TAKEN_FOR_CRASH = (*_TAKEN, EventAction.PRESERVE, EventAction.COREDUMP_DESTROY, EventAction.COREDUMP_RESTART)
+DESTROY, RESTART, PRESERVE = EventAction.DESTROY, EventAction.RESTART, EventAction.PRESERVE
+_TAKEN = (DESTROY, RESTART)
 
-#: What stands in for the others, and what is lost.
+#: Where the core of a crashed guest is written.
+DUMPS = "libvirt's auto_dump_path (/var/lib/libvirt/qemu/dump, where qemu.conf says nothing else)"
+
+_STAYS = "the domain stays in the list until xm destroy, its memory does not"
+_WHILE_XEND_RUNS = "the domain is reset in place; while xend runs, it gets a new id, and the old one is kept beside it"
+
+#: What stands in for the others, and what is different then.
 _INSTEAD = {
-    EventAction.PRESERVE: (EventAction.DESTROY, "the domain goes; QEMU keeps nothing of it"),
-    EventAction.RENAME_RESTART: (EventAction.DESTROY, "the domain goes and is not started again"),
-    EventAction.COREDUMP_DESTROY: (EventAction.DESTROY, "no core is dumped"),
-    EventAction.COREDUMP_RESTART: (EventAction.RESTART, "no core is dumped"),
-    EventAction.SOFT_RESET: (EventAction.RESTART, "the machine is reset as a whole"),
+    EventAction.PRESERVE: (DESTROY, _STAYS),
+    EventAction.RENAME_RESTART: (RESTART, _WHILE_XEND_RUNS),
+    EventAction.COREDUMP_DESTROY: (DESTROY, "no core is dumped, as with xend"),
+    EventAction.COREDUMP_RESTART: (RESTART, "no core is dumped, as with xend"),
+    EventAction.SOFT_RESET: (RESTART, "the machine is reset as a whole"),
 }
-_INSTEAD_FOR_CRASH = {
-    EventAction.RENAME_RESTART: (EventAction.PRESERVE, "the crashed domain is kept, and none is started"),
-    EventAction.SOFT_RESET: (EventAction.RESTART, "the machine is reset as a whole"),
-}
+_INSTEAD_FOR_CRASH = {action: _INSTEAD[action] for action in (EventAction.RENAME_RESTART, EventAction.SOFT_RESET)}
+
+#: With xend's enable-dump.
+_DUMPED = {DESTROY: EventAction.COREDUMP_DESTROY, RESTART: EventAction.COREDUMP_RESTART}
 
 
-def events(guest: GuestConfig, findings: Findings) -> tuple[str, str, str]:
+def is_kept(guest: GuestConfig) -> bool:
+    """Whether the domain stays in the list when it goes off by itself."""
+    return PRESERVE in (guest.on_poweroff, guest.on_reboot)
+
+
+def events(guest: GuestConfig, findings: Findings, *, dump_crashes: bool = False) -> tuple[str, str, str]:
     """libvirt's on_poweroff, on_reboot and on_crash."""
     poweroff = _ordinary("on_poweroff", guest.on_poweroff, findings)
     reboot = _ordinary("on_reboot", guest.on_reboot, findings)
-    crash = guest.on_crash
-    if crash not in _TAKEN_FOR_CRASH:
-        crash, loss = _INSTEAD_FOR_CRASH[crash]
-        _say("on_crash", guest.on_crash, crash, loss, findings)
-    if (poweroff, reboot) == (EventAction.RESTART, EventAction.DESTROY):
-        poweroff = EventAction.DESTROY
+    if (poweroff, reboot) == (RESTART, DESTROY):
+        reboot = RESTART
         findings.approximated(
-            "on_poweroff",
-            "libvirt cannot restart on power off and destroy on reboot; the domain is destroyed on both",
-            value=guest.on_poweroff.value,
-            suggestion="set on_reboot='restart' as well if it shall come back",
+            "on_reboot",
+            "libvirt cannot restart on power off and end on reboot; 'restart' stands in for it, and only while xend runs "
+            "is the domain ended",
+            value=guest.on_reboot.value,
+            suggestion="set on_poweroff='destroy' as well if it shall end in any case",
         )
-    return poweroff.value, reboot.value, crash.value
+    elif (poweroff, reboot) == (DESTROY, DESTROY) and is_kept(guest) and guest.on_poweroff is not guest.on_reboot:
+        key, other = ("on_reboot", guest.on_reboot) if guest.on_poweroff is PRESERVE else ("on_poweroff", guest.on_poweroff)
+        findings.approximated(
+            key, "libvirt does not tell a power off from a reboot then: the domain stays in the list after both",
+            value=other.value, suggestion="xm destroy removes it",
+        )  # fmt: skip
+    return poweroff.value, reboot.value, _crash(guest, findings, dump_crashes).value
+
+
+def _crash(guest: GuestConfig, findings: Findings, dump: bool) -> EventAction:
+    wish = guest.on_crash
+    crash, change = _INSTEAD_FOR_CRASH.get(wish, (wish, ""))
+    if dump and crash in _DUMPED:
+        crash = _DUMPED[crash]
+        findings.approximated(
+            "on_crash", f"'{crash.value}' stands in for it, for xend's enable-dump is set; the core goes to {DUMPS}"
+            + (f"; {change}" if change else ""), value=wish.value, harmless=not change,
+        )  # fmt: skip
+    elif change:
+        _say("on_crash", wish, crash, change, findings)
+    elif crash in _DUMPED.values():
+        findings.carried("on_crash", f"the core goes to {DUMPS}", value=wish.value)
+    elif dump and crash is PRESERVE:
+        findings.carried("on_crash", "xend's enable-dump adds nothing: xm dump-core writes its memory", value=wish.value)
+    return crash
 
 
 def _ordinary(key: str, action: EventAction, findings: Findings) -> EventAction:
     if action in _TAKEN:
         return action
-    instead, loss = _INSTEAD[action]
-    _say(key, action, instead, loss, findings)
+    instead, change = _INSTEAD[action]
+    _say(key, action, instead, change, findings)
     return instead
 
 
-def _say(key: str, action: EventAction, instead: EventAction, loss: str, findings: Findings) -> None:
-    findings.approximated(key, f"'{instead.value}' stands in for it: {loss}", value=action.value)
+def _say(key: str, action: EventAction, instead: EventAction, change: str, findings: Findings) -> None:
+    findings.approximated(key, f"'{instead.value}' stands in for it: {change}", value=action.value)

@@ -1,0 +1,341 @@
+"""What xend does when a guest ends by itself: builds it anew under a new id, keeps the old one, or stops a loop.
+
+libvirt alone loses no guest: it resets one in place, or leaves the definition of one that is to be kept. The keeper does
+the rest while it runs. Each of its steps leaves a mark with the domain, so that ``catch_up`` of the next keeper finishes
+what one that has died began. Differs from xend: a guest that has run on for more than a moment since its reset is left
+alone, since it may have its disks mounted again.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid as uuids
+from collections.abc import Callable
+from typing import NamedTuple
+
+from xmcompat.backends import domain_xml, kept_xml
+from xmcompat.backends.hypervisor import DomainInfo, DomainState, GuestEvent, Hypervisor
+from xmcompat.backends.kept_mark import Mark, Phase
+from xmcompat.backends.machine import XenRecord
+from xmcompat.describe import recorded_form
+from xmcompat.errors import DomainEnding, DomainNotFound, HypervisorUnreachable, XmError
+from xmcompat.guest import EventAction
+from xmcompat.render.domain_sxp import RESTART as OBSOLETE_RESTART
+from xmcompat.toolstack import Toolstack
+
+Log = Callable[[str, str], None]
+
+POWEROFF, REBOOT, CRASH = "poweroff", "reboot", "crash"
+
+#: Seconds for which what QEMU said of a guest's end explains its reset: a core may be dumped in between.
+MEMORY = 3600.0
+
+#: Seconds in which guests that restart together are stopped, before the first is built anew.
+GATHERING = 0.05
+
+_RESTARTS = (EventAction.RESTART, EventAction.RENAME_RESTART, EventAction.COREDUMP_RESTART, EventAction.SOFT_RESET)
+
+
+class Options(NamedTuple):
+    """Seconds: a guest that restarts sooner than LOOP after its start is destroyed; one whose reset is older than FRESH
+    runs on. STEP is called before each step of building one anew, with its name."""
+
+    loop: float = 60.0
+    fresh: float = 0.5
+    step: Callable[[str], None] = lambda name: None
+
+
+class Actions(NamedTuple):
+    poweroff: EventAction
+    reboot: EventAction
+    crash: EventAction
+
+    def after(self, cause: str) -> EventAction:
+        """What the guest's configuration wants. An end by power button is no reboot, unless only that restarts it."""
+        if cause == CRASH:
+            return self.crash
+        if cause == REBOOT:
+            return self.reboot
+        return self.reboot if self.poweroff not in _RESTARTS else self.poweroff
+
+
+class Keeper:
+    """Call ``watch`` and ``catch_up``, then run ``hypervisor.wait_event`` until it is time to ``finish``; the same again
+    for a new connection.
+
+    LOG takes a level ("INFO") and a text. Errors about one guest are logged; those of the connection are raised.
+    """
+
+    def __init__(self, toolstack: Toolstack | Hypervisor, log: Log, options: Options | None = None) -> None:
+        self._toolstack = toolstack
+        self._log = log
+        self._options = options or Options()
+        self._due: list[tuple[DomainInfo, XenRecord, Mark]] = []
+        self._ends: dict[str, GuestEvent] = {}
+
+    @property
+    def _hypervisor(self) -> Hypervisor:
+        toolstack = self._toolstack
+        return toolstack.hypervisor if isinstance(toolstack, Toolstack) else toolstack
+
+    def watch(self) -> None:
+        """See from now on what happens to guests."""
+        self._ends.clear()
+        self._due.clear()
+        self._hypervisor.watch_guests(self.on_event)
+
+    def catch_up(self) -> None:
+        """Finish what another keeper, or an earlier connection of this one, left half done."""
+        for uuid, name in self._hypervisor.marked():
+            self._guarded(name, lambda uuid=uuid, name=name: self._finish(uuid, name))  # type: ignore[misc]
+
+    def finish(self) -> None:
+        """End what has been begun, before nobody waits for events any more: no guest is to stay stopped."""
+        while self._due:
+            self._next()
+
+    def on_event(self, event: GuestEvent) -> None:
+        """What QEMU says of a guest: an end is remembered, and acted on when the guest starts anew."""
+        if event.kind != "reset":
+            if event.by_guest and not (event.kind == "off" and self._crashed(event)):
+                self._ends = {uuid: end for uuid, end in self._ends.items() if event.time - end.time < MEMORY}
+                self._ends[event.uuid] = event
+            return
+        end = self._ends.pop(event.uuid, None)
+        if event.by_guest:
+            cause = REBOOT
+        elif end is not None and end.domid == event.domid and event.time - end.time < MEMORY:
+            cause = CRASH if end.kind == "crash" else POWEROFF
+        else:
+            return  # somebody pressed the reset button
+        self._guarded(event.uuid, lambda: self._restarted(event, cause))
+
+    def _crashed(self, event: GuestEvent) -> bool:
+        before = self._ends.get(event.uuid)
+        return before is not None and before.kind == "crash" and before.domid == event.domid
+
+    def _guarded(self, name: str, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except (DomainNotFound, DomainEnding):
+            self._log("INFO", f"Domain {name} has gone meanwhile.")
+        except HypervisorUnreachable:
+            raise
+        except XmError as error:
+            self._log("ERROR", f"Domain {name}: {error.line()}")
+
+    def _step(self, name: str) -> None:
+        self._options.step(name)
+
+    # -- a guest has started anew in place
+
+    def _restarted(self, event: GuestEvent, cause: str) -> None:
+        """Stop it at once, and act when what else has just happened to guests has been seen, too."""
+        hypervisor, uuid = self._hypervisor, event.uuid
+        record = self._record(uuid)
+        if record is None:
+            return  # not one of xm's
+        live, known = hypervisor.marks(uuid)
+        if live is not None and live.phase in (Phase.DOOMED, Phase.REBUILDING):
+            return  # it is being restarted already
+        info = hypervisor.find(uuid)
+        action = actions_of(record).after(cause)
+        if cause == CRASH and action not in _RESTARTS:
+            return  # libvirt starts none such anew: somebody has reset what was left of it
+        age = time.time() - event.time
+        if age > self._options.fresh:
+            self._log("WARNING", f"Domain {info.name} ({info.domid}), {cause}: seen {age:.1f} s late; it keeps its id.")
+            self._count(uuid, record)
+            return
+        copy = str(uuids.uuid4()) if action is EventAction.RENAME_RESTART else ""
+        doomed = Mark(
+            Phase.DOOMED, info.domid, _is_managed(info, known), known is not None and known.keeps,
+            known is not None and known.crash_ends, cause, copy, event.time,
+        )  # fmt: skip
+        self._step("doom")
+        hypervisor.set_mark(uuid, doomed, known=False)
+        self._step("pause")
+        hypervisor.pause(uuid)
+        self._log("INFO", f"Domain {info.name} ({info.domid}) has ended: {cause}; action {action.value}.")
+        self._due.append((info, record, doomed))
+        if len(self._due) == 1:
+            hypervisor.call_later(GATHERING, self._next)
+
+    def _next(self) -> None:
+        """Act on the first of those that were stopped, if there is one; the others have their turns."""
+        if not self._due:
+            return
+        info, record, doomed = self._due[0]
+        try:
+            self._guarded(info.name, lambda: self._act_on_same(info, record, doomed))
+        finally:
+            del self._due[0]
+        if self._due:
+            self._hypervisor.call_later(GATHERING, self._next)
+
+    def _act_on_same(self, info: DomainInfo, record: XenRecord, doomed: Mark) -> None:
+        """Unless it has been destroyed and started again while others had their turns. Raises DomainNotFound then."""
+        live, _ = self._hypervisor.marks(info.uuid)
+        if live is None or (live.phase, live.domid) != (Phase.DOOMED, doomed.domid):
+            raise DomainNotFound(info.name)
+        self._act(info, record, doomed)
+
+    def _act(self, info: DomainInfo, record: XenRecord, doomed: Mark) -> None:
+        """With the domain of INFO paused and marked."""
+        action = actions_of(record).after(doomed.cause)
+        lived = self._options.loop if record.started is None else doomed.since - record.started
+        if action is EventAction.PRESERVE:
+            self._preserve(info, doomed)
+        elif action in _RESTARTS and lived >= self._options.loop:
+            self._rebuild(info, doomed)
+        else:
+            if action in _RESTARTS:
+                self._log(
+                    "ERROR", f"Domain {info.name} ({info.domid}) wants to restart {lived:.1f} s after its start; it is "
+                    "destroyed, as it may be in a loop.",
+                )  # fmt: skip
+            self._step("destroy")
+            self._hypervisor.destroy(info.uuid)
+
+    def _record(self, uuid: str) -> XenRecord | None:
+        text = self._hypervisor.metadata(uuid)
+        return None if text is None else domain_xml.read_record(text)
+
+    def _count(self, uuid: str, record: XenRecord) -> None:
+        """One restart more, in place."""
+        counted = record._replace(restarts=record.restarts + 1, started=time.time())
+        self._hypervisor.set_metadata(uuid, domain_xml.render_record(counted), known=False)
+
+    # -- building one anew, in steps that can be taken up at any point
+
+    def _preserve(self, info: DomainInfo, doomed: Mark) -> None:
+        mark = _dead(doomed)
+        self._step("define")
+        self._hypervisor.define_again(kept_xml.marked(self._hypervisor.definition(info.uuid), mark))
+        self._step("halt")
+        self._hypervisor.halt(info.uuid)
+
+    def _rebuild(self, info: DomainInfo, doomed: Mark) -> None:
+        mark = doomed._replace(phase=Phase.REBUILDING)
+        xml = kept_xml.renewed(self._hypervisor.definition(info.uuid), mark, started=time.time())
+        self._step("define")
+        self._hypervisor.define_again(xml)
+        self._destroy_old(info.uuid, info.name, mark)
+
+    def _destroy_old(self, uuid: str, name: str, mark: Mark) -> None:
+        self._step("halt")
+        self._hypervisor.halt(uuid)
+        self._start_new(uuid, name, mark)
+
+    def _start_new(self, uuid: str, name: str, mark: Mark) -> None:
+        hypervisor = self._hypervisor
+        if mark.copy and not self._is_there(mark.copy):
+            dead = _dead(mark)._replace(managed=False, keeps=True)
+            self._step("copy")
+            hypervisor.define_again(kept_xml.renamed(hypervisor.definition(uuid), f"Domain-{mark.copy}", mark.copy, dead))
+            self._log("INFO", f"Domain {name} ({mark.domid}) is kept as Domain-{mark.copy}.")
+        _, known = hypervisor.marks(uuid)
+        if known is None or known.phase != Phase.REBUILDING:
+            raise DomainNotFound(name)  # somebody has destroyed it
+        self._step("start")
+        try:
+            hypervisor.start_again(uuid)
+        except (DomainNotFound, HypervisorUnreachable):
+            raise
+        except XmError as error:
+            hypervisor.set_mark(uuid, mark._replace(phase=Phase.HALTED, copy=""))
+            self._log("ERROR", f"Domain {name} could not be started again: {error.line()}. It stays halted.")
+            return
+        self._settle(uuid, name, mark)
+
+    def _is_there(self, uuid: str) -> bool:
+        try:
+            return self._hypervisor.find(uuid).uuid == uuid
+        except DomainNotFound:
+            return False
+
+    def _settle(self, uuid: str, name: str, mark: Mark) -> None:
+        """The new domain is there: libvirt is to know of it what it knew of the old one, and nothing else."""
+        hypervisor = self._hypervisor
+        self._step("settle")
+        info = hypervisor.find(uuid)
+        if mark.keeps:
+            hypervisor.set_mark(uuid, _running(mark, info))
+        elif mark.managed:
+            hypervisor.set_mark(uuid, None)
+        else:
+            hypervisor.set_mark(uuid, None, known=False)
+            self._step("forget")
+            hypervisor.forget(uuid)
+        self._log("INFO", f"Domain {name} has been restarted: {mark.domid} was its id, {info.domid} is.")
+
+    # -- what a keeper that has died left
+
+    def _finish(self, uuid: str, name: str) -> None:
+        live, known = self._hypervisor.marks(uuid)
+        if live is None:
+            if known is not None and known.phase == Phase.REBUILDING:
+                self._start_new(uuid, name, known)
+            elif known is not None:
+                self._hypervisor.sweep(uuid)
+        elif live.phase == Phase.REBUILDING:
+            self._settle(uuid, name, live)
+        elif live.phase == Phase.MAKING and time.time() - live.since > self._options.loop:
+            self._hypervisor.set_mark(uuid, _running(live, self._hypervisor.find(uuid)))
+        elif live.phase == Phase.DOOMED:
+            self._finish_doomed(uuid, live, known)
+
+    def _finish_doomed(self, uuid: str, live: Mark, known: Mark | None) -> None:
+        hypervisor = self._hypervisor
+        info = hypervisor.find(uuid)
+        prepared = known is not None and known.phase in (Phase.REBUILDING, Phase.HALTED, Phase.CRASHED)
+        if info.state != DomainState.PAUSED or hypervisor.marked_paused(uuid):
+            self._log("WARNING", f"Domain {info.name} ({info.domid}) runs on since its restart; it keeps its id.")
+            self._spare(info, live, prepared=prepared)
+        elif known is not None and known.phase == Phase.REBUILDING:
+            self._destroy_old(uuid, info.name, known)
+        elif prepared:
+            self._step("halt")
+            hypervisor.halt(uuid)
+        else:
+            record = self._record(uuid)
+            if record is not None:
+                self._act(info, record, live)
+
+    def _spare(self, info: DomainInfo, live: Mark, *, prepared: bool) -> None:
+        """Take back what was PREPARED for the end of a domain that lives on."""
+        hypervisor = self._hypervisor
+        hypervisor.set_mark(info.uuid, _running(live, info) if live.keeps else None)
+        if prepared and not live.keeps and not live.managed:
+            hypervisor.forget(info.uuid)
+
+
+def _dead(mark: Mark) -> Mark:
+    return mark._replace(phase=Phase.CRASHED if mark.cause == CRASH else Phase.HALTED, cause="", copy="")
+
+
+def _running(mark: Mark, info: DomainInfo) -> Mark:
+    return mark._replace(phase=Phase.RUNNING, domid=info.domid, cause="", copy="", since=time.time())
+
+
+def _is_managed(info: DomainInfo, known: Mark | None) -> bool:
+    """Whether libvirt knows the domain for another reason than its mark."""
+    return info.persistent and (known is None or known.managed)
+
+
+def actions_of(record: XenRecord) -> Actions:
+    """What the configuration of a domain wants after its ends; xm's defaults where it does not say."""
+    form = recorded_form(record) or []
+    said = {str(row[0]): str(row[1]) for row in form[1:] if isinstance(row, list) and len(row) > 1}
+    poweroff, reboot, crash = OBSOLETE_RESTART.get(said.get("restart", ""), ("destroy", "restart", "restart"))
+    return Actions(
+        _action(said.get("on_poweroff", poweroff)), _action(said.get("on_reboot", reboot)),
+        _action(said.get("on_crash", crash)),
+    )  # fmt: skip
+
+
+def _action(word: str) -> EventAction:
+    try:
+        return EventAction(word)
+    except ValueError:
+        return EventAction.DESTROY
