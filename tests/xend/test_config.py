@@ -71,7 +71,7 @@ def test_a_word_outside_of_all_forms_is_told() -> None:
         ("(xen-api-server ((9363 pam)))", "xen-api-server", "other hosts"),
         ("(xsm_module_name flask)", "xsm_module_name", "not enforced"),
         ("(pci-passthrough-strict-check no)", "pci-passthrough-strict-check", "relaxed_acs_check"),
-        ("(enable-dump yes)", "enable-dump", "coredump"),
+        ("(enable-dump yes)", "enable-dump", "xm create obeys it"),
     ],
 )  # fmt: skip
 def test_what_needs_attention_is_said(text: str, name: str, said: str) -> None:

@@ -15,8 +15,8 @@ from xmcompat.config.sxp import parse, write
 from xmcompat.notes import Fate
 from xmcompat.xend.config_keys import XEND_KEYS, XendKey, XendType
 
-_YES = ("yes", "y", "1", "on", "true", "t")
-_NO = ("no", "n", "0", "off", "false", "f")
+YES = ("yes", "y", "1", "on", "true", "t")
+NO = ("no", "n", "0", "off", "false", "f")
 _SECRET = "vncpasswd"
 #: Names of passwords, misspelt ones included.
 _SECRETS = re.compile(r"pas+(?:wo?r?)?d|pass|secret|pwd", re.IGNORECASE)
@@ -28,7 +28,8 @@ _LOCALHOST = r"^localhost$", r"^localhost\.localdomain$"
 class Setting:
     """One key: its value (the default where it is not ``given``) as text, without passwords.
 
-    ``attention`` is what somebody has to see to, "" where nothing is. ``line`` is where it stands.
+    ``attention`` is what somebody has to see to, "" where nothing is; ``wrong`` the part of it that speaks of a value
+    that cannot be used. ``line`` is where it stands.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Setting:
     fate: Fate
     meaning: str
     attention: str = ""
+    wrong: str = ""
     line: int | None = None
 
 
@@ -156,20 +158,20 @@ def _setting(
     value = _text(values.get(key.name)) if key.name in values else key.default
     wrong = _wrong(key, value) if key.name in values else "it has no value" if given else ""
     judge = _ATTENTION.get(key.name)
-    attention = wrong or (judge(value, values) if judge else "")
-    if element is not None and len(element) > 2:
-        attention = attention or "only its first value counts; put a value with blanks into quotes"
+    many = element is not None and len(element) > 2
+    unread = "only its first value counts; put a value with blanks into quotes" if many else ""
+    attention = wrong or (judge(value, values) if judge else "") or unread
     if key.name == _SECRET and value:
         value = "(not shown)"
     return Setting(
         name=key.name, value=key.default if wrong else value, default=key.default, given=given, fate=key.fate,
-        meaning=key.meaning, attention=attention, line=lines.get(key.name) if given else None,
+        meaning=key.meaning, attention=attention, wrong=wrong or unread, line=lines.get(key.name) if given else None,
     )  # fmt: skip
 
 
 def _wrong(key: XendKey, value: str) -> str:
     """Why xend would refuse VALUE."""
-    if key.type is XendType.BOOL and value.lower() not in (*_YES, *_NO):
+    if key.type is XendType.BOOL and value.lower() not in (*YES, *NO):
         return f"'{_short(value)}' is neither yes nor no; xend refuses it"
     if key.type is XendType.NUMBER and not re.fullmatch(r"\s*[+-]?[0-9]{1,18}\s*", value):
         return f"'{_short(value)}' is no number; xend refuses it"
@@ -177,7 +179,7 @@ def _wrong(key: XendKey, value: str) -> str:
 
 
 def _on(values: Mapping[str, object], name: str) -> bool:
-    return _text(values.get(name)).lower() in _YES
+    return _text(values.get(name)).lower() in YES
 
 
 # -- what somebody has to see to, by the value and those of other keys
@@ -206,7 +208,7 @@ def _vif_script(value: str, values: Mapping[str, object]) -> str:
 
 
 def _relocation(value: str, values: Mapping[str, object]) -> str:
-    if value.lower() not in _YES:
+    if value.lower() not in YES:
         return ""
     words = _text(values.get("xend-relocation-hosts-allow")).split(" ")
     if "" in words:
@@ -240,7 +242,7 @@ def _api_server(value: str, values: Mapping[str, object]) -> str:
 
 
 def _if_yes(text: str) -> Callable[[str, Mapping[str, object]], str]:
-    return lambda value, values: text if value.lower() in _YES else ""
+    return lambda value, values: text if value.lower() in YES else ""
 
 
 def _if_set(text: str) -> Callable[[str, Mapping[str, object]], str]:
@@ -259,13 +261,13 @@ _ATTENTION: dict[str, Callable[[str, Mapping[str, object]], str]] = {
     "xend-http-server": _if_yes("what calls it must be moved to libvirt (ssh, TLS)"),
     "xend-tcp-xmlrpc-server": _if_yes("what calls it must be moved to libvirt (ssh, TLS)"),
     "vnc-tls": _if_yes("set vnc_tls in the new host's qemu.conf, and bring the certificates"),
-    "enable-dump": _if_yes("set on_crash to coredump-destroy or coredump-restart in the guests"),
+    "enable-dump": _if_yes("keep the file in /etc/xen of the new host, where xm create obeys it"),
     "external-migration-tool": _if_set("it is not run"),
     "resource-label-change-script": _if_set("it is not run"),
     "xsm_module_name": _if_set("its policy is not enforced; libvirt's is SELinux or AppArmor"),
     "vncpasswd": _if_set("give it to the displays again; this report does not hold it"),
     "dom0-cpus": _if_set("host and guests share all CPUs unless systemd's slices divide them"),
     "pci-passthrough-strict-check": lambda value, values: (
-        "set relaxed_acs_check in qemu.conf; groups of the IOMMU stay whole" if value.lower() in _NO else ""
+        "set relaxed_acs_check in qemu.conf; groups of the IOMMU stay whole" if value.lower() in NO else ""
     ),
 }

@@ -31,7 +31,7 @@ _SAME, _NEAR, _NONE = Fate.CARRIED, Fate.APPROXIMATED, Fate.NO_MEANING
 
 _ROWS: tuple[tuple[str, XendType, str, Fate, str], ...] = (
     # networks
-    ("network-script", _TEXT, "", _NEAR, "ran once, to make the host's bridges: the new host must have them"),
+    ("network-script", _TEXT, "", _NEAR, "made the host's bridges when xend started: make them by hand"),
     ("vif-script", _TEXT, "vif-bridge", _NEAR, "ran for each interface of a guest: libvirt puts it on its bridge"),
     # relocation
     ("xend-relocation-server", _BOOL, "no", _NEAR, "whether guests may come from other hosts: libvirtd's own listeners"),
@@ -77,16 +77,25 @@ _ROWS: tuple[tuple[str, XendType, str, Fate, str], ...] = (
     ("xend-security-path", _TEXT, "/var/lib/xend/security", _NONE, "Xen's security labels do not exist"),
     ("resource-label-change-script", _TEXT, "", _NONE, "Xen's security labels do not exist"),
     # logs, places, times
-    ("logfile", _TEXT, "/var/log/xen/xend.log", _NONE, "libvirtd logs to the journal; guests to /var/log/libvirt/qemu"),
-    ("loglevel", _TEXT, "DEBUG", _NONE, "log_level in libvirtd.conf; its own default says enough"),
+    ("logfile", _TEXT, "/var/log/xen/xend.log", _SAME, "xend's own log; guests log to /var/log/libvirt/qemu"),
+    ("loglevel", _TEXT, "DEBUG", _SAME, "what xend logs; libvirtd has log_level in libvirtd.conf"),
     ("xend-domains-path", _TEXT, "/var/lib/xend/domains", _NONE, "where managed guests are; libvirt's: /etc/libvirt/qemu"),
     ("xend-state-path", _TEXT, "/var/lib/xend/state", _NONE, "libvirt keeps its state in /var/lib/libvirt"),
     ("xend-storage-path", _TEXT, "/var/lib/xend/storage", _NONE, "libvirt's storage pools have places of their own"),
     ("device-create-timeout", _NUMBER, "100", _NONE, "seconds to wait for a device; libvirt waits as it must"),
-    ("device-destroy-timeout", _NUMBER, "100", _NONE, "seconds to wait for a device; libvirt waits as it must"),
+    ("device-destroy-timeout", _NUMBER, "100", _SAME, "seconds that xm block-detach and network-detach wait for the guest"),
     ("qemu-dm-logrotate-count", _NUMBER, "10", _NONE, "max_backups in virtlogd.conf"),
     ("console-limit", _NUMBER, "1024", _NONE, "KiB kept of each console: libvirt keeps none unless told to log it"),
-    ("enable-dump", _BOOL, "no", _NEAR, "whether crashed guests are dumped: on_crash of each guest, auto_dump_path"),
+    ("enable-dump", _BOOL, "no", _SAME, "whether every guest that crashes is dumped, to auto_dump_path of qemu.conf"),
 )  # fmt: skip
 
 XEND_KEYS: Mapping[str, XendKey] = {row[0]: XendKey(*row) for row in _ROWS}
+
+
+def markdown_table() -> str:
+    """The table of ``docs/howto-xend.md``."""
+    lines = ["| key | type | default | on KVM |", "| --- | --- | --- | --- |"]
+    for key in XEND_KEYS.values():
+        default = f"`{key.default}`" if key.default else ""
+        lines.append(f"| `{key.name}` | {key.type.value} | {default} | {key.fate.value}: {key.meaning} |")
+    return "\n".join(lines)

@@ -1,0 +1,5 @@
+"""``python -m xmcompat.xend``."""
+
+from xmcompat.xend.main import run
+
+run()
