@@ -1,0 +1,209 @@
+"""A guest's memory into a file and back. libvirt's calls run in threads, so that they can be given up."""
+# ruff: noqa: ANN401 - libvirt's module has no types
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from xmcompat.backends.image_feed import Feed, tail_copied
+from xmcompat.errors import DomainNotFound, HypervisorError, XmError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from xmcompat.backends.hypervisor import DomainInfo
+    from xmcompat.backends.libvirt_errors import Translated
+
+#: The first libvirt that opens an image twice, so that it cannot come through a pipe.
+_OPENS_TWICE = 11_000_000
+#: Seconds that libvirt may take to give up a job.
+ABORT_PATIENCE = 60.0
+
+
+class _Call(threading.Thread):
+    """CALL in a thread of its own; an error of it is raised by ``result``.
+
+    It is not joined: a signal that comes meanwhile has Python take the thread for one that has ended.
+    """
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        super().__init__(name="libvirt-call", daemon=True)
+        self._call = call
+        self._error: BaseException | None = None
+        self._over = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._call()
+        except BaseException as error:  # noqa: BLE001 - raised where it is asked for
+            self._error = error
+        finally:
+            self._over.set()
+
+    def ended(self, seconds: float | None) -> bool:
+        """Wait up to SECONDS, None: for ever; whether it is over."""
+        return self._over.wait(seconds)
+
+    def result(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+
+class LibvirtSaveJob:
+    """A save under way."""
+
+    def __init__(self, call: _Call, give_up: Callable[[], None]) -> None:
+        self._call = call
+        self._give_up = give_up
+
+    def ended(self, seconds: float) -> bool:
+        """Wait up to SECONDS; whether it is over."""
+        return self._call.ended(seconds)
+
+    def result(self) -> None:
+        """Raises what the save has raised."""
+        self._call.result()
+
+    def abort(self) -> None:
+        """Let the guest run on; returns when the call is over, which may have been too late to be given up.
+
+        Raises HypervisorError after ABORT_PATIENCE seconds.
+        """
+        deadline = time.monotonic() + ABORT_PATIENCE
+        while not self._call.ended(0.0):
+            if time.monotonic() > deadline:
+                raise HypervisorError("libvirt does not give up the save")
+            self._give_up()
+            self._call.ended(0.2)
+
+
+class SaveCalls(NamedTuple):
+    """The calls over a connection of libvirt's: its module, the connection, how to open one more, and what turns errors
+    and domains into our words."""
+
+    libvirt: Any
+    connection: Any
+    open: Callable[[], Any]
+    translated: Callable[..., Translated]
+    info_of: Callable[[Any, bool], DomainInfo]
+
+    def begin(self, uuid: str, path: str, *, running: bool = False) -> LibvirtSaveJob:
+        """Save the domain to the file PATH, which is there, and end it; with RUNNING it runs on."""
+        if running:
+            return self.begun(uuid, lambda domain: self._snapshot(domain, path))
+        return self.begun(uuid, lambda domain: domain.saveFlags(path, None, 0))
+
+    def begun(self, uuid: str, act: Callable[[Any], object]) -> LibvirtSaveJob:
+        """ACT, which saves the domain, in a thread of its own."""
+        with self.translated(uuid):
+            self.connection.lookupByUUIDString(uuid)
+
+        def save() -> None:
+            with self._own_domain(uuid) as domain:
+                act(domain)
+
+        def give_up() -> None:
+            try:
+                with self.translated(uuid):
+                    self.connection.lookupByUUIDString(uuid).abortJob()
+            except (DomainNotFound, HypervisorError):
+                return  # not begun yet, or over
+
+        return LibvirtSaveJob(_Call(save), give_up)
+
+    @contextmanager
+    def _own_domain(self, uuid: str) -> Iterator[Any]:
+        """The domain over a connection of this thread's own."""
+        connection = self.open()
+        try:
+            with self.translated(uuid):
+                yield connection.lookupByUUIDString(uuid)
+        finally:
+            self._closed(connection)
+
+    def _closed(self, connection: Any) -> None:
+        try:
+            connection.close()
+        except self.libvirt.libvirtError:
+            return  # it was lost before
+
+    def _snapshot(self, domain: Any, path: str) -> None:
+        """Memory alone, without a trace in libvirt: the file is an ordinary image, and the domain is never stopped."""
+        from xmcompat.backends.libvirt_devices import memory_snapshot
+
+        libvirt = self.libvirt
+        domain.snapshotCreateXML(
+            memory_snapshot(domain.XMLDesc(0), path),
+            libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_LIVE | libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA,
+        )
+
+    def restore(self, uuid: str, path: str, offset: int) -> DomainInfo:
+        """Start the domain UUID, paused, from its image in the file PATH from byte OFFSET on.
+
+        On any error, and on Ctrl-C, it is not there. Raises what ``create`` raises; OSError.
+        """
+        if offset == 0:
+            self._restore(uuid, path)
+        elif self._opens_twice() or not self._fed(uuid, path, offset):
+            with tail_copied(path, offset) as copy:
+                self._restore(uuid, copy)
+        with self.translated(uuid):
+            domain = self.connection.lookupByUUIDString(uuid)
+            return self.info_of(domain, bool(domain.isPersistent()))
+
+    def _opens_twice(self) -> bool:
+        with self.translated():
+            return int(self.connection.getLibVersion()) >= _OPENS_TWICE
+
+    def _fed(self, uuid: str, path: str, offset: int) -> bool:
+        """Whether libvirt would have the image from a pipe. Raises as ``restore`` does."""
+        try:
+            feed = Feed(path, offset)
+        except OSError:
+            return False
+        try:
+            self._restore(uuid, feed.path, feed.stop)
+        except HypervisorError:
+            if feed.opened:
+                raise
+            return False
+        finally:
+            feed.stop()
+        return True
+
+    def _restore(self, uuid: str, path: str, give_up: Callable[[], None] | None = None) -> None:
+        """GIVE_UP ends the image early, so that the call comes to an end."""
+
+        def restore() -> None:
+            connection = self.open()
+            try:
+                with self.translated(uuid):
+                    connection.restoreFlags(path, None, self.libvirt.VIR_DOMAIN_SAVE_PAUSED)
+            finally:
+                self._closed(connection)
+
+        call = _Call(restore)
+        try:
+            while not call.ended(1.0):
+                continue
+        except BaseException:
+            if give_up is not None:
+                give_up()
+            call.ended(None)
+            self._undo(uuid, call)
+            raise
+        call.result()
+
+    def _undo(self, uuid: str, call: _Call) -> None:
+        """End the domain that CALL has started, if it has."""
+        try:
+            call.result()
+            with self.translated(uuid):
+                self.connection.lookupByUUIDString(uuid).destroy()
+        except XmError:
+            return

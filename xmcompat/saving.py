@@ -1,0 +1,360 @@
+"""Saving guests to files, and starting them from such files: the operations beneath ``xm save`` and ``xm restore``.
+
+A save has two parts: the hypervisor writes its image to an unfinished file beside the one that is wanted, then our header
+is put in front of it and the file gets its name. Whatever fails, or is broken off, the guest runs on; where its image was
+whole by then, it is started from that. The texts of errors are xend's where it has some.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import time
+from typing import TYPE_CHECKING
+
+from xmcompat import recorded
+from xmcompat.backends import domain_xml
+from xmcompat.backends.hypervisor import DomainInfo, DomainState
+from xmcompat.backends.settings import is_local
+from xmcompat.config import sxp
+from xmcompat.describe import describe
+from xmcompat.errors import (
+    ConfigError,
+    ConnectionLost,
+    DomainEnding,
+    DomainExists,
+    DomainNotFound,
+    HypervisorError,
+    HypervisorUnreachable,
+    OperationError,
+    XmError,
+)
+from xmcompat.migration import save_file
+from xmcompat.preflight import DOM0_MIN_MEM, refuse_suspended
+from xmcompat.toolstack import DOM0_NAME, DOM0_UUID, Toolstack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from xmcompat.backends.hypervisor import Hypervisor
+    from xmcompat.backends.machine import Machine
+
+#: Seconds in which libvirt must be back, and the guest run again, after the connection was lost.
+BACK = 15.0
+
+_RUNS = (DomainState.RUNNING, DomainState.BLOCKED)
+#: The end of what libvirt says when a file cannot be written.
+_REASON = re.compile(
+    r"(No space left on device|Disk quota exceeded|File too large|Input/output error|Read-only file system|"
+    r"Permission denied)$"
+)
+
+
+class PendingSave:
+    """A save that has begun: wait until it has ``ended``, then ``finish`` it; or ``abandon`` it at any time."""
+
+    def __init__(self, toolstack: Toolstack, info: DomainInfo, path: str, *, running: bool) -> None:
+        """Begins it. Raises OperationError for a PATH that cannot be written, DomainNotFound."""
+        self.info = info
+        self.path = path
+        self._toolstack = toolstack
+        self._running = running
+        self._over = False
+        self._config = sxp.pretty(describe(toolstack.hypervisor, info, toolstack.record(info)), 80)
+        self._made = _unfinished(path)
+        try:
+            self._job = toolstack.hypervisor.begin_save(info.uuid, self._made, running=running)
+        except BaseException:
+            save_file.remove(self._made)
+            raise
+
+    def ended(self, seconds: float) -> bool:
+        """Wait up to SECONDS; whether the hypervisor's part is over."""
+        return self._job.ended(seconds)
+
+    def finish(self) -> None:
+        """Put the file in its place. Raises OperationError, ConnectionLost; then ``abandon`` is to follow."""
+        try:
+            self._job.result()
+        except ConnectionLost:
+            self._settle_loss()
+        except DomainNotFound:
+            raise DomainNotFound(self.info.name) from None
+        except DomainEnding:
+            raise OperationError("Domain is not running") from None
+        except HypervisorError as error:
+            raise _unwritten(self.path, error) from None
+        try:
+            save_file.prepend(self._made, self._config)
+            save_file.publish(self._made, self.path)
+        except OSError as error:
+            raise OperationError(f"can't write guest state file {self.path}: {error.strerror}") from None
+        self._over = True
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Nothing is to be left of one that was known for staying after its end alone."""
+        if not self._running:
+            try:
+                self._toolstack.hypervisor.sweep(self.info.uuid)
+            except XmError:
+                return  # the next create does it
+
+    def abandon(self) -> None:
+        """Have the guest run on and no file left. Silent where the save is finished, or was abandoned before.
+
+        Raises OperationError that names the file where only that has the guest's memory now.
+        """
+        if self._over or not os.path.exists(self._made):
+            return
+        self._over = True
+        saved = self._saved_all_the_same()
+        if saved and not self._running:
+            self._start_from_file()
+        save_file.remove(self._made)
+
+    def _saved_all_the_same(self) -> bool:
+        try:
+            self._job.abort()
+        except HypervisorError as error:
+            raise OperationError(f"{error.line()}; '{self.info.name}' is being saved to {self._made}") from None
+        except ConnectionLost:
+            pass  # its result tells
+        try:
+            self._job.result()
+        except ConnectionLost:
+            return self._lost_after_saving()
+        except XmError:
+            return False
+        return True
+
+    def _lost_after_saving(self) -> bool:
+        """After the connection was lost: whether the guest is off, saved. Raises OperationError where nobody can tell."""
+        now = self._look_again()
+        return (now is None or not now.started) and save_file.is_whole_image(self._made)
+
+    def _start_from_file(self) -> None:
+        try:
+            found = save_file.read(self._made)
+            info = self._toolstack.hypervisor.restore(self.info.uuid, self._made, found.offset)
+            if found.running:
+                self._toolstack.hypervisor.unpause(info.uuid)
+        except (XmError, OSError) as error:
+            told = error.line() if isinstance(error, XmError) else error.strerror
+            raise OperationError(
+                f"'{self.info.name}' is off and its memory is in {self._made}: it could not be started from there: {told}",
+                hint=f"try: xm restore {self._made}",
+            ) from None
+
+    def _settle_loss(self) -> None:
+        """The connection was lost in the middle: silent where the image is whole and the guest off, which is a success.
+
+        Otherwise raises ConnectionLost, with the guest running on.
+        """
+        if self._lost_after_saving():
+            return
+        raise ConnectionLost(
+            f"Xend has probably crashed!  The connection was lost; '{self.info.name}' was not saved",
+            hint="see the log of libvirtd, and try again",
+        )
+
+    def _look_again(self) -> DomainInfo | None:
+        """The domain as the libvirt that has come back knows it, None where it does not; waits until it runs again."""
+        deadline = time.monotonic() + BACK
+        while True:
+            try:
+                self._toolstack.close()
+                info = self._toolstack.hypervisor.find(self.info.uuid)
+            except DomainNotFound:
+                return None
+            except HypervisorUnreachable:
+                info = None
+            if info is not None and (not info.started or info.state in (*_RUNS, self.info.state)):
+                return info
+            if time.monotonic() > deadline:
+                self._over = True
+                state = "is paused" if info is not None else "cannot be asked for"
+                raise OperationError(
+                    f"The connection was lost while '{self.info.name}' was saved, and it {state}; "
+                    f"what was written is in {self._made}", hint="see xm list when libvirtd is back",
+                )  # fmt: skip
+            time.sleep(0.1)
+
+
+class Saving:
+    """The operations over a TOOLSTACK."""
+
+    def __init__(self, toolstack: Toolstack) -> None:
+        self._toolstack = toolstack
+
+    @property
+    def _hypervisor(self) -> Hypervisor:
+        return self._toolstack.hypervisor
+
+    def save(self, designation: str, path: str, *, checkpoint: bool = False) -> None:
+        """Save a running domain to the file PATH and end it; with CHECKPOINT it runs on.
+
+        Differs from xm: the domain keeps its name meanwhile; the file is replaced in one step, and no half of it stays
+        after an error.
+        """
+        pending = self.begin(designation, path, checkpoint=checkpoint)
+        try:
+            while not pending.ended(1.0):
+                continue
+            pending.finish()
+        except BaseException:
+            pending.abandon()
+            raise
+
+    def begin(
+        self, designation: str, path: str, *, checkpoint: bool = False, paused_too: bool = False
+    ) -> PendingSave:
+        """The same in parts; with PAUSED_TOO a paused domain is saved as well, and is restored paused.
+
+        Raises OperationError for Domain-0, a domain that does not run, a path that cannot be one.
+        """
+        info = self._toolstack.find(designation)
+        if info.uuid == DOM0_UUID:
+            raise OperationError(f"Cannot save privileged domain {designation}")
+        if info.state not in _RUNS and not (paused_too and info.state == DomainState.PAUSED):
+            raise OperationError("Domain is not running")
+        self._refuse_remote("saved")
+        try:
+            return PendingSave(self._toolstack, info, os.path.realpath(path), running=checkpoint)
+        except DomainNotFound:
+            raise DomainNotFound(designation) from None
+
+    def _refuse_remote(self, what: str) -> None:
+        if not is_local(self._hypervisor.uri):
+            raise OperationError(
+                f"guests can only be {what} on the host itself, not through {self._hypervisor.uri}"
+            )
+
+    def restore(
+        self, path: str, *, paused: bool = False, attend: Callable[[DomainInfo], None] | None = None
+    ) -> DomainInfo:
+        """Start the domain that the file PATH holds; the file stays. ATTEND is called with it before it runs; what it
+        raises ends the domain.
+
+        Raises OperationError, HypervisorError, ConnectionLost; then there is no domain, and the file is as it was.
+        Differs from xm: an image that libvirt has saved without xm is taken too; one that Xen has saved is refused.
+        """
+        found = save_file.read(path)
+        _refuse_unreadable(found.config)
+        machine = domain_xml.parse(found.xml)
+        self._refuse_remote("restored")
+        self._refuse_taken(machine)
+        self._refuse_too_large(machine)
+        uuid = machine.uuid or ""
+        self._hypervisor.sweep(machine.name, uuid)
+        try:
+            info = self._hypervisor.restore(uuid, path, found.offset)
+        except OSError as error:
+            raise OperationError(f"can't read guest state file {path}: {error.strerror}") from None
+        except (DomainEnding, HypervisorError) as error:
+            raise OperationError(f"Restore failed: {error.line()}") from None
+        except ConnectionLost:
+            self._settle_loss(uuid)
+            raise
+        try:
+            recorded.renew(self._hypervisor, info)
+            if attend is not None:
+                attend(info)
+            if found.running and not paused:
+                self._hypervisor.unpause(uuid)
+            return self._hypervisor.find(uuid)
+        except ConnectionLost:
+            return self._settle_loss(uuid)
+        except DomainNotFound:
+            raise OperationError(f"Restore failed: '{machine.name}' has ended at once") from None
+        except BaseException:
+            self._end_paused(uuid)
+            raise
+
+    def _refuse_taken(self, machine: Machine) -> None:
+        """Raise OperationError where another domain has the name or the uuid; one that is known and off may have both."""
+        if machine.name == DOM0_NAME or machine.uuid == DOM0_UUID:
+            raise OperationError(DomainExists(DOM0_NAME, 0).message)
+        for designation in (machine.name, machine.uuid or ""):
+            try:
+                holder = self._hypervisor.find(designation)
+            except DomainNotFound:
+                continue
+            if machine.name != holder.name and machine.uuid != holder.uuid:
+                continue  # a name that reads as somebody's id
+            if holder.domid is not None:
+                raise OperationError(DomainExists(holder.name, holder.domid).message)
+            if (machine.name, machine.uuid) != (holder.name, holder.uuid):
+                raise OperationError(DomainExists(holder.name, None).message)
+            refuse_suspended(self._hypervisor, holder)
+
+    def _refuse_too_large(self, machine: Machine) -> None:
+        left = self._hypervisor.host().memory - DOM0_MIN_MEM
+        if machine.memory > left:
+            raise OperationError(
+                f"I need {machine.memory} KiB, but dom0_min_mem is {DOM0_MIN_MEM} and shrinking to "
+                f"{DOM0_MIN_MEM} KiB would leave only {max(left, 0)} KiB free."
+            )
+
+    def _end_paused(self, uuid: str) -> None:
+        """End the domain that this call has started, if it has not run yet: its file is as good as it was."""
+        try:
+            if self._hypervisor.find(uuid).state == DomainState.PAUSED:
+                self._hypervisor.destroy(uuid)
+        except XmError:
+            return
+
+    def _settle_loss(self, uuid: str) -> DomainInfo:
+        """After the connection was lost: the domain, if it runs. Otherwise it is ended, and ConnectionLost is raised."""
+        deadline = time.monotonic() + BACK
+        while time.monotonic() < deadline:
+            try:
+                self._toolstack.close()
+                info = self._hypervisor.find(uuid)
+                if info.state in _RUNS:
+                    return info
+                self._end_paused(uuid)
+                break
+            except DomainNotFound:
+                break
+            except HypervisorUnreachable:
+                time.sleep(0.1)
+        raise ConnectionLost(
+            "Xend has probably crashed!  The connection was lost; nothing was restored",
+            hint="see the log of libvirtd, and try again",
+        )
+
+
+def _unfinished(path: str) -> str:
+    """The file that is to become PATH. Raises OperationError."""
+    why = None
+    try:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):
+            why = "Is a directory" if stat.S_ISDIR(mode) else "it is no regular file"
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        why = error.strerror
+    if why is None:
+        try:
+            return save_file.unfinished(path)
+        except OSError as error:
+            why = error.strerror
+    raise OperationError(f"can't write guest state file {path}: {why}")
+
+
+def _unwritten(path: str, error: HypervisorError) -> OperationError:
+    """What libvirt said of a save that failed, in xend's words where it is about the file."""
+    found = _REASON.search(error.line())
+    if found:
+        return OperationError(f"can't write guest state file {path}: {found[1]}")
+    return OperationError(error.line())
+
+
+def _refuse_unreadable(config: str) -> None:
+    try:
+        sxp.parse(config)
+    except ConfigError:
+        raise OperationError("not a valid guest state file: config parse") from None
