@@ -15,7 +15,7 @@ tour_packages=(
 )
 
 #: What the tests use beyond that.
-check_packages=("${tour_packages[@]}" procps openssh-client groff-base swtpm swtpm-tools ovmf)
+check_packages=("${tour_packages[@]}" procps openssh-client groff-base swtpm swtpm-tools ovmf zsh)
 
 say() { printf '[setup] %s\n' "$*"; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
