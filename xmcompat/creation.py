@@ -8,7 +8,7 @@ import uuid as uuids
 from collections.abc import Callable
 from dataclasses import replace
 
-from xmcompat.backends import domain_xml
+from xmcompat.backends import domain_xml, host_devices
 from xmcompat.backends.facts import HostFacts
 from xmcompat.backends.gather import gather
 from xmcompat.backends.hypervisor import DomainInfo, Hypervisor
@@ -17,10 +17,14 @@ from xmcompat.config import sxp
 from xmcompat.config.load import Loaded
 from xmcompat.config.sxp_form import record_form
 from xmcompat.errors import DomainEnding, DomainNotFound, XmError
-from xmcompat.guest import GuestConfig
+from xmcompat.guest import GuestConfig, UsbDevice
+from xmcompat.host_settings import with_host_settings
+from xmcompat.kept import start
 from xmcompat.network import mac
 from xmcompat.network.hostname import HostnameLookup
 from xmcompat.notes import joined
+from xmcompat.pool_rules import POOL0
+from xmcompat.pools import Pools
 from xmcompat.preflight import (
     overcommitted,
     refuse_foreign_kernel,
@@ -34,6 +38,7 @@ from xmcompat.storage.check import Source, assemble
 from xmcompat.storage.sharing import Held
 from xmcompat.toolstack import Created
 from xmcompat.translate.machine import Translation, translate
+from xmcompat.translate.usb import plugged_in
 from xmcompat.vdev import vdev_number
 
 
@@ -49,23 +54,26 @@ def create(
     guest = loaded.guest
     refuse_overlong(guest.name)
     refuse_taken(hypervisor, guest)
-    facts = gather(hypervisor, environ=os.environ, bridges=bool(guest.vifs))
+    facts = with_host_settings(gather(hypervisor, environ=os.environ, bridges=bool(guest.vifs)), os.environ)
+    pools = Pools(hypervisor)
+    pool_cpus = pools.cpus_for(str(guest.options.get("pool") or POOL0)) if facts.local else None
+    facts = replace(facts, pool_cpus=pool_cpus, knows_pools=facts.local)
     lookup = HostnameLookup() if facts.local else None
     refuse_too_large(guest, facts.memory)
     if facts.local:
-        refuse_missing_ramdisk(guest)
-        refuse_foreign_kernel(guest)
-    guest = identified(guest)
-    translation = translate(guest, facts, record=_record(guest))
-    warnings = _warnings(hypervisor, guest, facts)
+        refuse_boot_files(guest)
+    guest = identified(_plugged_in(guest) if facts.local else guest)
+    translation = translate(guest, facts, record=record_of(guest))
+    told = warnings(hypervisor, guest, facts)
     machine = _with_real_paths(hypervisor, translation.machine, guest, local=facts.local)
     if facts.local:
         refuse_unstartable(guest, machine)
     xml = domain_xml.render(machine)
     try:
-        info = hypervisor.create(xml, paused=paused or attend is not None)
+        info = start(hypervisor, xml, machine, guest, paused=paused or attend is not None)
+        pools.settle(info, pool_cpus)
         complaint = lookup.complaint() if lookup else None
-        created = Created(info, joined(loaded.notes, translation.notes), (*warnings, *filter(None, (complaint,))))
+        created = Created(info, joined(loaded.notes, translation.notes), (*told, *filter(None, (complaint,))))
         if attend is not None:
             attend(created)
             if not paused:
@@ -74,6 +82,25 @@ def create(
         _remove(hypervisor, xml, machine.record)
         raise
     return created
+
+
+def _plugged_in(guest: GuestConfig) -> GuestConfig:
+    """GUEST with what is plugged in now at the places of this host that its USB ports name."""
+    if not any(device.bus_id for device in guest.usb_devices):
+        return guest
+    ports = [port for port in host_devices.usb_ports(host_devices.SYSFS) if not port.hub]
+    kinds = {
+        port.path: UsbDevice(vendor=port.vendor, product=port.product)
+        if host_devices.is_one_of_its_kind(port, ports) else UsbDevice(bus=port.bus, address=port.address)
+        for port in ports
+    }  # fmt: skip
+    return plugged_in(guest, kinds)
+
+
+def refuse_boot_files(guest: GuestConfig) -> None:
+    """Raise where the kernel or the RAM disk of GUEST are not there, or cannot boot on KVM."""
+    refuse_missing_ramdisk(guest)
+    refuse_foreign_kernel(guest)
 
 
 def identified(guest: GuestConfig) -> GuestConfig:
@@ -91,10 +118,11 @@ def identified(guest: GuestConfig) -> GuestConfig:
 def planned(guest: GuestConfig, facts: HostFacts) -> Translation:
     """What ``create`` would start on a host of these facts; nothing is asked or changed."""
     guest = identified(guest)
-    return translate(guest, facts, record=_record(guest))
+    return translate(guest, facts, record=record_of(guest))
 
 
-def _record(guest: GuestConfig) -> XenRecord:
+def record_of(guest: GuestConfig) -> XenRecord:
+    """What travels with a domain that is started now."""
     source = guest.source if guest.source.startswith("/") or not guest.source else os.path.abspath(guest.source)
     return XenRecord(
         sxp=sxp.write(record_form(guest)), source=source, dialect=guest.dialect.value, started=time.time()
@@ -120,7 +148,8 @@ def _remove(hypervisor: Hypervisor, xml: str, record: XenRecord | None) -> None:
         return  # it never was, or has ended by itself
 
 
-def _warnings(hypervisor: Hypervisor, guest: GuestConfig, facts: HostFacts) -> tuple[str, ...]:
+def warnings(hypervisor: Hypervisor, guest: GuestConfig, facts: HostFacts) -> tuple[str, ...]:
+    """What the operator should know of the host before the guest runs."""
     slow = None
     if facts.accelerator is Accelerator.TCG and facts.accelerator_reason:
         slow = f"'{guest.name}' runs emulated, without KVM: {facts.accelerator_reason}"
@@ -129,18 +158,35 @@ def _warnings(hypervisor: Hypervisor, guest: GuestConfig, facts: HostFacts) -> t
 
 def _with_real_paths(hypervisor: Hypervisor, machine: Machine, guest: GuestConfig, *, local: bool) -> Machine:
     """The machine with its disks checked, and named by their real paths. Raises DeviceError."""
-    if not local:
-        return machine
-    local_disks = [disk for disk in machine.disks if isinstance(disk.source, FileSource | BlockSource)]
+    return replace(machine, disks=with_real_paths(hypervisor, machine.disks, guest)) if local else machine
+
+
+def with_real_paths(
+    hypervisor: Hypervisor, disks: tuple[Disk, ...], guest: GuestConfig, *, own: str = ""
+) -> tuple[Disk, ...]:
+    """The disks of GUEST by their real paths, each there and free; what the domain OWN holds itself does not count.
+
+    Raises DeviceError.
+    """
+    local_disks = [disk for disk in disks if isinstance(disk.source, FileSource | BlockSource)]
     if not local_disks:
-        return machine
+        return disks
     held = [
         Held(domain=use.domain, path=use.path, readonly=use.readonly, shareable=use.shareable)
-        for use in hypervisor.disk_uses()
-    ]
+        for use in hypervisor.disk_uses() if use.domain != own
+    ]  # fmt: skip
     paths = assemble([_source(disk, guest) for disk in local_disks], others=held)
     real = dict(zip(map(id, local_disks), paths, strict=True))
-    return replace(machine, disks=tuple(_at(disk, real.get(id(disk))) for disk in machine.disks))
+    return tuple(_at(disk, real.get(id(disk))) for disk in disks)
+
+
+def with_whole_paths(disks: tuple[Disk, ...]) -> tuple[Disk, ...]:
+    """The disks by their absolute paths, none of them looked at."""
+    return tuple(
+        _at(disk, os.path.abspath(disk.source.path))
+        if isinstance(disk.source, FileSource | BlockSource) and disk.source.path else disk
+        for disk in disks
+    )  # fmt: skip
 
 
 def _at(disk: Disk, path: str | None) -> Disk:

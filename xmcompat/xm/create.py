@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from xmcompat.config.load import Loaded
     from xmcompat.console_session import ConsoleSession
     from xmcompat.notes import Note
+
+Attend = Callable[[Created], None]
 
 SEARCH_PATH = ".:/etc/xen"
 DEFAULT_NAME = "xmdefconfig"
@@ -35,15 +37,20 @@ def create(words: Words) -> int:
     Every error but a configuration that is not there is one line without usage.
     Source: xm of Xen 4.1. With -q the notes about settings are left out too; warnings about this host are not.
     """
+    return make(words, "create")
+
+
+def make(words: Words, verb: str) -> int:
+    """What ``xm create`` and ``xm new`` have in common: VERB says what becomes of the configuration."""
     if words.has("help_config"):
         sys.stdout.write(_variables_text())
         return 0
     try:
-        return _create(words)
+        return _make(words, verb)
     except ConfigNotFound as error:
         from xmcompat.xm.dispatch import with_use
 
-        raise with_use(error, "create") from None
+        raise with_use(error, verb) from None
     except XmError as error:
         error.shows_usage = False
         if isinstance(error, DomainNotFound):
@@ -51,7 +58,7 @@ def create(words: Words) -> int:
         raise
 
 
-def _create(words: Words) -> int:
+def _make(words: Words, verb: str) -> int:
     quiet = words.has("quiet")
     source = source_of(words)
     loaded = _load(source, words.value("path", SEARCH_PATH), quiet=quiet)
@@ -62,10 +69,16 @@ def _create(words: Words) -> int:
         sys.stdout.write(_dry_form(loaded))
         return 0
     with Toolstack.open() as toolstack:
-        if words.has("console_autoconnect"):
-            _start_on_console(toolstack, loaded, paused=words.has("paused"), quiet=quiet)
+
+        def begin(attend: Attend | None) -> Created:
+            return toolstack.create(loaded, paused=words.has("paused"), attend=attend)
+
+        if verb == "new":
+            _say_known(toolstack.managed.new(loaded), quiet=quiet)
+        elif words.has("console_autoconnect"):
+            on_console(toolstack, begin, quiet=quiet)
         else:
-            _say_started(toolstack.create(loaded, paused=words.has("paused")), quiet=quiet)
+            say_started(begin(None), quiet=quiet)
     return 0
 
 
@@ -122,8 +135,8 @@ def _dry_form(loaded: Loaded) -> str:
     return sxp.pretty(dry_run(loaded.guest, environ=os.environ), 80)
 
 
-def _start_on_console(toolstack: Toolstack, loaded: Loaded, *, paused: bool, quiet: bool) -> None:
-    """Start with this terminal on its console, which is opened before the guest says its first word.
+def on_console(toolstack: Toolstack, begin: Callable[[Attend], Created], *, quiet: bool) -> None:
+    """BEGIN a domain with this terminal on its console, which is opened before the guest says its first word.
 
     A domain without a console runs all the same.
     """
@@ -138,11 +151,11 @@ def _start_on_console(toolstack: Toolstack, loaded: Loaded, *, paused: bool, qui
             attempts.append(toolstack.open_console(created.info.name, number=None, on_data=attachment.on_data))
         except XmError as error:
             attempts.append(error)
-        _say_started(created, quiet=quiet)
+        say_started(created, quiet=quiet)
 
     try:
         with signals.raised():
-            toolstack.create(loaded, paused=paused, attend=attend)
+            begin(attend)
     except DomainNotFound:
         if not attempts:
             raise
@@ -157,13 +170,19 @@ def _start_on_console(toolstack: Toolstack, loaded: Loaded, *, paused: bool, qui
         attachment.run(session)
 
 
-def _say_started(created: Created, *, quiet: bool) -> None:
+def say_started(created: Created, *, quiet: bool) -> None:
+    """What there is to say of a domain that has been started."""
     _say_notes(created.notes, quiet=quiet)
     for warning in created.warnings:
         sys.stderr.write(f"Warning: {warning}\n")
     if not quiet:
         sys.stdout.write(f"Started domain {created.info.name} (id={created.info.domid})\n")
     sys.stdout.flush()
+
+
+def _say_known(created: Created, *, quiet: bool) -> None:
+    """``xm new`` says nothing of its own."""
+    _say_notes(created.notes, quiet=quiet)
 
 
 def _say_notes(notes: Iterable[Note], *, quiet: bool) -> None:
