@@ -189,7 +189,7 @@ def prepare(directory: Path, plan: Plan, found: list[Hierarchy]) -> None:
 
 
 class Daemon:
-    """One daemon that is started again whenever it ends, after a pause that grows."""
+    """One daemon that is started again whenever it ends, after a pause that grows where it ends by itself."""
 
     def __init__(self, argv: tuple[str, ...]) -> None:
         self.argv = argv
@@ -207,9 +207,10 @@ class Daemon:
         self.since = time.monotonic()
         process.returncode = 0  # reaped by keep(), as all others
 
-    def ended(self, now: float) -> None:
+    def ended(self, now: float, status: int) -> None:
+        """It has ended at NOW with STATUS, as ``os.waitpid`` tells it. One that was killed is not to blame."""
         self.pid = 0
-        if now - self.since > LONGEST_PAUSE:
+        if now - self.since > LONGEST_PAUSE or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL):
             self.pause = SHORTEST_PAUSE
         self.due = now + self.pause
         self.pause = min(self.pause * 2, LONGEST_PAUSE)
@@ -231,7 +232,7 @@ def keep(daemons: list[Daemon]) -> NoReturn:
             if pid and daemon.pid == pid:
                 sys.stderr.write(f"{daemon.argv[0]} ended with status {status}; starting it again\n")
                 sys.stderr.flush()
-                daemon.ended(now)
+                daemon.ended(now, status)
             elif not daemon.pid and daemon.due <= now:
                 daemon.start()
         if not pid:
