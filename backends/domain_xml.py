@@ -5,14 +5,14 @@ This is the door; lxml is loaded at the first call, by ``domain_xml_write`` or `
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from xmcompat.backends.record import METADATA_PREFIX, METADATA_URI, read_record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from xmcompat.backends.machine import Machine, XenRecord
 
-#: The namespace of our element in a domain's <metadata>, and the prefix it is written with.
-METADATA_URI = "urn:xmcompat:guest:1"
-METADATA_PREFIX = "x"
+#: Its own, and those of the record.
+__all__ = ["METADATA_PREFIX", "METADATA_URI", "parse", "read_record", "render", "render_record"]
 
 
 def render(machine: Machine) -> str:
@@ -34,16 +34,6 @@ def parse(xml: str) -> Machine:
     from xmcompat.backends.domain_xml_read import parse
 
     return parse(xml)
-
-
-def read_record(metadata_xml: str) -> XenRecord | None:
-    """The record in our element of a domain's metadata, or in a whole domain's XML; None where there is none.
-
-    Raises HypervisorError for text that is no XML.
-    """
-    from xmcompat.backends.domain_xml_read import read_record
-
-    return read_record(metadata_xml)
 
 
 def render_record(record: XenRecord) -> str:

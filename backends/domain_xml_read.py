@@ -19,8 +19,8 @@ from xmcompat.backends.machine import (
     Machine,
     MachineBoot,
     Timer,
-    XenRecord,
 )
+from xmcompat.backends.record import XenRecord, record_of
 from xmcompat.backends.xml_elements import ON_OFF, attribute, heard, kibibytes, number
 from xmcompat.errors import HypervisorError
 
@@ -30,7 +30,7 @@ _PS2 = ("ps2", "xen", "")
 
 def parse(xml: str) -> Machine:
     """See ``domain_xml.parse``."""
-    root = _root(xml)
+    root = root_of(xml)
     if root.tag != "domain":
         raise HypervisorError(f"this is not the XML of a domain: <{root.tag}>")
     memory = _memory(root.find("memory"), 0)
@@ -92,15 +92,8 @@ def parse(xml: str) -> Machine:
     )
 
 
-def read_record(metadata_xml: str) -> XenRecord | None:
-    """See ``domain_xml.read_record``."""
-    root = _root(metadata_xml)
-    tag = f"{{{METADATA_URI}}}guest"
-    # libvirt gives the element alone without its namespace
-    return _record(root if root.tag in (tag, "guest") else root.find(f".//{tag}"))
-
-
-def _root(xml: str) -> etree._Element:
+def root_of(xml: str) -> etree._Element:
+    """The outermost element. Raises HypervisorError for text that is no XML."""
     parser = etree.XMLParser(resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True)
     try:
         return etree.fromstring(xml, parser)
@@ -111,17 +104,7 @@ def _root(xml: str) -> etree._Element:
 def _record(element: etree._Element | None) -> XenRecord | None:
     if element is None:
         return None
-    try:
-        started = float(element.get("started", ""))
-    except ValueError:
-        started = None
-    return XenRecord(
-        sxp=element.text or "",
-        source=element.get("source", ""),
-        dialect=element.get("dialect", "xm"),
-        started=started,
-        consoles=tuple(element.get("consoles", "").split()),
-    )
+    return record_of({str(name): str(value) for name, value in element.attrib.items()}, element.text or "")
 
 
 def _memory(element: etree._Element | None, default: int) -> int:

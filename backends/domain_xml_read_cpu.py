@@ -23,7 +23,13 @@ def tune(root: etree._Element, vcpus: int) -> CpuTune:
         pins=pins if any(pins) else (),
         shares=number(root.findtext("cputune/shares")),
         quota=_quota(root),
+        emulator=_emulator(root),
     )
+
+
+def _emulator(root: etree._Element) -> tuple[int, ...]:
+    element = root.find("cputune/emulatorpin")
+    return () if element is None else cpuset(element.get("cpuset", ""))
 
 
 def _quota(root: etree._Element) -> int | None:

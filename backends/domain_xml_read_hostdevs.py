@@ -14,14 +14,15 @@ _ADAPTER = re.compile(r"scsi_host([0-9]{1,6})")
 
 def hostdevs(root: etree._Element) -> tuple[Hostdev, ...]:
     """PCI, USB and SCSI devices in their order; those of other kinds are passed over."""
+    found = (hostdev(element) for element in root.iterfind("devices/hostdev"))
+    return tuple(device for device in found if device is not None)
+
+
+def hostdev(element: etree._Element) -> Hostdev | None:
+    """One device; None for another kind."""
     readers = {"pci": _pci, "usb": _usb, "scsi": _scsi}
-    found = []
-    for element in root.iterfind("devices/hostdev"):
-        read = readers.get(element.get("type", ""))
-        device = read(element) if read else None
-        if device is not None:
-            found.append(device)
-    return tuple(found)
+    read = readers.get(element.get("type", ""))
+    return read(element) if read else None
 
 
 def _pci(element: etree._Element) -> Hostdev:

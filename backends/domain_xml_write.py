@@ -65,6 +65,10 @@ def _fill(element: etree._Element, record: XenRecord) -> None:
         element.set("started", repr(record.started))
     if record.consoles:
         element.set("consoles", " ".join(record.consoles))
+    if record.restarts:
+        element.set("restarts", str(record.restarts))
+    if record.vifs is not None:
+        element.set("vifs", f"{record.vifs[0]}:{record.vifs[1]}")
     element.text = legible(record.sxp)
 
 

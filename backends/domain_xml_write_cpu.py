@@ -34,6 +34,8 @@ def tune(root: etree._Element, tune: CpuTune) -> None:
     for vcpu, cpus in enumerate(tune.pins):
         if cpus:
             add(element, "vcpupin", vcpu=vcpu, cpuset=format_cpus(cpus))
+    if tune.emulator:
+        add(element, "emulatorpin", cpuset=format_cpus(tune.emulator))
     if len(element):
         root.append(element)
 

@@ -35,7 +35,7 @@ def devices(parent: etree._Element, machine: Machine) -> None:
     """In libvirt's own order."""
     _storage(parent, machine)
     for nic in machine.nics:
-        _nic(parent, nic)
+        write_nic(parent, nic)
     _consoles(parent, machine.consoles)
     for channel in machine.channels:
         _channel(parent, channel)
@@ -56,8 +56,8 @@ def devices(parent: etree._Element, machine: Machine) -> None:
 
 def _storage(parent: etree._Element, machine: Machine) -> None:
     for disk in machine.disks:
-        _disk(parent, disk)
-    _usb(parent, machine.usb)
+        write_disk(parent, disk)
+    write_usb(parent, machine.usb)
     for index, model in enumerate(machine.scsi):
         add(parent, "controller", type="scsi", index=index, model=model)
     for folder in machine.folders:
@@ -75,18 +75,19 @@ def _screen(parent: etree._Element, machine: Machine) -> None:
     _video(parent, machine.video)
 
 
-def _usb(parent: etree._Element, buses: tuple[UsbBus, ...]) -> None:
-    """One controller of no model says that there is none. USB 2 needs others beside it for slow devices."""
+def write_usb(parent: etree._Element, buses: tuple[UsbBus, ...], first: int = 0) -> None:
+    """Controllers from number FIRST on. One of no model says that there is none. USB 2 needs others beside it for slow
+    devices."""
     if not buses:
         add(parent, "controller", type="usb", model="none")
-    for index, bus in enumerate(buses):
+    for index, bus in enumerate(buses, first):
         add(parent, "controller", type="usb", index=index, model=bus.model, ports=bus.ports)
         for startport, companion in COMPANIONS if bus.model == EHCI else ():
             element = add(parent, "controller", type="usb", index=index, model=companion)
             add(element, "master", startport=startport)
 
 
-def _disk(parent: etree._Element, disk: Disk) -> None:
+def write_disk(parent: etree._Element, disk: Disk) -> None:
     element = add(parent, "disk", type=_disk_type(disk.source), device=disk.device.value)
     add(element, "driver", name="qemu", type=disk.driver, cache=disk.cache, io=disk.io, discard=disk.discard)
     if disk.source is not None:
@@ -130,7 +131,7 @@ def _network_source(element: etree._Element, source: NetworkSource) -> None:
         add(element, "config", file=source.config)
 
 
-def _nic(parent: etree._Element, nic: Nic) -> None:
+def write_nic(parent: etree._Element, nic: Nic) -> None:
     element = add(parent, "interface", type="bridge")
     if nic.mac:
         add(element, "mac", address=nic.mac)

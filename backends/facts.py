@@ -13,7 +13,8 @@ class HostFacts:
 
     ``bridge_aliases`` gives the bridge of this host that stands for one of the old host. ``cpu_vendor`` is "Intel",
     "AMD", or "" where it is not known. ``hugepages`` is the memory in huge pages that guests can have;
-    ``numa_nodes`` is 0 where it is not known.
+    ``numa_nodes`` is 0 where it is not known. ``dump_crashes``: the memory of each guest that crashes is written to a
+    file.
     """
 
     accelerator: Accelerator
@@ -30,3 +31,8 @@ class HostFacts:
     cpu_vendor: str = ""
     hugepages: int = 0
     numa_nodes: int = 0
+    keymap: str = ""                     # of displays that name none
+    default_bridge: str = ""             # of interfaces that name none, "" for the first
+    dump_crashes: bool = False           # xend's enable-dump
+    pool_cpus: tuple[int, ...] | None = None  # of the guest's CPU pool, where that has not all
+    knows_pools: bool = False            # whether that was looked up

@@ -5,11 +5,15 @@ No libvirt type leaks through. This module is on the path of ``xm list`` and imp
 
 from __future__ import annotations
 
+from xmcompat.backends.persistence import Persistence
 from xmcompat.light import NamedTuple, Protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from xmcompat.backends.counters import DomainCounters
+    from xmcompat.backends.kept_mark import Mark
 
 
 class DomainState:
@@ -21,7 +25,9 @@ class DomainState:
     SHUTDOWN = "shutdown"      # ending, still there
     CRASHED = "crashed"
     DYING = "dying"
+    DEAD = "dead"              # has ended, and stays in the list
     SHUTOFF = "shutoff"        # known, not there
+    SUSPENDED = "suspended"    # the same, with an image to go on from; told where it is asked for
 
 
 class DomainInfo(NamedTuple):
@@ -36,6 +42,11 @@ class DomainInfo(NamedTuple):
     vcpus: int
     cpu_time: int
     persistent: bool
+
+    @property
+    def started(self) -> bool:
+        """Whether it is there. One that has ended may stay in the list, with the id that it had."""
+        return self.domid is not None and self.state != DomainState.DEAD
 
 
 class HostInfo(NamedTuple):
@@ -105,6 +116,21 @@ class DiskUse(NamedTuple):
     shareable: bool
 
 
+class GuestEvent(NamedTuple):
+    """What happens to a guest: it is "off", has met a "crash", or starts anew ("reset").
+
+    ``by_guest`` False: somebody outside has done it. ``to_reset``: it is off for it wanted to start anew.
+    ``time`` is Unix time; ``domid`` is the id that the guest has then.
+    """
+
+    uuid: str
+    kind: str
+    by_guest: bool
+    to_reset: bool
+    time: float
+    domid: int | None = None
+
+
 class Console(Protocol):
     """An open console. Bytes both ways; ``close`` may be repeated."""
 
@@ -113,7 +139,23 @@ class Console(Protocol):
     def close(self) -> None: ...
 
 
-class Hypervisor(Protocol):
+class SaveJob(Protocol):
+    """A save under way, which another thread waits for."""
+
+    def ended(self, seconds: float) -> bool:
+        """Wait up to SECONDS; whether it is over."""
+        ...
+
+    def result(self) -> None:
+        """Once it is over: raises what went wrong."""
+        ...
+
+    def abort(self) -> None:
+        """Let the guest run on, if it is not too late; returns when the save is over."""
+        ...
+
+
+class Hypervisor(Persistence, Protocol):
     """Where guests run. Every method raises HypervisorUnreachable or ConnectionLost when nothing answers,
     DomainNotFound for a domain that is gone, HypervisorError for a refusal."""
 
@@ -132,6 +174,14 @@ class Hypervisor(Protocol):
 
     def create(self, xml: str, *, paused: bool = False) -> DomainInfo:
         """Start a transient domain in one call. Raises DomainExists where name or uuid are taken."""
+        ...
+
+    def create_kept(self, xml: str, mark: Mark, *, paused: bool = False) -> DomainInfo:
+        """The same for a domain that stays in the list after its end."""
+        ...
+
+    def sweep(self, *designations: str) -> None:
+        """Forget what is left of ended domains of these names and uuids, if nobody wants it."""
         ...
 
     def pause(self, uuid: str) -> None: ...
@@ -178,19 +228,35 @@ class Hypervisor(Protocol):
         """Write its memory as an ELF core to the file PATH of the hypervisor's host; paused meanwhile unless LIVE."""
         ...
 
+    def begin_save(self, uuid: str, path: str, *, running: bool = False) -> SaveJob:
+        """Begin to save it to the file PATH, which is there, and to end it; with RUNNING it runs on."""
+        ...
+
+    def restore(self, uuid: str, path: str, offset: int) -> DomainInfo:
+        """Start it, paused, from its image in the file PATH from byte OFFSET on. Raises OSError, too."""
+        ...
+
     def domain_xml(self, uuid: str, *, secrets: bool = False) -> str: ...
 
     def metadata(self, uuid: str) -> str | None:
         """The text of our element in the domain's metadata, None where it has none."""
         ...
 
-    def set_metadata(self, uuid: str, element: str) -> None:
-        """Put ELEMENT, of no namespace, in the place of our element in the domain's metadata."""
-        ...
-
     def start_time(self, uuid: str) -> float | None:
         """Unix time at which the domain's process started, where this host can tell (for domains not made by us)."""
         ...
+
+    def attach_device(self, uuid: str, xml: str) -> None:
+        """Plug in the device of XML; a known domain keeps it. Raises DevicePresent and DeviceError as well."""
+
+    def change_device(self, uuid: str, xml: str, *, force: bool = False) -> None:
+        """Change the medium of a drive. FORCE: though the guest has locked it."""
+
+    def unplug_device(self, uuid: str, alias: str) -> None:
+        """Ask the guest to let go of a device. Returns at once; silent where it is gone or asked for already."""
+
+    def forget_device(self, uuid: str, xml: str) -> None:
+        """Take the device of XML out of the definition; silent where it is not in one."""
 
     def set_memory(self, uuid: str, memory: int) -> None:
         """Ask the guest to keep MEMORY KiB; returns at once. For a domain that is off, what it starts with."""
@@ -226,6 +292,14 @@ class Hypervisor(Protocol):
         """The CPUs of the hypervisor's host by number, with the time in which they were busy, but not with guests."""
         ...
 
+    def pin_emulator(self, uuid: str, cpus: Sequence[int]) -> None:
+        """Keep what a domain runs besides its vcpus to those of the CPUS that the host has."""
+        ...
+
+    def counters(self) -> list[DomainCounters]:
+        """Of every domain that is there. One that hangs holds up nothing."""
+        ...
+
     def open_console(
         self, uuid: str, device: str, on_data: Callable[[bytes], None], on_end: Callable[[str | None], None], *,
         force: bool = False,
@@ -240,8 +314,48 @@ class Hypervisor(Protocol):
         """Call ON_REBOOT(uuid) for each reboot seen from now on, inside ``wait_event``."""
         ...
 
+    # -- for the keeper of xend (see ``kept_mark``)
+
+    def watch_guests(self, on_event: Callable[[GuestEvent], None]) -> None:
+        """Call ON_EVENT for what happens to any guest from now on, inside ``wait_event``."""
+        ...
+
+    def marked(self) -> list[tuple[str, str]]:
+        """(uuid, name) of every domain with a mark, shown or not."""
+        ...
+
+    def marks(self, uuid: str) -> tuple[Mark | None, Mark | None]:
+        """The marks of the domain that runs, and of its definition."""
+        ...
+
+    def set_mark(self, uuid: str, mark: Mark | None, *, live: bool = True, known: bool = True) -> None: ...
+
+    def definition(self, uuid: str) -> str:
+        """The XML, passwords included, with which the domain would be started again."""
+        ...
+
+    def define_again(self, xml: str) -> None:
+        """Have the domain of XML, which may run, known by this definition."""
+        ...
+
+    def halt(self, uuid: str) -> None:
+        """Stop it now and leave its definition and mark. Silent for one that is off."""
+        ...
+
+    def start_again(self, uuid: str) -> None:
+        """Start it from its definition. Silent for one that is there."""
+        ...
+
+    def forget(self, uuid: str) -> None:
+        """Take its definition away; if it runs, it goes on."""
+        ...
+
     def watch_input(self, fd: int, on_ready: Callable[[], None]) -> Callable[[], None]:
         """Call ON_READY inside ``wait_event`` whenever FD can be read; returns how to stop that."""
+        ...
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
+        """Call CALLBACK once inside ``wait_event``, SECONDS from now or later."""
         ...
 
     def wait_event(self, seconds: float) -> None:

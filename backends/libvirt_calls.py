@@ -109,6 +109,10 @@ class LibvirtEvents:
         stop: Callable[[], None] = self._events().watch_input(fd, on_ready)
         return stop
 
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
+        """Call CALLBACK once inside ``wait_event``, SECONDS from now or later."""
+        self._events().later(seconds, callback)
+
     def wait_event(self, seconds: float) -> None:
         """Run callbacks until one ran or SECONDS have passed. Raises ConnectionLost."""
         self._events().wait(seconds)

@@ -202,7 +202,7 @@ def _disk_error(failure: Failure, disks: Sequence[tuple[str, str]]) -> DeviceErr
         why = f"{path}: {reason}"
     elif locked:
         image = re.search(r"using the image \[([^\]]*)\]", failure.text)
-        path = image.group(1) if image else ""
+        path = image.group(1) if image else disks[0][0] if len(disks) == 1 else ""
         why = f"{path or 'its image'} is in use by another guest or program"
     else:
         return None

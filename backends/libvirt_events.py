@@ -24,6 +24,8 @@ class Events(Protocol):
 
     def virEventAddTimeout(self, timeout: int, cb: Callable[..., None], opaque: object) -> int: ...
 
+    def virEventRemoveTimeout(self, timer: int) -> int: ...
+
     def virEventUpdateTimeout(self, timer: int, timeout: int) -> None: ...
 
 
@@ -76,6 +78,16 @@ class EventLoop:
                 watch = None
 
         return stop
+
+    def later(self, seconds: float, callback: Callable[[], None]) -> None:
+        """Call CALLBACK once, SECONDS from now or a little later."""
+        noted = self.noting(callback)
+
+        def due(timer: int, _opaque: object) -> None:
+            self._libvirt.virEventRemoveTimeout(timer)
+            noted()
+
+        self._libvirt.virEventAddTimeout(max(int(seconds * 1000), 1), due, None)
 
     def wait(self, seconds: float) -> None:
         """Run callbacks until one of them ran or SECONDS have passed; raise what they raised."""

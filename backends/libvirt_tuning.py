@@ -1,4 +1,4 @@
-"""What libvirt gives a domain: memory, vcpus, pins, shares and quotas; and where that is kept."""
+"""What libvirt gives a domain: memory, vcpus, pins, shares and quotas."""
 # ruff: noqa: ANN401 - libvirt's module has no types
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from xmcompat.errors import HypervisorError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any
+    from collections.abc import Callable, Sequence
+    from typing import Any, TypeVar
 
     from xmcompat.backends.hypervisor import Scheduling, VcpuInfo
     from xmcompat.backends.libvirt_errors import Translated
+    from xmcompat.backends.libvirt_wire import Wire
 
-#: Our element in a domain's metadata, and its prefix.
-METADATA_URI, METADATA_PREFIX = "urn:xmcompat:guest:1", "x"
+    Answer = TypeVar("Answer")
 
 #: Microseconds for which the quota of a Scheduling counts.
 _PERIOD = 100_000
@@ -48,18 +48,13 @@ class LibvirtTuning:
 
         def _raise_if_lost(self, error: Any) -> None: ...
 
+        def _ask(self, question: Callable[[Wire], Answer | None]) -> Answer | None: ...
+
     def _affected(self, domain: Any) -> int:
         """libvirt's flags for the domain as it is, and for its configuration."""
         libvirt = self._libvirt
         live: int = libvirt.VIR_DOMAIN_AFFECT_LIVE if domain.isActive() else 0
         return live | (libvirt.VIR_DOMAIN_AFFECT_CONFIG if domain.isPersistent() else 0)
-
-    def set_metadata(self, uuid: str, element: str) -> None:
-        """Put ELEMENT, of no namespace, in the place of our element in the domain's metadata."""
-        kind = self._libvirt.VIR_DOMAIN_METADATA_ELEMENT
-        with self._translated(uuid):
-            domain = self._connection.lookupByUUIDString(uuid)
-            domain.setMetadata(kind, element, METADATA_PREFIX, METADATA_URI, self._affected(domain))
 
     # -- memory
 
@@ -80,20 +75,26 @@ class LibvirtTuning:
 
     def vcpus(self, uuid: str) -> list[VcpuInfo]:
         """Every vcpu that the domain can have, by number. Whether one is busy is known on this host alone."""
-        from xmcompat.backends.libvirt_devices import vcpu_pins
+        from xmcompat.backends import libvirt_wire_tuning
+        from xmcompat.backends.vcpu_pins import vcpu_pins
 
-        with self._translated(uuid):
-            domain = self._connection.lookupByUUIDString(uuid)
-            there, maps = self._rows(domain) if domain.isActive() else ((), ())
-            pins = vcpu_pins(domain.XMLDesc(0))
-        cpus = tuple(range(self._connection.getCPUMap()[0]))
-        usable = {row[0]: _chosen(mask) for row, mask in zip(there, maps, strict=True)}
+        told = self._ask(lambda wire: libvirt_wire_tuning.vcpus(wire, uuid)) or self._vcpus_by_libvirt(uuid)
+        there, maps, xml, count = told
+        pins, cpus = vcpu_pins(xml), tuple(range(count))
+        usable = {row[0]: mask for row, mask in zip(there, maps, strict=True)}
         busy = self._busy(uuid) if there else {}
         online = {row[0]: row for row in there}
         return [
             _vcpu(number, online.get(number), usable.get(number, pin or cpus), busy.get(number, True))
             for number, pin in enumerate(pins)
         ]
+
+    def _vcpus_by_libvirt(self, uuid: str) -> Any:
+        """The same as ``libvirt_wire_tuning.vcpus``, where that cannot tell. Raises DomainNotFound."""
+        with self._translated(uuid):
+            domain = self._connection.lookupByUUIDString(uuid)
+            there, maps = self._rows(domain) if domain.isActive() else ((), ())
+            return there, [_chosen(mask) for mask in maps], domain.XMLDesc(0), self._connection.getCPUMap()[0]
 
     def _rows(self, domain: Any) -> Any:
         """libvirt's rows and masks of the vcpus that are online; asked again while one is just going.
@@ -154,22 +155,37 @@ class LibvirtTuning:
             mask = tuple(cpu in cpus for cpu in range(self._connection.getCPUMap()[0]))
             domain.pinVcpuFlags(vcpu, mask, self._affected(domain))
 
+    def pin_emulator(self, uuid: str, cpus: Sequence[int]) -> None:
+        """Keep what a domain runs besides its vcpus to those of the CPUS that the host has."""
+        with self._translated(uuid):
+            domain = self._connection.lookupByUUIDString(uuid)
+            mask = tuple(cpu in cpus for cpu in range(self._connection.getCPUMap()[0]))
+            domain.pinEmulator(mask, self._affected(domain))
+
     # -- shares and quotas
 
     def scheduling(self, uuid: str) -> Scheduling | None:
         """None where libvirt cannot tell, as on a host whose cgroups it may not use."""
+        from xmcompat.backends import libvirt_wire_tuning
         from xmcompat.backends.hypervisor import Scheduling
 
+        told = self._ask(lambda wire: libvirt_wire_tuning.scheduling(wire, uuid)) or self._scheduling_by_libvirt(uuid)
+        if told is None:
+            return None
+        vcpus, values = told
+        quotas = [_quota(values, "global", 1), _quota(values, "vcpu", vcpus)]
+        return Scheduling(values.get("cpu_shares", 0), min(filter(None, quotas), default=0))
+
+    def _scheduling_by_libvirt(self, uuid: str) -> tuple[int, dict[str, int]] | None:
+        """The number of vcpus, and libvirt's parameters; None where it has none. Raises DomainNotFound."""
         with self._translated(uuid):
             domain = self._connection.lookupByUUIDString(uuid)
-            vcpus = domain.info()[3]
+            vcpus: int = domain.info()[3]
         try:
-            values = domain.schedulerParametersFlags(0)
+            return vcpus, domain.schedulerParametersFlags(0)
         except self._libvirt.libvirtError as error:
             self._raise_if_lost(error)
             return None
-        quotas = [_quota(values, "global", 1), _quota(values, "vcpu", vcpus)]
-        return Scheduling(values.get("cpu_shares", 0), min(filter(None, quotas), default=0))
 
     def set_scheduling(self, uuid: str, *, shares: int | None = None, quota: int | None = None) -> None:
         """Set what is not None; a QUOTA of 0 lifts the limit."""

@@ -28,6 +28,8 @@ from xmcompat.backends.devices import (
     UsbHostdev,
     Video,
 )
+from xmcompat.backends.record import XenRecord
+from xmcompat.units import QUOTA_PERIOD
 
 #: Its own values and those of the devices.
 __all__ = [
@@ -36,9 +38,6 @@ __all__ = [
     "MachineBoot", "NetworkSource", "Nic", "NumaCell", "PciHostdev", "QUOTA_PERIOD", "ScsiHostdev", "Timer",
     "UsbBus", "UsbHostdev", "Video", "XenRecord",
 ]
-
-#: Microseconds for which the quota of a CpuTune counts.
-QUOTA_PERIOD = 100_000
 
 
 class Accelerator(Enum):
@@ -80,21 +79,6 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class XenRecord:
-    """What travels in the domain's metadata: the configuration as Xen would print it, and how it was started.
-
-    ``sxp`` is the ``(vm ...)`` form without passwords. ``started`` is Unix time in seconds.
-    ``consoles`` are libvirt device names in the order in which ``xm console -n`` counts them.
-    """
-
-    sxp: str
-    source: str = ""
-    dialect: str = "xm"
-    started: float | None = None
-    consoles: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class NumaCell:
     """One NUMA node of the guest. ``vcpus`` by number, ``memory`` in KiB; ``distances`` to every cell, () for
     libvirt's own; ``host_node`` None: its memory may lie on any node of the host."""
@@ -112,11 +96,13 @@ class CpuTune:
 
     ``shares`` is the number for the cgroup file that the host has (``cpu.shares`` or ``cpu.weight``), None for its
     default. ``quota`` is the time of the whole guest in microseconds for each QUOTA_PERIOD, None for no limit.
+    ``emulator`` has the CPUs of what QEMU runs besides, () for all.
     """
 
     pins: tuple[tuple[int, ...], ...] = ()
     shares: int | None = None
     quota: int | None = None
+    emulator: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from tests.fakes_hotplug import FakeHotplug
+from tests.fakes_lifecycle import FakeLifecycle
+from tests.fakes_persistence import FakePersistence
+from tests.fakes_saving import FakeSaving
 from xmcompat.backends import domain_xml
+from xmcompat.backends.counters import DomainCounters
 from xmcompat.backends.hypervisor import Console, DiskUse, DomainInfo, DomainState, HostInfo, NodeInfo, Scheduling, VcpuInfo
 from xmcompat.errors import DomainExists, DomainNotFound, XmError
 
@@ -123,6 +128,7 @@ class FakeTuning:
     schedulings: dict[str, Scheduling | None] = field(default_factory=dict)
     cpus: int = 4
     refusal: XmError | None = None
+    counted: list[list[DomainCounters]] = field(default_factory=list)
 
     def _tune(self, uuid: str, *what: object, **changes: object) -> None:
         if uuid not in self.known:
@@ -131,11 +137,6 @@ class FakeTuning:
             raise self.refusal
         self.tuned.append((what[0], self.known[uuid].name, *what[1:]))
         self.known[uuid] = self.known[uuid]._replace(**changes)  # type: ignore[arg-type]
-
-    def set_metadata(self, uuid: str, element: str) -> None:
-        if uuid not in self.known:
-            raise DomainNotFound(uuid)
-        self.records[uuid] = element
 
     def set_memory(self, uuid: str, memory: int) -> None:
         self._tune(uuid, "memory", memory, memory=memory)
@@ -160,6 +161,15 @@ class FakeTuning:
     def pin_vcpu(self, uuid: str, vcpu: int, cpus: Sequence[int]) -> None:
         self._tune(uuid, "pin", vcpu, tuple(cpus))
 
+    def pin_emulator(self, uuid: str, cpus: Sequence[int]) -> None:
+        self._tune(uuid, "emulator", tuple(cpus))
+
+    def counters(self) -> list[DomainCounters]:
+        if self.refusal is not None:
+            raise self.refusal
+        made = [DomainCounters(info, None, (), None) for info in self.known.values() if info.domid is not None]
+        return self.counted.pop(0) if self.counted else made
+
     def scheduling(self, uuid: str) -> Scheduling | None:
         if uuid not in self.known:
             raise DomainNotFound(uuid)
@@ -178,7 +188,7 @@ class FakeTuning:
 
 
 @dataclass
-class FakeHypervisor(FakeActs, FakeTuning):
+class FakeHypervisor(FakeActs, FakeTuning, FakeHotplug, FakeLifecycle, FakePersistence, FakeSaving):
     """Holds domains by uuid and keeps a list of what was asked of it."""
 
     uri: str = "fake:///"

@@ -23,7 +23,10 @@ COMMON = {"units", "errors", "light", "vdev"}
 VALUES = {*COMMON, "guest", "notes", "backends.machine", "backends.devices", "backends.facts"}
 OPERATIONS = {*VALUES, "backends", "config", "translate", "network", "storage", "migration"}
 TOOLSTACK = {
-    "toolstack", "tuning", "creation", "preflight", "describe", "console_session", "events", "frontends", "display",
+    "toolstack", "tuning", "creation", "preflight", "describe", "console_session", "events", "frontends", "display", "kept",
+    "labels", "statistics", "pools", "pool_store", "pool_rules", "hotplug", "plugging", "saving",
+    "hostdevices", "passing", "passing_pci", "passing_scsi", "passing_usb",
+    "host_settings", "managed", "recorded", "endings",
 }  # fmt: skip
 PROGRAM = {*OPERATIONS, *TOOLSTACK, "render", "__init__"}
 
@@ -38,23 +41,37 @@ MAY_IMPORT = {
     "notes": COMMON,
     "config": VALUES,
     "translate": {*VALUES, "config.keys"},
-    "render": {*VALUES, "backends.hypervisor", "config.sxp", "config.dryrun"},
+    "render": {*VALUES, "backends.hypervisor", "backends.counters", "config.sxp", "config.dryrun"},
     "backends": {*COMMON, "guest", "notes"},
     "network": COMMON,
     "storage": COMMON,
     "migration": COMMON,
     "toolstack": {*OPERATIONS, *TOOLSTACK},
     "creation": {*OPERATIONS, *TOOLSTACK},
+    "managed": {*OPERATIONS, *TOOLSTACK},
+    "recorded": {*OPERATIONS, *TOOLSTACK},
+    "endings": {*OPERATIONS, *TOOLSTACK},
     "preflight": {*OPERATIONS, *TOOLSTACK},
     "describe": {*OPERATIONS, *TOOLSTACK, "render"},
     "console_session": {*OPERATIONS, *TOOLSTACK},
     "tuning": {*OPERATIONS, *TOOLSTACK},
+    "saving": {*OPERATIONS, *TOOLSTACK},
+    "statistics": {*OPERATIONS, *TOOLSTACK},
+    "pools": {*OPERATIONS, *TOOLSTACK},
+    "pool_rules": {*OPERATIONS, *TOOLSTACK},
+    "pool_store": {*OPERATIONS, *TOOLSTACK, "xend.config", "xend.client_options"},
     "events": {*OPERATIONS, *TOOLSTACK},
+    "hotplug": {*OPERATIONS, *TOOLSTACK},
+    **dict.fromkeys(("hostdevices", "passing", "passing_pci", "passing_scsi", "passing_usb"), {*OPERATIONS, *TOOLSTACK}),
+    "plugging": {*OPERATIONS, *TOOLSTACK, "render", "xend.config", "xend.client_options"},
+    "kept": {*OPERATIONS, *TOOLSTACK},
+    "host_settings": {*OPERATIONS, "xend.config", "xend.config_file"},
     "frontends": {*OPERATIONS, *TOOLSTACK, "render"},
     "display": {*OPERATIONS, *TOOLSTACK},
+    "labels": {"errors", "config"},
     "xm": {*PROGRAM, "xend"},
-    "tool": {*PROGRAM, "xend", "xm.verbs", "xm.helptexts"},  # the tables, for the manual
-    "xend": PROGRAM,
+    "tool": {*PROGRAM, "xend", "xm.verbs", "xm.helptexts", "xm.wanted"},  # the tables, for the manual
+    "xend": {*PROGRAM, "xm.signals"},
     "tour": {*COMMON, *(f"backends.{name}" for name in ("domain_xml", "libvirt_kvm", "private_libvirtd"))},
 }
 #: Heavy libraries, and the only files that may name them.

@@ -38,7 +38,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("wheel")
     source = place / "source"
     source.mkdir()
-    for name in ("xmcompat", *FOLDERS):
+    for name in ("xmcompat", *FOLDERS, "share"):
         shutil.copytree(CHECKOUT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(CHECKOUT / name, source / name)
@@ -51,7 +51,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_only_name_that_the_wheel_installs_is_xmcompat(wheel: Path) -> None:
     names = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
-    assert {name for name in names if not name.endswith(".dist-info")} == {"xmcompat"}
+    assert {name for name in names if not name.endswith((".dist-info", ".data"))} == {"xmcompat"}
 
 
 def test_the_wheel_holds_every_module_of_the_checkout(wheel: Path) -> None:
@@ -65,6 +65,11 @@ def test_the_wheel_holds_every_module_of_the_checkout(wheel: Path) -> None:
     }
     assert packed == there
     assert "xmcompat/py.typed" in zipfile.ZipFile(wheel).namelist()
+
+
+def test_the_wheel_holds_the_units_of_systemd(wheel: Path) -> None:
+    packed = {name.partition(".data/data/")[2] for name in zipfile.ZipFile(wheel).namelist()} - {""}
+    assert packed == {f"share/xmcompat/systemd/{path.name}" for path in (CHECKOUT / "share/systemd").iterdir()}
 
 
 @pytest.mark.parametrize("package", [name for name in SETUPTOOLS["package-dir"] if "." in name])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from xmcompat.backends import domain_xml
 from xmcompat.backends.hypervisor import DomainInfo, Hypervisor
-from xmcompat.backends.machine import XenRecord
 from xmcompat.config.sxp import parse as parse_sxp
 from xmcompat.errors import ConfigError
 from xmcompat.render.domain_sxp import domain_tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from xmcompat.backends.machine import XenRecord
 
 
 def describe(hypervisor: Hypervisor, info: DomainInfo, record: XenRecord | None) -> list[object]:
@@ -19,7 +22,13 @@ def describe(hypervisor: Hypervisor, info: DomainInfo, record: XenRecord | None)
     started = None
     if info.domid is not None:
         started = record.started if record and record.started else hypervisor.start_time(info.uuid)
-    return domain_tree(info, vm, start_time=started, machine=machine)
+    tree = domain_tree(info, vm, start_time=started, machine=machine)
+    if vm is not None:
+        return tree
+    from xmcompat.pools import Pools
+    from xmcompat.tuning import with_values
+
+    return with_values(tree, {"pool_name": Pools(hypervisor).name_of(info)})
 
 
 def recorded_form(record: XenRecord | None) -> list[object] | None:

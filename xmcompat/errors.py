@@ -90,6 +90,10 @@ class HypervisorUnreachable(XmError):
     hint_apart = True
 
 
+class DevicePresent(HypervisorError):
+    """The domain has a device of that name already."""
+
+
 class DomainEnding(HypervisorError):
     """The domain, or its QEMU, went away in the middle of a call, or is about to."""
 

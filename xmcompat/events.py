@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from xmcompat import recorded
 from xmcompat.backends.hypervisor import DomainInfo, Hypervisor
 from xmcompat.errors import DomainNotFound, HypervisorError, OperationError
 from xmcompat.toolstack import DOM0_UUID, Toolstack
+from xmcompat.tuning import with_values
 
 DUMP_DIRECTORY = "/var/xen/dump"
 
@@ -57,6 +59,7 @@ def rename(toolstack: Toolstack, designation: str, name: str) -> None:
         toolstack.hypervisor.rename(info.uuid, name)
     except DomainNotFound:
         raise DomainNotFound(designation) from None
+    recorded.change_forms(toolstack.hypervisor, info, lambda form: with_values(form, {"name": name}))
 
 
 def _refuse_taken(toolstack: Toolstack, name: str, wanting: DomainInfo) -> None:

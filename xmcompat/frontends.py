@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import uuid as uuids
-
-from xmcompat.backends import domain_xml
+from xmcompat.backends import devices_glance, glance
 from xmcompat.backends.hypervisor import DomainInfo
-from xmcompat.backends.machine import Disk, DiskDevice, Machine
 from xmcompat.config.sxp import children, value
 from xmcompat.describe import recorded_form
 from xmcompat.errors import DomainNotFound
 from xmcompat.render.device_tables import FrontEnd, Tree
-from xmcompat.render.domain_sxp import form_of
 from xmcompat.toolstack import DOM0_UUID, Toolstack
 from xmcompat.vdev import vdev_number
 
 #: The classes of one list.
 DISKS, NICS, TPMS = ("vbd", "tap", "tap2"), ("vif",), ("vtpm",)
+#: The classes of devices of the host.
+OF_HOST = ("pci", "vscsi", "vusb")
 
 
 def front_ends(toolstack: Toolstack, designation: str, kinds: tuple[str, ...]) -> tuple[DomainInfo, list[FrontEnd]]:
@@ -28,17 +26,47 @@ def front_ends(toolstack: Toolstack, designation: str, kinds: tuple[str, ...]) -
     if info.uuid == DOM0_UUID:
         return info, []
     try:
-        machine = domain_xml.parse(toolstack.hypervisor.domain_xml(info.uuid))
+        xml = toolstack.hypervisor.domain_xml(info.uuid)
     except DomainNotFound:
         raise DomainNotFound(designation) from None
-    configured = _configured(info, recorded_form(machine.record) or form_of(machine), kinds)
+    domain = glance.read(xml)
+    form = recorded_form(devices_glance.record(domain))
+    configured = _configured(info, _form_of(xml) if form is None else form, kinds)
     if info.domid is None:
         return info, configured
     if kinds == DISKS:
-        return info, _disks(machine, {device.number: device.kind for device in configured})
+        return info, _disks(devices_glance.disks(domain), {device.number: device.kind for device in configured})
     if kinds == NICS:
-        return info, [FrontEnd("vif", place, place, mac=nic.mac) for place, nic in enumerate(machine.nics)]
-    return info, [FrontEnd("vtpm", 0, 0)] if machine.tpm else []
+        nics = devices_glance.nics(domain)
+        return info, [FrontEnd("vif", number, place, mac=mac) for place, (number, mac) in enumerate(nics)]
+    return info, [FrontEnd("vtpm", 0, 0)] if devices_glance.has_tpm(domain) else []
+
+
+def may_have_host_devices(toolstack: Toolstack, designation: str) -> tuple[DomainInfo, bool]:
+    """The domain, and whether it may have devices of the host: a quick look, since most have none.
+
+    Raises DomainNotFound.
+    """
+    info = toolstack.find(designation)
+    if info.uuid == DOM0_UUID:
+        return info, False
+    try:
+        domain = glance.read(toolstack.hypervisor.domain_xml(info.uuid))
+    except DomainNotFound:
+        raise DomainNotFound(designation) from None
+    if domain.first("devices/hostdev") is not None:
+        return info, True
+    form = recorded_form(devices_glance.record(domain)) or []
+    kinds = [element[1] for element in children(form, "device") if len(element) > 1]
+    return info, any(isinstance(device, list) and device[:1] in ([kind] for kind in OF_HOST) for device in kinds)
+
+
+def _form_of(xml: str) -> Tree:
+    """The form of a domain that xm did not start, as far as its XML tells it."""
+    from xmcompat.backends import domain_xml
+    from xmcompat.render.domain_sxp import form_of
+
+    return form_of(domain_xml.parse(xml))
 
 
 def _configured(info: DomainInfo, form: Tree, kinds: tuple[str, ...]) -> list[FrontEnd]:
@@ -52,7 +80,7 @@ def _configured(info: DomainInfo, form: Tree, kinds: tuple[str, ...]) -> list[Fr
         kind = str(device[0])
         place = counts.get(kind, 0)
         counts[kind] = place + 1
-        uuid = value(device, "uuid") or str(uuids.uuid5(uuids.UUID(info.uuid), f"{kind}/{place}"))
+        uuid = value(device, "uuid") or _device_uuid(info, f"{kind}/{place}")
         own = [child for child in device[1:] if not (isinstance(child, list) and child[:1] == ["uuid"])]
         name = str(value(device, "dev", ""))
         number = disk_number(name) if kinds == DISKS else place
@@ -66,20 +94,20 @@ def _configured(info: DomainInfo, form: Tree, kinds: tuple[str, ...]) -> list[Fr
     return found
 
 
-def _disks(machine: Machine, kinds: dict[int, str]) -> list[FrontEnd]:
-    """Those that the machine has now; KINDS are the classes of those that were configured, which come first."""
-    numbered = [(number, disk.device) for disk in machine.disks if (number := _number(disk)) is not None]
+def _device_uuid(info: DomainInfo, place: str) -> str:
+    from uuid import UUID, uuid5
+
+    return str(uuid5(UUID(info.uuid), place))
+
+
+def _disks(found: list[tuple[str, bool]], kinds: dict[int, str]) -> list[FrontEnd]:
+    """Those that the domain has now; KINDS are the classes of those that were configured, which come first."""
+    numbered = [(number, cdrom) for name, cdrom in found if (number := disk_number(name)) is not None]
     order = {number: place for place, number in enumerate(kinds)}
     numbered.sort(key=lambda pair: order.get(pair[0], len(order)))
     return [
-        FrontEnd(kinds.get(number, "vbd"), number, place, cdrom=device is DiskDevice.CDROM)
-        for place, (number, device) in enumerate(numbered)
+        FrontEnd(kinds.get(number, "vbd"), number, place, cdrom=cdrom) for place, (number, cdrom) in enumerate(numbered)
     ]
-
-
-def _number(disk: Disk) -> int | None:
-    """By Xen's name where there is one, else by QEMU's; Xen counts no floppies."""
-    return None if disk.device is DiskDevice.FLOPPY else disk_number(disk.vdev or disk.target)
 
 
 def disk_number(name: str) -> int | None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from xmcompat.backends.machine import BlockSource, FileSource, Machine
-from xmcompat.errors import ConfigError, DomainExists, DomainNotFound, XmError
+from xmcompat.errors import ConfigError, DomainExists, DomainNotFound, OperationError, XmError
 from xmcompat.guest import GuestConfig, KernelBoot
 from xmcompat.toolstack import DOM0_NAME, DOM0_UUID
 from xmcompat.translate.machine import LONGEST_NAME
@@ -52,6 +52,20 @@ def refuse_taken(hypervisor: Hypervisor, guest: GuestConfig) -> None:
             raise DomainExists(guest.name, holder.domid)
         if (guest.name, guest.uuid) != (holder.name, holder.uuid):
             raise DomainExists(holder.name, None)
+        refuse_suspended(hypervisor, holder)
+
+
+def refuse_suspended(hypervisor: Hypervisor, holder: DomainInfo) -> None:
+    """Raise OperationError where a known domain that is off has an image, which would no longer fit its disks.
+
+    Differs from xm: it started the new one, and left the image where it was.
+    """
+    if holder.uuid in hypervisor.suspended():
+        raise OperationError(
+            f"Domain '{holder.name}' is suspended; its memory would be lost",
+            hint=f"go on with it by 'xm resume {holder.name}', or give its memory up by "
+            f"'virsh managedsave-remove {holder.name}'",
+        )
 
 
 def refuse_too_large(guest: GuestConfig, host_memory: int) -> None:
@@ -70,7 +84,7 @@ def refuse_too_large(guest: GuestConfig, host_memory: int) -> None:
 
 def overcommitted(guest: GuestConfig, host_memory: int, running: Sequence[DomainInfo]) -> str | None:
     """One line where all running guests and this one together are promised more than the host has."""
-    promised = guest.memory + sum(info.memory for info in running if info.domid is not None) // 1024
+    promised = guest.memory + sum(info.memory for info in running if info.started) // 1024
     if not host_memory or promised <= host_memory // 1024:
         return None
     return (

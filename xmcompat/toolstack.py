@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
+from xmcompat.endings import DOM0_UUID as DOM0_UUID
+from xmcompat.endings import Endings
 from xmcompat.errors import DomainEnding, DomainNotFound, HypervisorError, OperationError
 from xmcompat.light import NamedTuple
 
@@ -21,14 +23,16 @@ if TYPE_CHECKING:
     from xmcompat.backends.machine import XenRecord
     from xmcompat.config.load import Loaded
     from xmcompat.console_session import ConsoleSession
+    from xmcompat.hostdevices import HostDevices
+    from xmcompat.hotplug import Devices
+    from xmcompat.managed import Managed
     from xmcompat.notes import Note
+    from xmcompat.pools import Pools
+    from xmcompat.saving import Saving
+    from xmcompat.statistics import Statistics
     from xmcompat.tuning import Tuning
 
 DOM0_NAME = "Domain-0"
-DOM0_UUID = "00000000-0000-0000-0000-000000000000"
-
-#: Polls of one second that ``reboot -w`` grants a guest that has left the list.
-REBOOT_PATIENCE = 30
 
 #: Seconds that a domain whose QEMU does not answer any more may take to leave the list.
 ENDING_PATIENCE = 3.0
@@ -42,14 +46,13 @@ class Created(NamedTuple):
     warnings: tuple[str, ...]
 
 
-class Toolstack:
+class Toolstack(Endings):
     """Everything that can be done to guests. Close it, or use it as a context manager."""
 
     def __init__(self, connect: Callable[[], Hypervisor]) -> None:
         self._connect = connect
         self._hypervisor: Hypervisor | None = None
-        self._rebooted: set[str] = set()
-        self._watching = False
+        super().__init__()
 
     @classmethod
     def open(cls, uri: str | None = None) -> Toolstack:
@@ -137,6 +140,17 @@ class Toolstack:
             started = self.hypervisor.start_time(info.uuid)
         return None if started is None else max(time.time() - started, 0.0)
 
+    def told_suspended(self, infos: Sequence[DomainInfo]) -> list[DomainInfo]:
+        """INFOS with the state SUSPENDED for those that are off with an image."""
+        if all(info.state != DomainState.SHUTOFF for info in infos):
+            return list(infos)
+        suspended = self.hypervisor.suspended()
+        return [
+            info._replace(state=DomainState.SUSPENDED)
+            if info.state == DomainState.SHUTOFF and info.uuid in suspended else info
+            for info in infos
+        ]  # fmt: skip
+
     def describe(self, infos: Sequence[DomainInfo], designations: Sequence[str] = ()) -> list[list[object]]:
         """The ``(domain ...)`` form of each, as ``list --long`` shows it.
 
@@ -145,7 +159,7 @@ class Toolstack:
         from xmcompat.describe import describe
 
         forms = []
-        for index, info in enumerate(infos):
+        for index, info in enumerate(self.told_suspended(infos)):
             try:
                 forms.append(describe(self.hypervisor, info, self.record(info)))
             except DomainNotFound:
@@ -170,6 +184,48 @@ class Toolstack:
         from xmcompat.tuning import Tuning
 
         return Tuning(self)
+
+    @property
+    def statistics(self) -> Statistics:
+        """Looks at what the domains use, each from the one before."""
+        from xmcompat.statistics import Statistics
+
+        return Statistics(self)
+
+    @property
+    def pools(self) -> Pools:
+        """The operations on CPU pools."""
+        from xmcompat.pools import Pools
+
+        return Pools(self.hypervisor)
+
+    @property
+    def saving(self) -> Saving:
+        """Saving guests to files, and starting them from such files."""
+        from xmcompat.saving import Saving
+
+        return Saving(self)
+
+    @property
+    def devices(self) -> Devices:
+        """The operations on disks and network interfaces."""
+        from xmcompat.hotplug import Devices
+
+        return Devices(self)
+
+    @property
+    def host_devices(self) -> HostDevices:
+        """The operations on devices of the host that guests are given: PCI, SCSI and USB."""
+        from xmcompat.hostdevices import HostDevices
+
+        return HostDevices(self)
+
+    @property
+    def managed(self) -> Managed:
+        """The operations on domains that are known whether they run or not."""
+        from xmcompat.managed import Managed
+
+        return Managed(self)
 
     # -- life cycle
 
@@ -229,7 +285,7 @@ class Toolstack:
             raise DomainNotFound(designation) from None
         except DomainEnding:
             deadline = time.monotonic() + ENDING_PATIENCE
-            while self._again(info, designation).domid is not None:
+            while self._again(info, designation).started:
                 if time.monotonic() > deadline:
                     raise OperationError(f"Domain '{designation}' does not answer") from None
                 time.sleep(0.05)
@@ -255,72 +311,10 @@ class Toolstack:
                 raise OperationError("(3, 'No such process')") from None
             raise
 
-    def shutdown(self, designation: str, *, reason: str = "poweroff") -> DomainInfo:
-        """Ask the guest to end (REASON poweroff or halt) or to start anew (reboot). Returns at once.
-
-        A paused one learns of it when it goes on.
-        """
-        info = self.find(designation)
-        if info.uuid == DOM0_UUID:
-            raise OperationError("Domain 0 cannot be shutdown")
-        if info.domid is None or not self._request(info, reason, designation):
-            raise OperationError("Domain cannot be shutdown")
-        return info
-
-    def shutdown_all(self, reason: str = "poweroff") -> list[DomainInfo]:
-        """The same for every running guest; returns those that were there to be asked."""
-        running = [info for info in self.domains() if _is_running(info) and info.uuid != DOM0_UUID]
-        for info in running:
-            try:
-                self._request(info, reason, info.name)
-            except DomainNotFound:
-                continue  # it has ended by itself
-        return running
-
-    def _request(self, info: DomainInfo, reason: str, designation: str) -> bool:
-        if reason != "reboot":
-            return self.done(self.hypervisor.shutdown, info, designation)
-        if not self._watching:
-            self.hypervisor.watch_reboots(self._rebooted.add)
-            self._watching = True
-        return self.done(self.hypervisor.reboot, info, designation)
-
-    def wait_gone(self, infos: Sequence[DomainInfo], on_gone: Callable[[DomainInfo], None]) -> None:
-        """Wait, for ever if need be, until none of them runs; ON_GONE is called as each goes.
-
-        A paused or crashed domain counts as gone, as with xm.
-        """
-        waiting = list(infos)
-        while waiting:
-            running = {info.name for info in self.hypervisor.domains() if _is_running(info)}
-            for info in [info for info in waiting if info.name not in running]:
-                waiting.remove(info)
-                on_gone(info)
-            if waiting:
-                time.sleep(1)
-
-    def wait_rebooted(
-        self, infos: Sequence[DomainInfo], on_done: Callable[[DomainInfo, bool], None]
-    ) -> None:
-        """Wait until each has rebooted (ON_DONE(info, True)) or has stayed away too long (False)."""
-        waiting = {info.uuid: info for info in infos}
-        absences = dict.fromkeys(waiting, 0)
-        while waiting:
-            there = {info.uuid: info for info in self.hypervisor.domains() if info.domid is not None}
-            for uuid, info in list(waiting.items()):
-                now = there.get(uuid)
-                absences[uuid] += now is None
-                back = uuid in self._rebooted or (now is not None and now.domid != info.domid)
-                if (now is not None and back) or absences[uuid] > REBOOT_PATIENCE:
-                    del waiting[uuid]
-                    on_done(info, now is not None)
-            if waiting:
-                self.hypervisor.wait_event(1.0)
-
     def _started(self, designation: str, verb: str) -> DomainInfo:
         info = self.find(designation)
         self._refuse_domain0(info, designation, verb)
-        if info.domid is None:
+        if not info.started:
             raise OperationError(f"Domain '{designation}' is not started")
         return info
 
@@ -341,7 +335,7 @@ class Toolstack:
         from xmcompat.console_session import open_session
 
         info = self.find(designation)
-        if info.domid is None:
+        if not info.started:
             raise OperationError(f"Domain '{designation}' is not started")
         if info.uuid == DOM0_UUID:
             raise OperationError(f"Domain '{designation}' is this host itself; it has no console")
@@ -358,7 +352,3 @@ class Toolstack:
         if not self.done(open_it, info, designation):
             raise OperationError(f"Domain '{designation}' is not started")
         return opened[0]
-
-
-def _is_running(info: DomainInfo) -> bool:
-    return info.state in (DomainState.RUNNING, DomainState.BLOCKED)

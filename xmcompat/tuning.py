@@ -1,26 +1,28 @@
 """Memory, vcpus and scheduling of domains that are there or known: the operations beneath ``xm mem-set`` and its like.
 
-What is set is kept in the domain's record too, in the keys of its ``(vm ...)`` form, as xend kept it. The texts of
+What is set is kept in the domain's records too, in the keys of its ``(vm ...)`` form, as xend kept it. The texts of
 errors are xend's. Domain-0 is this host itself: there is nothing that could be set on it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import NamedTuple
 
-from xmcompat.backends import domain_xml
-from xmcompat.backends.gather import has_cgroup_v2
+from xmcompat import recorded
+from xmcompat.backends.cgroups import has_cgroup_v2
 from xmcompat.backends.hypervisor import DomainInfo, Scheduling, VcpuInfo
-from xmcompat.backends.machine import XenRecord
 from xmcompat.backends.settings import is_local
 from xmcompat.config import sxp
 from xmcompat.describe import recorded_form
 from xmcompat.errors import DomainEnding, DomainNotFound, HypervisorError, OperationError
+from xmcompat.light import NamedTuple
 from xmcompat.toolstack import DOM0_UUID, Toolstack
 from xmcompat.translate import shares
 from xmcompat.translate.shares import USUAL_WEIGHT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from xmcompat.backends.machine import XenRecord
 
 Tree = list[object]
 
@@ -68,7 +70,7 @@ class Tuning:
         if mebibytes > limit(info, recorded_form(record)):
             raise OperationError(TARGET_ABOVE_LIMIT)
         self._change(lambda uuid: self._hypervisor.set_memory(uuid, mebibytes * 1024), info, designation)
-        self._keep(info, record, memory=mebibytes)
+        self._keep(info, memory=mebibytes)
         return ()
 
     def set_max_memory(self, designation: str, mebibytes: int) -> tuple[str, ...]:
@@ -87,7 +89,7 @@ class Tuning:
             self._refuse_running(info, record, mebibytes)
         if info.persistent:
             self._change(lambda uuid: self._hypervisor.set_max_memory(uuid, mebibytes * 1024), info, designation)
-        self._keep(info, record, maxmem=mebibytes)
+        self._keep(info, maxmem=mebibytes)
         return ()
 
     @staticmethod
@@ -138,9 +140,9 @@ class Tuning:
         record = self._toolstack.record(info)
         self._change(lambda uuid: self._hypervisor.set_vcpus(uuid, count), info, designation)
         if info.domid is None:
-            self._keep(info, record, vcpus=count, vcpu_avail=None, cpus=_fitted(recorded_form(record), count))
+            self._keep(info, vcpus=count, vcpu_avail=None, cpus=_fitted(recorded_form(record), count))
         else:
-            self._keep(info, record, vcpu_avail=(1 << count) - 1)
+            self._keep(info, vcpu_avail=(1 << count) - 1)
         return ()
 
     def pin(self, designation: str, vcpu: str, cpus: Sequence[int] | None) -> tuple[str, ...]:
@@ -154,10 +156,14 @@ class Tuning:
         if not chosen:
             raise OperationError("invalid literal for int() with base 10: ''")
         _refuse_domain0(info, "keep its processes to some CPUs by 'systemctl set-property system.slice AllowedCPUs=LIST'")
-        there = self.host_cpus()
-        usable = there if cpus is None else tuple(cpu for cpu in there if cpu in chosen)
+        there, pools = self.host_cpus(), self._toolstack.pools
+        own = there if cpus is None else tuple(cpu for cpu in there if cpu in chosen)
+        pool = pools.cpus_of(info)
+        usable = own if pool is None else tuple(cpu for cpu in own if cpu in pool)
         vcpus = self._hypervisor.vcpus(info.uuid)
         affinities = {row.number: row.affinity for row in vcpus}
+        if pool is not None:  # what they may use is not what they are pinned to
+            affinities = dict(enumerate(cpus or there for cpus in pools.own_pins(info, len(vcpus))))
         for number in range(len(vcpus)) if wanted is None else (wanted,):
             beginning = f"Cannot pin vcpu: {number} to cpu: {chosen} - "
             if number not in affinities or not usable:
@@ -166,8 +172,10 @@ class Tuning:
                     beginning + ("list assignment index out of range" if halted else "(22, 'Invalid argument')")
                 )
             self._pin_one(info, designation, number, usable, beginning)
-            affinities[number] = usable
-        self._keep(info, self._toolstack.record(info), cpus=_pins(affinities, there))
+            affinities[number] = own
+        kept = _pins(affinities, there)
+        self._keep(info, cpus=kept if any(kept) else None)
+        pools.remember(info, tuple(map(tuple, kept)))
         return ()
 
     def _pin_one(
@@ -222,14 +230,13 @@ class Tuning:
                 f"Cpu cap out of range, valid range is from 0 to {most} for specified number of vcpus"
             )
         _refuse_domain0(info, "use 'systemctl set-property system.slice CPUWeight=WEIGHT CPUQuota=CAP%' for its processes")
-        record = self._toolstack.record(info)
         new_shares = None if weight is None else shares.shares_of(weight, cgroup_v2=self._cgroup_v2)
         quota = None if cap is None else shares.quota_of(cap)
         self._change(
             lambda uuid: self._hypervisor.set_scheduling(uuid, shares=new_shares, quota=quota), info, designation
         )
         changes = {"cpu_weight": weight, "cpu_cap": cap}
-        self._keep(info, record, **{key: value for key, value in changes.items() if value is not None})
+        self._keep(info, **{key: value for key, value in changes.items() if value is not None})
         return self._beyond(weight)
 
     def _beyond(self, weight: int | None) -> tuple[str, ...]:
@@ -245,16 +252,9 @@ class Tuning:
         if not self._toolstack.done(call, info, designation):
             raise OperationError(f"Domain '{designation}' is not started")
 
-    def _keep(self, info: DomainInfo, record: XenRecord | None, **values: object) -> None:
-        """Write the values into the record; a domain that xm did not start has none. None takes a key away."""
-        form = recorded_form(record)
-        if record is None or form is None:
-            return
-        kept = replace(record, sxp=sxp.write(with_values(form, values)))
-        try:
-            self._hypervisor.set_metadata(info.uuid, domain_xml.render_record(kept))
-        except DomainNotFound:
-            return  # it has ended since it was changed
+    def _keep(self, info: DomainInfo, **values: object) -> None:
+        """Write the values into the records; a domain that xm did not start has none. None takes a key away."""
+        recorded.change_forms(self._hypervisor, info, lambda form: with_values(form, values))
 
 
 def with_values(form: Tree, values: dict[str, object]) -> Tree:
@@ -301,10 +301,9 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _pins(affinities: dict[int, tuple[int, ...]], there: tuple[int, ...]) -> object:
-    """The ``cpus`` of the form: for each vcpu its CPUs, none for any; no key where none is pinned."""
-    rows = [[] if set(affinities[number]) >= set(there) else list(affinities[number]) for number in sorted(affinities)]
-    return rows if any(rows) else None
+def _pins(affinities: dict[int, tuple[int, ...]], there: tuple[int, ...]) -> list[list[int]]:
+    """The ``cpus`` of the form: for each vcpu its CPUs, none for any."""
+    return [[] if set(affinities[number]) >= set(there) else list(affinities[number]) for number in sorted(affinities)]
 
 
 def _fitted(form: Tree | None, count: int) -> object:

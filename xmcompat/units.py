@@ -9,6 +9,9 @@ from collections.abc import Iterable
 
 from xmcompat.errors import ConfigError
 
+#: Microseconds for which a quota of processor time counts.
+QUOTA_PERIOD = 100_000
+
 #: A bound above any host, so that "0-99999999" is not spelt out.
 MOST_CPUS = 4096
 

@@ -159,6 +159,7 @@ def tunes(draw: st.DrawFn, vcpus: int) -> CpuTune:
         pins=pins if any(pins) else (),
         shares=draw(st.none() | numbers),
         quota=draw(st.none() | st.integers(1, 10**9)),
+        emulator=draw(cpusets),
     )
 
 
@@ -210,7 +211,7 @@ HVM = Machine(
     name="full-hvm", uuid=f"{_UUID}1", accelerator=Accelerator.TCG, memory=1048576, current_memory=524288, vcpus=4,
     vcpus_online=2, boot=DeviceBoot(order=("cdrom", "hd"), firmware="/usr/share/seabios/bios.bin"), machine_type="pc",
     cpu_mode="host-passthrough", cpu_features=(("rdtscp", "disable"), ("pae", "require")), cpu_migratable=False,
-    hyperv=HYPERV, pmu=True, tune=CpuTune(pins=((0, 2, 3), (2,), (), (1,)), shares=2048, quota=150000),
+    hyperv=HYPERV, pmu=True, tune=CpuTune(pins=((0, 2, 3), (2,), (), (1,)), shares=2048, quota=150000, emulator=(1, 3)),
     numa=(
         NumaCell(vcpus=(0, 1, 3), memory=524288, distances=(10, 21), host_node=0),
         NumaCell(vcpus=(2,), memory=524288, distances=(21, 10)),

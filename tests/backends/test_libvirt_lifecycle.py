@@ -9,7 +9,8 @@ import pytest
 from tests.lab.fixtures import Starter
 from tests.lab.guests import tick_xml
 from xmcompat.backends.hypervisor import DomainState
-from xmcompat.backends.libvirt_kvm import METADATA_URI, LibvirtKvm
+from xmcompat.backends.libvirt_kvm import LibvirtKvm
+from xmcompat.backends.record import METADATA_URI
 from xmcompat.errors import DomainNotFound
 
 pytestmark = [pytest.mark.libvirt, pytest.mark.guest]

@@ -113,6 +113,7 @@ def test_where_a_vcpu_stays_half_gone_the_others_are_still_there(
 ) -> None:
     info = hypervisor.create(machine("stuck", vcpus_online=2))
     libvirt = hypervisor._libvirt
+    hypervisor._close_wire()
 
     def vcpus(_domain: object) -> None:
         error = libvirt.libvirtError("")

@@ -57,26 +57,18 @@ def test_they_come_in_the_order_of_the_file() -> None:
 # -- by key and value
 
 
-@pytest.mark.parametrize("key", ["memory", "vcpus", "name", "kernel", "root", "extra", "disk", "vif", "on_crash"])
+@pytest.mark.parametrize("key", ["memory", "pool", "vcpus", "name", "kernel", "root", "extra", "disk", "vif", "on_crash", "on_xend_start"])
 def test_what_is_carried_over_is_said_and_harmless(key: str) -> None:
     given: dict[str, Value] = {
-        "kernel": "/k", "memory": 64, "vcpus": 1, "name": "a", "root": "/dev/xvda", "extra": "3", "disk": [], "vif": [],
-        "on_crash": "restart",
+        "kernel": "/k", "memory": 64, "pool": "fast", "vcpus": 1, "name": "a", "root": "/dev/xvda", "extra": "3", "disk": [], "vif": [],
+        "on_crash": "restart", "on_xend_start": "start",
     }  # fmt: skip
     assert told(given, key) == (Fate.CARRIED, "", "", True)
 
 
-@pytest.mark.parametrize("key", ["pool", "on_xend_start"])
-def test_what_comes_later_is_said_aloud(key: str) -> None:
-    value: Value = {"pool": "fast", "on_xend_start": "start"}[key]
-    found = note({**PV, key: value}, key)
-    assert (found.fate, found.harmless) == (Fate.NOT_YET, False)
-    assert found.reason == KEYS[key].reason
-
-
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("cpu_weight", 256), ("cpu_cap", 0), ("pool", "Pool-0"), ("on_xend_start", "ignore"), ("cpuid", []),
+    [("cpu_weight", 256), ("cpu_cap", 0), ("cpuid", []),
      ("cpuid_check", [])],
 )  # fmt: skip
 def test_asking_for_what_every_guest_gets_is_no_loss(key: str, value: Value) -> None:

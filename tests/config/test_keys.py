@@ -90,11 +90,11 @@ def test_each_row_says_what_becomes_of_it(key: Key) -> None:
 
 
 def test_what_this_release_carries() -> None:
-    carried = """name uuid memory maxmem vcpus maxvcpus kernel ramdisk root extra ip gateway netmask hostname
+    carried = """name pool uuid memory maxmem vcpus maxvcpus kernel ramdisk root extra ip gateway netmask hostname
     interface dhcp nfs_server nfs_root builder boot disk vif vfb vnc vnclisten vncdisplay vncunused vncpasswd keymap
     stdvga videoram nographic serial parallel on_poweroff on_reboot on_crash restart localtime rtc_timeoffset acpi pae
     hpet usb usbdevice description nics cpu cpus fda fdb gfx_passthru memory_sharing nomigrate pci soundhw sdl
-    vscsi vtpm vusb""".split()
+    vscsi vtpm vusb on_xend_start on_xend_stop""".split()
     assert {name for name in XM_41 + UNDECLARED if KEYS[name].fate is Fate.CARRIED} == set(carried)
 
 

@@ -31,6 +31,9 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 LABS = Path("/tmp/xmcompat-lab")
 BRIDGES = ("xenbr0", "xenbr1")
 
+#: With managed save images and metadata of snapshots.
+UNDEFINE = 1 | 2
+
 Starter = Callable[..., DomainInfo]
 
 
@@ -148,10 +151,10 @@ def destroy_all(node: PrivateLibvirtd) -> None:
         for info in left.domains():
             try:
                 left.destroy(info.uuid)
-                if info.persistent:
-                    left._connection.lookupByUUIDString(info.uuid).undefine()
             except DomainNotFound:
                 continue  # it ended by itself
+        for domain in left._connection.listAllDomains():
+            domain.undefineFlags(UNDEFINE)
     finally:
         left.close()
 

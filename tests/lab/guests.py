@@ -28,8 +28,12 @@ def tick_xml(
     disks: Sequence[Path] = (),
     metadata: str = "",
     log: Path | None = None,
+    actions: tuple[str, str, str] = ("destroy", "restart", "destroy"),
 ) -> str:
-    """A guest that runs the ROM in the directory ROMS, with MEMORY KiB; its console can be logged to a file."""
+    """A guest that runs the ROM in the directory ROMS, with MEMORY KiB; its console can be logged to a file.
+
+    ACTIONS follow power off, reboot and crash.
+    """
     nics = "".join(f"<interface type='bridge'><source bridge={quoteattr(name)}/></interface>" for name in bridges)
     vbds = "".join(
         f"<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file={quoteattr(str(path))}/>"
@@ -48,12 +52,15 @@ def tick_xml(
     <loader readonly='yes' type='rom'>{escape(str(roms / ('idle.rom' if idle else 'tick.rom')))}</loader>
   </os>
   <features><acpi/><apic/></features>
-  <on_reboot>restart</on_reboot>
+  <on_poweroff>{actions[0]}</on_poweroff>
+  <on_reboot>{actions[1]}</on_reboot>
+  <on_crash>{actions[2]}</on_crash>
   <devices>
     <controller type='usb' model='none'/>{vbds}{nics}
     <serial type='pty'>{logging}<target port='0'/></serial>
     <console type='pty'><target type='serial' port='0'/></console>
     <memballoon model='none'/>
+    <panic model='isa'/>
   </devices>
 </domain>
 """

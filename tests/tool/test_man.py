@@ -50,6 +50,14 @@ def test_every_key_is_in_the_page_of_the_configuration() -> None:
     assert [name for name in KEYS if not re.search(rf"^\s+{re.escape(name)} \(", text, re.MULTILINE)] == []
 
 
+def test_every_verb_and_setting_is_in_the_page_of_xend() -> None:
+    from xmcompat.xend.config_keys import XEND_KEYS
+    from xmcompat.xend.main import _VERBS
+
+    text = shown("xend")
+    assert [name for name in (*_VERBS, *XEND_KEYS) if not re.search(rf"^\s+{re.escape(name)}\b", text, re.MULTILINE)] == []
+
+
 def test_nothing_in_a_text_is_a_command_of_troffs() -> None:
     assert escaped('a-b \\n "c"\n.SH x') == "a\\-b \\en \\(dqc\\(dq .SH x"
 

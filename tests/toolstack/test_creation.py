@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import FakeHypervisor, domain
+from tests.fakes_host import Host
+from xmcompat.backends import host_devices
+from xmcompat.backends.devices import UsbHostdev
 from xmcompat.backends.domain_xml import parse, read_record
 from xmcompat.backends.hypervisor import HostInfo
 from xmcompat.config.load import Loaded
 from xmcompat.creation import create
 from xmcompat.errors import ConfigError, DeviceError, DomainExists, DomainNotFound, XmError
-from xmcompat.guest import GuestConfig, GuestKind, KernelBoot, Vbd, Vfb, Vif
+from xmcompat.guest import GuestConfig, GuestKind, KernelBoot, UsbController, UsbDevice, Vbd, Vfb, Vif
 from xmcompat.toolstack import Created
 
 UUID = "5d3f0a44-8a7d-4b7c-9a53-0f1f4f7f1c01"
@@ -273,3 +276,22 @@ def test_a_firmware_guest_needs_no_kernel(guest: GuestConfig) -> None:
     disks = (replace(guest.disks[0], vdev="hda"),)
     hvm = replace(guest, kind=GuestKind.HVM, boot=FirmwareBoot(order="c"), disks=disks)
     assert create(fake, loaded(hvm), paused=False).info.name == "web1"
+
+
+def test_a_guest_has_what_is_plugged_in_at_the_places_its_ports_name(
+    guest: GuestConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_devices, "SYSFS", tmp_path)
+    host = Host(tmp_path)
+    for path, address in (("1-2", 3), ("1-3", 4)):
+        host.usb(path, address)
+    host.usb("2-1.4", 9, "046d:c077", "Mouse")
+    ports = ("2-1.4", "1-3", "1-7")
+    named = tuple(UsbDevice(bus_id=path, controller=0, port=place) for place, path in enumerate(ports, 1))
+    guest = replace(guest, usb_controllers=(UsbController(version=2, ports=4),), usb_devices=named)
+    hypervisor = FakeHypervisor()
+    created = create(hypervisor, loaded(guest), paused=False)
+    assert parse(hypervisor.xml[created.info.uuid]).hostdevs == (
+        UsbHostdev(vendor=0x46D, product=0xC077), UsbHostdev(bus=1, address=4)
+    )  # fmt: skip
+    assert [note.value for note in created.notes if "left out" in note.reason] == ["1-7"]

@@ -52,6 +52,12 @@ def test_the_hosts_password_and_address_serve_where_the_guest_says_nothing() -> 
     assert translate(given, facts).machine.graphics == (Graphics(listen="0.0.0.0"),)
 
 
+def test_the_hosts_keymap_serves_where_the_guest_names_none() -> None:
+    facts = replace(HOST, keymap="de")
+    assert translate(replace(PV, vfbs=(Vfb(vnc=True),)), facts).machine.graphics[0].keymap == "de"
+    assert translate(replace(PV, vfbs=(Vfb(vnc=True, keymap="fr"),)), facts).machine.graphics[0].keymap == "fr"
+
+
 @pytest.mark.parametrize(("listen", "fits"), [("0.0.0.0", True), ("host-1.example", True), ("[::1]", True), ("/srv", False),
                                               ("a b", False), ("fe80::1%eth0", False)])  # fmt: skip
 def test_the_address_must_be_one(listen: str, fits: bool) -> None:

@@ -239,6 +239,16 @@ def test_another_name_for_a_bridge_goes_before_the_rules_of_xens_scripts() -> No
         nic(Vif(bridge="lan"), facts=facts)
 
 
+def test_the_bridge_of_xends_settings_serves_an_interface_that_names_none() -> None:
+    facts = replace(HOST, default_bridge="eth1")
+    assert nic(Vif(), facts=facts).bridge == "eth1"
+    assert nic(Vif(bridge="xenbr0"), facts=facts).bridge == "xenbr0"
+    with pytest.raises(DeviceError, match="Could not find bridge device xenbr9"):
+        nic(Vif(), facts=replace(HOST, default_bridge="xenbr9"))
+    switched = replace(SWITCHED, openvswitch=("ovs0", "ovs1"), default_bridge="ovs1")
+    assert nic(Vif(script="vif-openvswitch"), facts=switched).bridge == "ovs1"
+
+
 @pytest.mark.parametrize(("mtu", "kept"), [(None, None), (1500, 1500), (9000, 9000), (0, None), (70000, None)])
 def test_the_mtu(mtu: int | None, kept: int | None) -> None:
     found = done(Vif(mtu=mtu))

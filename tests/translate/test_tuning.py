@@ -192,3 +192,24 @@ def test_pages_that_are_not_to_be_shared() -> None:
 
 def test_what_xend_prints_of_every_domain_says_nothing_of_sharing() -> None:
     assert backed(replace(HVM, dialect=Dialect.SXP), memory_sharing=0) == (Backing(), [])
+
+
+# -- CPU pools
+
+
+def test_a_guest_is_kept_to_the_cpus_of_its_pool() -> None:
+    guest = replace(PV, vcpus=3, pins=((0, 2), (), (1,)), options={**PV.options, "pool": "fast", "cpus": ["0,2", "", "1"]})
+    facts = replace(FOUR, pool_cpus=(2, 3), knows_pools=True)
+    assert tuned(guest, facts) == (
+        CpuTune(pins=((2,), (2, 3), (2, 3)), emulator=(2, 3)),
+        [("cpus", "", "its pool fast has the CPUs 2-3 alone; vcpu 2 may run on all of them")],
+    )
+
+
+def test_where_the_pools_are_not_known_that_is_said() -> None:
+    guest = replace(PV, options={**PV.options, "pool": "fast"})
+    found, notes = tuned(guest, FOUR)
+    assert found == CpuTune()
+    assert [note[:2] for note in notes] == [("pool", "fast")]
+    assert tuned(guest, replace(FOUR, knows_pools=True)) == (CpuTune(), [])
+    assert tuned(replace(PV, options={**PV.options, "pool": "Pool-0"}), FOUR) == (CpuTune(), [])

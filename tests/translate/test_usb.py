@@ -11,6 +11,7 @@ from xmcompat.backends.devices import UsbBus, UsbHostdev
 from xmcompat.guest import GuestConfig, UsbController, UsbDevice, Vfb
 from xmcompat.notes import Fate
 from xmcompat.translate.machine import Translation, translate
+from xmcompat.translate.usb import plugged_in
 
 UHCI, EHCI, XHCI = UsbBus(model="piix3-uhci"), UsbBus(model="ich9-ehci1"), UsbBus(model="qemu-xhci")
 
@@ -105,6 +106,17 @@ def test_ports_of_xm_are_known_to_their_host_alone() -> None:
     assert said(found, "vusb") == [
         (Fate.APPROXIMATED, "left out: what is plugged in there is known only while it is")
     ]
+
+
+
+def test_a_port_holds_what_was_found_at_its_place() -> None:
+    named = (UsbDevice(bus_id="1-2.3", controller=0, port=1), UsbDevice(bus_id="1-4", controller=0, port=2))
+    guest = replace(PV, usb_controllers=(UsbController(),), usb_devices=named)
+    found = {"1-2.3": UsbDevice(vendor=0x781, product=0x5567), "1-9": UsbDevice(bus=1, address=7)}
+    first, second = plugged_in(guest, found).usb_devices
+    assert first == replace(named[0], vendor=0x781, product=0x5567)
+    assert second == named[1]
+    assert plugged_in(PV, found) == PV
 
 
 def test_devices_without_a_controller_get_one() -> None:

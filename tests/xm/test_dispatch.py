@@ -19,6 +19,16 @@ IMPLEMENTED = {
     "info", "domstate", "dmesg", "log", "reset", "rename", "sysrq", "trigger", "debug-keys", "dump-core", "vncviewer",
     "block-list", "network-list", "vtpm-list",
     "mem-max", "mem-set", "sched-credit", "sched-credit2", "sched-sedf", "vcpu-list", "vcpu-pin", "vcpu-set",
+    "setpolicy", "labels", "addlabel", "rmlabel", "getlabel", "dry-run", "resources", "dumppolicy", "resetpolicy",
+    "getpolicy", "getenforce", "setenforce", "vnet-list", "vnet-create", "vnet-delete", "serve", "shell", "event-monitor",
+    "tmem-list", "tmem-thaw", "tmem-freeze", "tmem-destroy", "tmem-set", "tmem-shared-auth", "tmem-flush", "tmem-freeable",
+    "network2-attach", "network2-detach", "network2-list", "network-new", "network-del", "network-show",
+    "block-attach", "block-detach", "block-configure", "network-attach", "network-detach",
+    "top", "cpupool-create", "cpupool-new", "cpupool-start", "cpupool-list", "cpupool-destroy", "cpupool-delete",
+    "cpupool-cpu-add", "cpupool-cpu-remove", "cpupool-migrate",
+    "pci-attach", "pci-detach", "pci-list", "pci-list-assignable-devices", "scsi-attach", "scsi-detach", "scsi-list",
+    "usb-add", "usb-del", "usb-attach", "usb-detach", "usb-list", "usb-list-assignable-devices", "usb-hc-create",
+    "usb-hc-destroy", "new", "start", "delete", "suspend", "resume", "save", "restore",
 }  # fmt: skip
 
 ORDER = {
@@ -380,3 +390,11 @@ def test_what_ends_the_process_by_a_signal_is_left_to_the_entry_point(
     monkeypatch.setattr(host, "find", fail)
     with pytest.raises(error):
         xm("pause", "x")
+
+
+@pytest.mark.parametrize("verb", sorted(verb.name for verb in VERBS.values() if verb.style == "none" and verb.counts and verb.counts[1]))
+def test_a_lone_double_dash_is_a_word_and_never_an_error_of_the_program(verb: str, xm: Xm) -> None:
+    most = (VERBS[verb].counts or (0, 0))[1]
+    result = xm(verb, "--", *["9"] * most)
+    assert "internal error" not in result.err
+    assert result.status in (0, 1, 3)

@@ -180,9 +180,30 @@ def test_dmesg_takes_no_parameter(xm: Xm, host: FakeHypervisor) -> None:
 # -- log
 
 
-def test_the_log_and_a_newline_more(xm: Xm, host: FakeHypervisor) -> None:
+@pytest.fixture
+def xends_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where xend's settings have its log, which is not there yet."""
+    (tmp_path / "xend-config.sxp").write_text(f"(logfile {tmp_path}/xend.log)")
+    monkeypatch.setenv("XEND_CONFIG", str(tmp_path / "xend-config.sxp"))
+    return tmp_path / "xend.log"
+
+
+@pytest.mark.parametrize("text", ["", "first\nlast\n", "no end", "x" * 200000])
+def test_the_log_of_xend_and_a_newline_more(xm: Xm, xends_log: Path, no_xend: None, text: str) -> None:
+    xends_log.write_text(text)
+    assert xm("log") == (0, f"{text}\n", "")
+
+
+def test_where_xend_has_never_run_the_log_of_libvirt_and_a_newline_more(
+    xm: Xm, host: FakeHypervisor, xends_log: Path
+) -> None:
     host.log = "first\nlast\n"
     assert xm("log") == (0, "first\nlast\n\n", "")
+
+
+def test_a_log_that_cannot_be_read_is_told(xm: Xm, xends_log: Path) -> None:
+    xends_log.mkdir()
+    assert xm("log") == (1, "", f"Error: {xends_log}: Is a directory\n")
 
 
 def test_log_takes_no_word(xm: Xm) -> None:

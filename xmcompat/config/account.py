@@ -22,7 +22,7 @@ SECRET = ("vncpasswd", "spicepasswd")
 
 #: Values that ask for nothing beyond what every guest gets; then nothing of the key is lost.
 _NOTHING: dict[str, tuple[Value, ...]] = {
-    "pool": ("Pool-0", ""), "on_xend_start": ("ignore",), "on_xend_stop": ("ignore",), "cpus": ("",),
+    "on_xend_start": ("ignore",), "on_xend_stop": ("ignore",), "cpus": ("",),
     "cpu_weight": (256,), "cpu": (),
 }  # fmt: skip
 #: Values that a guest can miss, of keys that are otherwise nothing to speak of.

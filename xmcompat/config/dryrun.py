@@ -145,12 +145,12 @@ def _pci_row(tree: Tree) -> Tree:
 def _devices(guest: GuestConfig, x_keys: Mapping[str, str], *, secrets: bool) -> Tree:
     """The devices, in the order of their classes that xm keeps."""
     options = guest.options
-    devices: Tree = [["device", _vbd(disk)] for disk in guest.disks]
+    devices: Tree = [["device", vbd_form(disk)] for disk in guest.disks]
     functions = [tree for text in _texts(options, "pci") for tree in pci_trees(text)]
     devices += [["device", ["pci", *functions]]] if functions else []
     devices += [["device", TREES[kind](text)] for kind in ("vscsi", "vusb") for text in _texts(options, kind)]
     second = _texts(options, "vif2")  # they are the last of the interfaces
-    devices += [["device", ["vif", *_vif(vif)]] for vif in guest.vifs[: len(guest.vifs) - len(second)]]
+    devices += [["device", vif_form(vif)] for vif in guest.vifs[: len(guest.vifs) - len(second)]]
     devices += [["device", TREES["vif2"](text)] for text in second]
     devices += [["device", TREES["vtpm"](text)] for text in _texts(options, "vtpm")[:1]]
     for text in _texts(options, "vfb"):
@@ -162,7 +162,8 @@ def _devices(guest: GuestConfig, x_keys: Mapping[str, str], *, secrets: bool) ->
     return devices
 
 
-def _vbd(disk: Vbd) -> Tree:
+def vbd_form(disk: Vbd) -> Tree:
+    """``(vbd (uname ...) ...)``, or of another class of disks."""
     protocol = disk.protocol.split(":")[0]
     name = ("ioemu:" if disk.ioemu else "") + disk.vdev + (":cdrom" if disk.cdrom else "")
     tree: Tree = [protocol if protocol in ("tap", "tap2") else "vbd"]
@@ -170,6 +171,7 @@ def _vbd(disk: Vbd) -> Tree:
     return tree + _given((("backend", disk.backend), ("protocol", disk.abi)))
 
 
-def _vif(vif: Vif) -> Tree:
+def vif_form(vif: Vif) -> Tree:
+    """``(vif (mac ...) ...)``."""
     names = ("bridge", "mac", "ip", "script", "type", "model", "vifname", "rate", "backend", "accel", "policy", "label")
-    return _given((name, getattr(vif, name)) for name in names)
+    return ["vif", *_given((name, getattr(vif, name)) for name in names)]

@@ -17,7 +17,8 @@ _NUMBER = (
     r"0[xX][0-9a-fA-F]+[lL]?|0[bB][01]+[lL]?|0[oO][0-7]+[lL]?"
     r"|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[lLjJ]?"
 )
-_TOKEN = re.compile(
+#: One word, sign, text, comment or run of blanks; nothing lies between two of them.
+TOKEN = re.compile(
     rf"""(?P<comment>\#[^\n]*)|(?P<string>{_STRING})|(?P<open>[uUbBrR]{{0,2}}(?:'''|\"\"\"))|(?P<number>{_NUMBER})|(?P<name>[^\W\d]\w*)
     |(?P<join>\\\n)|(?P<newline>\n)|(?P<space>[ \t\f\r]+)|(?P<op><>|[-+*/%&|^<>=!]=|\*\*=?|//=?|>>=?|<<=?|.)""",
     re.VERBOSE | re.DOTALL,
@@ -55,7 +56,7 @@ def syntax_error(path: str, line: int, source: list[str]) -> ConfigSyntax:
 def _tokens(text: str, path: str, source: list[str]) -> list[Token]:
     tokens: list[Token] = []
     line = 1
-    for match in _TOKEN.finditer(text):
+    for match in TOKEN.finditer(text):
         if match.lastgroup == "open":
             raise syntax_error(path, line, source)
         if len(tokens) >= MOST_TOKENS:

@@ -37,14 +37,18 @@ def parse_disk(text: str) -> Vbd:
         raise ConfigError(f"Invalid disk specifier: {text}", hint="a comma is missing between two disks of the list")
     if not 3 <= len(fields) <= 5:
         raise ConfigError(f"Invalid disk specifier: {text}")
-    uname, vdev, mode = fields[:3]
+    return vbd_of(*fields)
+
+
+def vbd_of(uname: str, vdev: str, mode: str, backend: str = "", abi: str = "") -> Vbd:
+    """The disk that these words name. Raises ConfigError."""
     if mode not in _MODES:
         raise ConfigError("Invalid mode")
     name, cdrom, ioemu = _front_end(vdev)
     protocol, path, image_format = _back_end(uname, cdrom=cdrom)
     return Vbd(
         uname=uname, protocol=protocol, path=path, image_format=image_format, vdev=name, mode=_MODES[mode],
-        cdrom=cdrom, ioemu=ioemu, backend=fields[3] if len(fields) > 3 else "", abi=fields[4] if len(fields) > 4 else "",
+        cdrom=cdrom, ioemu=ioemu, backend=backend, abi=abi,
     )  # fmt: skip
 
 

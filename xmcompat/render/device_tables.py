@@ -7,7 +7,8 @@ at each call, and mean nothing. A device of a domain that is there is connected 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+
+from xmcompat.light import NamedTuple
 
 Tree = list[object]
 

@@ -6,13 +6,12 @@ such pages; ``device_model`` is shown only where the configuration names one.
 
 from __future__ import annotations
 
-import uuid as uuids
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from xmcompat.backends.hypervisor import DomainInfo
 from xmcompat.render.state import letters, power_number
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from xmcompat.backends.machine import Machine
 
@@ -191,8 +190,10 @@ def _devices(info: DomainInfo, form: Tree) -> list[object]:
 def _device(info: DomainInfo, device: Tree, index: int, *, bootable: bool) -> Tree:
     name = str(device[0])
     there = info.domid is not None
+    from uuid import UUID, uuid5
+
     # the same at each call, since nothing keeps one
-    uuid = _value(device, "uuid", str(uuids.uuid5(uuids.UUID(info.uuid), f"{name}/{index}")))
+    uuid = _value(device, "uuid", str(uuid5(UUID(info.uuid), f"{name}/{index}")))
     known = {str(child[0]): child for child in device[1:] if isinstance(child, list) and len(child) > 1}
     known["uuid"] = ["uuid", uuid]
     if name in ("vbd", "tap", "tap2"):

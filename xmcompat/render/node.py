@@ -15,8 +15,10 @@ PLATFORM = "virt_start=0xffff800000000000"
 CONFIG_FORMAT = 4
 
 
-def info_text(node: NodeInfo, *, numa: bool = False) -> str:
+def info_text(node: NodeInfo, *, numa: bool = False, free_cpus: int = 0) -> str:
     """The lines of ``xm info``, with NUMA those of ``-n`` as well. What is not known is "(none)".
+
+    FREE_CPUS are in no CPU pool.
 
     Differs from xm: all that speaks of the hypervisor speaks of the host's kernel, which is KVM; the version is that
     of the commands.
@@ -27,7 +29,7 @@ def info_text(node: NodeInfo, *, numa: bool = False) -> str:
         ("threads_per_core", node.threads_per_core), ("cpu_mhz", node.mhz),
         ("hw_caps", ":".join(f"{word:08x}" for word in node.hw_caps)),
         ("virt_caps", _virtual(node)), ("total_memory", node.memory // 1024), ("free_memory", node.free // 1024),
-        ("free_cpus", 0),
+        ("free_cpus", free_cpus),
     ]  # fmt: skip
     if numa:
         rows += [("cpu_topology", _topology(node)), ("numa_info", "none")]

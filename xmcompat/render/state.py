@@ -12,11 +12,13 @@ LETTERS = {
     DomainState.SHUTDOWN: "r-----",  # still ending; Xen's "s" is for one that has ended
     DomainState.CRASHED: "----c-",
     DomainState.DYING: "-----d",
+    DomainState.DEAD: "---s--",
     DomainState.SHUTOFF: "",
+    DomainState.SUSPENDED: "",
 }
 
 #: The word for ``xm list --state`` and the number of ``(status N)``.
-HALTED, PAUSED, RUNNING, CRASHED = ("halted", 0), ("paused", 1), ("running", 2), ("crashed", 5)
+HALTED, PAUSED, RUNNING, SUSPENDED, CRASHED = ("halted", 0), ("paused", 1), ("running", 2), ("suspended", 3), ("crashed", 5)
 _POWER = {
     DomainState.RUNNING: RUNNING,
     DomainState.BLOCKED: RUNNING,
@@ -24,7 +26,9 @@ _POWER = {
     DomainState.SHUTDOWN: RUNNING,
     DomainState.CRASHED: CRASHED,
     DomainState.DYING: RUNNING,
+    DomainState.DEAD: HALTED,
     DomainState.SHUTOFF: HALTED,
+    DomainState.SUSPENDED: SUSPENDED,
 }
 
 
@@ -44,5 +48,5 @@ def power_number(state: str) -> int:
 def state_word(state: str, *, by_admin: bool) -> str:
     """The word of ``xm domstate``; "" for a domain that runs, for which xm prints nothing at all."""
     shown = letters(state)
-    words = {"b": "idle", "d": "shutdown", "c": "crashed", "p": "paused by admin" if by_admin else "paused"}
+    words = {"s": "shutoff", "b": "idle", "d": "shutdown", "c": "crashed", "p": "paused by admin" if by_admin else "paused"}
     return next((words[letter] for letter in words if letter in shown), "") if shown else "shutoff"

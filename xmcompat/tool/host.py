@@ -56,7 +56,7 @@ def host(uri: str | None, again: bool, as_json: bool) -> int:
 def examine(uri: str | None, *, again: bool = False) -> HostReport:
     """Ask the hypervisor at URI (None: xm's) and this host. Raises ConfigError; an unreachable one is reported."""
     from xmcompat.backends.accelerator import decide
-    from xmcompat.backends.gather import has_cgroup_v2
+    from xmcompat.backends.cgroups import has_cgroup_v2
     from xmcompat.backends.libvirt_kvm import connect
     from xmcompat.backends.settings import hypervisor_uri, is_local, read
     from xmcompat.network.hostname import HostnameLookup

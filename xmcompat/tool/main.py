@@ -13,6 +13,7 @@ import click
 
 from xmcompat import __version__
 from xmcompat.errors import UsageError, XmError
+from xmcompat.tool.completion import completion
 from xmcompat.tool.convert import convert
 from xmcompat.tool.explain import explain
 from xmcompat.tool.host import host
@@ -20,6 +21,7 @@ from xmcompat.tool.keys import keys
 from xmcompat.tool.man import man
 from xmcompat.tool.output import mistake, printable
 from xmcompat.tool.report import report
+from xmcompat.tool.units import units
 
 _OF_WRITING = (errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT, errno.EAGAIN)
 
@@ -30,7 +32,7 @@ def program() -> None:
     """What xm has no verb for: this host, the keys of guest configurations, and what becomes of a file."""
 
 
-for command in (host, keys, man, explain, convert, report):
+for command in (completion, host, keys, man, explain, convert, report, units):
     program.add_command(command)
 
 

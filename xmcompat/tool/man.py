@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from xmcompat import __version__
+from xmcompat.tool.man_xend import xend
 
 if TYPE_CHECKING:
     from xmcompat.render.man import Section
 
-PAGES = ("xm", "xmcompat", "xmdomain.cfg")
+
+class Page(NamedTuple):
+    """A manual page: its section of the manual, what ``whatis`` shows, and what makes its parts."""
+
+    number: int
+    tagline: str
+    sections: Callable[[], Iterator[Section]]
+
 
 _ENVIRONMENT = (
     ("XMCOMPAT_URI", "The hypervisor to talk to. Without it LIBVIRT_DEFAULT_URI, else qemu:///system."),
@@ -22,28 +30,10 @@ _ENVIRONMENT = (
 )
 
 
-@click.command("man")
-@click.argument("name", type=click.Choice(PAGES), metavar="|".join(PAGES))
-def man(name: str) -> None:
-    """Print the manual page NAME: xmcompat man xm | man -l -"""
-    click.echo(page(name), nl=False)
-
-
-def page(name: str) -> str:
-    """The page NAME, one of PAGES, as troff."""
-    from xmcompat.render import man as troff
-
-    if name == "xm":
-        return troff.page("xm", 1, "run and look after guests, as Xen's xm did, on KVM", __version__, _xm())
-    if name == "xmcompat":
-        return troff.page("xmcompat", 1, "configurations of Xen guests and this host", __version__, _xmcompat())
-    return troff.page("xmdomain.cfg", 5, "the configuration file of xm create", __version__, _xmdomain())
-
-
 def _xm() -> Iterator[Section]:
     from xmcompat.render.man import Section
     from xmcompat.xm import helptexts
-    from xmcompat.xm.verbs import GROUPS, HELP
+    from xmcompat.xm.verbs import GROUPS, HELP, HIDDEN, JSON
 
     yield Section(title="SYNOPSIS", paragraphs=["xm SUBCOMMAND [arguments]"])
     yield Section(title="DESCRIPTION", paragraphs=[
@@ -51,7 +41,7 @@ def _xm() -> Iterator[Section]:
         "A beginning of a verb is enough where no other verb begins like it. Guests are ordinary domains of libvirt: "
         "virsh sees what xm starts, and the reverse.",
     ])  # fmt: skip
-    verbs = [*(verb for group in GROUPS.values() for verb in group), HELP]
+    verbs = [*(verb for group in GROUPS.values() for verb in group), *HIDDEN, HELP]
     yield Section(title="VERBS")
     for verb in (verb for verb in verbs if verb.run):
         texts = helptexts.OPTIONS.get(verb.name, {})
@@ -64,6 +54,15 @@ def _xm() -> Iterator[Section]:
     ]
     if waiting:
         yield Section(title="VERBS THAT COME LATER", paragraphs=["Each says so, and exits with 1."], entries=waiting)
+    yield Section(title="JSON", paragraphs=[
+        f"With --json these verbs print one JSON document in the place of their own text: {', '.join(sorted(JSON))}. "
+        "Only this very word is taken, before a --. Errors and the exit status stay as they are. The fields are listed in "
+        "docs/reference-json.md.",
+    ])  # fmt: skip
+    yield Section(title="COMPLETION", paragraphs=[
+        "xmcompat completion bash and xmcompat completion zsh print scripts that complete verbs, options, and names of "
+        "domains and files.",
+    ])  # fmt: skip
     yield Section(title="EXIT STATUS", entries=[
         ("0", "Done."), ("1", "Failed; one line on stderr says why."), ("3", "There is no such domain."),
     ])  # fmt: skip
@@ -72,7 +71,7 @@ def _xm() -> Iterator[Section]:
         ("/etc/xen/NAME", "Configurations of guests, where they are not in the current folder."),
         ("/etc/xmcompat/xmcompat.toml", "Settings."),
     ])  # fmt: skip
-    yield Section(title="SEE ALSO", paragraphs=["xmdomain.cfg(5), xmcompat(1), virsh(1)"])
+    yield Section(title="SEE ALSO", paragraphs=["xend(1), xmdomain.cfg(5), xmcompat(1), virsh(1)"])
 
 
 def _xmcompat() -> Iterator[Section]:
@@ -116,3 +115,26 @@ def _xmdomain() -> Iterator[Section]:
             for key in sorted(keys, key=lambda key: key.name)
         ])  # fmt: skip
     yield Section(title="SEE ALSO", paragraphs=["xm(1), xmcompat(1)"])
+
+
+#: The pages by name.
+PAGES = {
+    "xend": Page(1, "the daemon that sees to guests that end", xend),
+    "xm": Page(1, "run and look after guests, as Xen's xm did, on KVM", _xm),
+    "xmcompat": Page(1, "configurations of Xen guests and this host", _xmcompat),
+    "xmdomain.cfg": Page(5, "the configuration file of xm create", _xmdomain),
+}
+
+
+@click.command("man")
+@click.argument("name", type=click.Choice(tuple(PAGES)), metavar="|".join(PAGES))
+def man(name: str) -> None:
+    """Print the manual page NAME: xmcompat man xm | man -l -"""
+    click.echo(page(name), nl=False)
+
+
+def page(name: str) -> str:
+    """The page NAME, one of PAGES, as troff."""
+    from xmcompat.render import man as troff
+
+    return troff.page(name, PAGES[name].number, PAGES[name].tagline, __version__, PAGES[name].sections())

@@ -58,6 +58,8 @@ def port(facts: HostFacts, vif: Vif, index: int, findings: Findings) -> Port:
 
 def _switch(facts: HostFacts, name: str, index: int, findings: Findings) -> str:
     """The bridge of Open vSwitch: looked for among those that are known, where any is."""
+    if not name and facts.default_bridge in facts.openvswitch:
+        return facts.default_bridge
     if not name:
         return facts.openvswitch[0] if facts.openvswitch else _bridge(facts, "", index, findings)
     name = dict(facts.bridge_aliases).get(name, name)
@@ -70,6 +72,7 @@ def _bridge(facts: HostFacts, named: str, index: int, findings: Findings) -> str
     """The one that stands for the bridge named; eth0 for a missing xenbr0 (the later naming); the first one where none
     is named."""
     there = facts.bridges
+    named = named or facts.default_bridge
     device = f"Device {index} (vif) could not be connected."
     if not named:
         if there:

@@ -29,7 +29,7 @@ def disks(guest: GuestConfig, findings: Findings) -> tuple[Disk, ...]:
     """The disks in the order in which the guest shall find them, floppies and USB disks last."""
     _refuse_twins(guest, findings)
     place = hvm_places if guest.kind is GuestKind.HVM else pv_places
-    found = [_disk(guest, placed, findings) for placed in place(guest, findings)]
+    found = [disk_at(guest, placed, findings) for placed in place(guest, findings)]
     return (*found, *_floppies(guest, findings), *_usb_disks(guest, {disk.target for disk in found}))
 
 
@@ -75,7 +75,8 @@ def _is_written(vbd: Vbd) -> bool:
     return vbd.mode is not VbdMode.READ_ONLY and not vbd.cdrom
 
 
-def _disk(guest: GuestConfig, place: Place, findings: Findings) -> Disk:
+def disk_at(guest: GuestConfig, place: Place, findings: Findings) -> Disk:
+    """One disk of the configuration, at its place in the guest."""
     vbd, key = guest.disks[place.number], f"disk[{place.number}]"
     _check(vbd, key, findings)
     _tell_unused(vbd, key, findings, virtio=guest.kind is GuestKind.HVM and place.bus is Bus.VIRTIO)

@@ -103,7 +103,7 @@ def _keys(guest: GuestConfig) -> list[str]:
 def _graphics(vfb: Vfb, key: str, facts: HostFacts, findings: Findings) -> Graphics:
     listen = (vfb.listen or facts.vnc_listen).strip("[]")
     if not is_host(listen):
-        findings.refuse(key, "that is no address; write one like 127.0.0.1", value=f"vnclisten={vfb.listen}")
+        findings.refuse(key, "that is no address; write one like 127.0.0.1", value=f"vnclisten={listen}")
     if vfb.sdl:
         what = "no SDL window opens; the VNC display alone is there" if vfb.vnc else "an SDL window is a VNC display here"
         single = not key.startswith("vfb")
@@ -113,7 +113,7 @@ def _graphics(vfb: Vfb, key: str, facts: HostFacts, findings: Findings) -> Graph
         listen=listen,
         port=_port(vfb, key, findings),
         password=_password(vfb, key, facts, findings),
-        keymap=_keymap(vfb.keymap, key, findings),
+        keymap=_keymap(vfb.keymap or facts.keymap, key, findings),
     )
 
 

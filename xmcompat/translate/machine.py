@@ -70,7 +70,7 @@ def translate(
     machine = replace(
         machine,
         nics=nics(guest, facts, macs, findings),
-        record=replace(record, consoles=names) if record is not None else None,
+        record=record._replace(consoles=names) if record is not None else None,
     )
     findings.settle()
     return Translation(machine=machine, notes=findings.notes)
@@ -98,7 +98,7 @@ def _computer(guest: GuestConfig, facts: HostFacts, boot: MachineBoot, findings:
     windows = hyperv(guest, facts, findings)
     board = platform(guest, facts, findings)
     pages = backing(guest, facts, findings)
-    poweroff, reboot, crash = events(guest, findings)
+    poweroff, reboot, crash = events(guest, findings, dump_crashes=facts.dump_crashes)
     return Machine(
         name=guest.name,
         uuid=guest.uuid,

@@ -51,7 +51,10 @@ def nics(guest: GuestConfig, facts: HostFacts, macs: Sequence[str], findings: Fi
     Those for which MACS are too few have none.
     """
     drawn = iter(macs)
-    found = [_nic(guest, facts, index, vif.mac or next(drawn, ""), findings) for index, vif in enumerate(guest.vifs)]
+    found = [
+        nic_at(guest, facts, index, replace(vif, mac=vif.mac or next(drawn, "")), findings)
+        for index, vif in enumerate(guest.vifs)
+    ]
     for mac, count in Counter(nic.mac for nic in found if nic.mac).items():
         if count > 1:
             findings.unconnected(f'The mac "{mac}" is already defined')
@@ -74,14 +77,15 @@ def _order(guest: GuestConfig, findings: Findings) -> list[int]:
     return sorted(range(len(numbers)), key=lambda index: (last + 1 if (devid := numbers[index]) is None else devid, index))
 
 
-def _nic(guest: GuestConfig, facts: HostFacts, index: int, mac: str, findings: Findings) -> Nic:
-    vif, key = guest.vifs[index], f"vif[{index}]"
-    _check_mac(mac, key, findings)
+def nic_at(guest: GuestConfig, facts: HostFacts, index: int, vif: Vif, findings: Findings) -> Nic:
+    """The interface VIF of the guest, which is its number INDEX."""
+    key = f"vif[{index}]"
+    _check_mac(vif.mac, key, findings)
     _tell_unused(guest, vif, key, findings)
     plugged = port(facts, vif, index, findings)
     average, burst = _bandwidth(guest, vif, key, findings)
     nic = Nic(
-        mac=mac.lower(),
+        mac=vif.mac.lower(),
         bridge=plugged.bridge,
         model=_model(guest, vif, key, findings),
         target=_target(vif, key, findings),

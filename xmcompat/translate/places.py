@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from xmcompat.backends.devices import Bus
-from xmcompat.guest import GuestConfig, Vbd, VbdMode
+from xmcompat.guest import GuestConfig, GuestKind, Vbd, VbdMode
 from xmcompat.translate.findings import Findings
 from xmcompat.translate.options import text
 from xmcompat.vdev import index_letters, letters_index, split_vdev, vdev_name, vdev_number
@@ -31,8 +32,8 @@ class Place(NamedTuple):
 class _Names:
     """QEMU's names, each given once."""
 
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken = set(taken)
         self._first: dict[Bus, int] = {}  # no place before it is free
 
     def take(self, bus: Bus, letters: str) -> str | None:
@@ -133,6 +134,23 @@ def hvm_places(guest: GuestConfig, findings: Findings) -> list[Place]:
     for place in places:
         _tell_hvm_name(guest, place, findings)
     return places
+
+
+def added_place(guest: GuestConfig, taken: Iterable[str], *, live: bool) -> Place | None:
+    """Where the one disk of GUEST goes that has other disks already, with the names TAKEN; None where nothing is free.
+
+    LIVE: the guest runs. QEMU's IDE and SATA take nothing then: disks are virtio, CD-ROMs on a fast SCSI controller.
+    """
+    names, vbd = _Names(taken), guest.disks[0]
+    if guest.kind is not GuestKind.HVM or live:
+        bus = Bus.SCSI if vbd.cdrom else Bus.VIRTIO
+        target = names.next(bus)
+    else:
+        bus, letters = _wish(guest, vbd)
+        target = names.take(bus, letters) if letters else None
+        if target is None:
+            bus, target = _other_place(vbd, bus, letters, names)
+    return None if target is None else Place(0, target, bus)
 
 
 def _wish(guest: GuestConfig, vbd: Vbd) -> tuple[Bus, str]:

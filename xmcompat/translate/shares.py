@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xmcompat.backends.machine import QUOTA_PERIOD
+from xmcompat.units import QUOTA_PERIOD
 
 USUAL_WEIGHT = 256
 #: Of the two kinds of cgroups: the shares that everything has, and the fewest and most that there can be.

@@ -13,6 +13,8 @@ from xmcompat.translate.shares import USUAL_WEIGHT, limit_passed, quota_of, shar
 from xmcompat.units import format_cpus
 
 _OWN_DISTANCE, _FARTHEST = 10, 255
+#: The CPU pool that is always there.
+POOL0 = "Pool-0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,9 +27,10 @@ class Backing:
 
 def tune(guest: GuestConfig, facts: HostFacts, findings: Findings) -> CpuTune:
     """Pins, shares and quota. A pin to CPUs that this host lacks is one to the others, or none."""
+    pins = _pins(guest, facts, findings)
     return CpuTune(
-        pins=_pins(guest, facts, findings), shares=_shares(guest, facts, findings),
-        quota=quota_of(guest.cap) or None,
+        pins=_within_pool(guest, pins, facts, findings), shares=_shares(guest, facts, findings),
+        quota=quota_of(guest.cap) or None, emulator=facts.pool_cpus or (),
     )  # fmt: skip
 
 
@@ -47,6 +50,32 @@ def _pins(guest: GuestConfig, facts: HostFacts, findings: Findings) -> tuple[tup
             value=format_cpus(missing), suggestion="name CPUs of this host",
         )  # fmt: skip
     return pins if any(pins) else ()
+
+
+def _within_pool(
+    guest: GuestConfig, pins: tuple[tuple[int, ...], ...], facts: HostFacts, findings: Findings
+) -> tuple[tuple[int, ...], ...]:
+    """PINS within the CPUs of the guest's pool; what has none of them gets all of them."""
+    pool = text(guest, "pool")
+    if pool not in ("", POOL0) and not facts.knows_pools:
+        findings.approximated(
+            "pool", "the pools of the host that runs it are looked up when 'xm create' starts it", value=pool,
+            suggestion="make the pool there by 'xm cpupool-create'",
+        )  # fmt: skip
+    if facts.pool_cpus is None:
+        return pins
+    kept, strays = [], []
+    for vcpu in range(guest.vcpus):
+        own = pins[vcpu] if vcpu < len(pins) else ()
+        cpus = tuple(cpu for cpu in facts.pool_cpus if cpu in own)
+        strays += [vcpu] if own and not cpus else []
+        kept.append(cpus or facts.pool_cpus)
+    if strays:
+        findings.approximated(
+            _pinning_key(guest), f"its pool {pool or POOL0} has the CPUs {format_cpus(facts.pool_cpus)} alone; vcpu "
+            f"{format_cpus(strays)} may run on all of them", suggestion="name CPUs of the pool",
+        )  # fmt: skip
+    return tuple(kept)
 
 
 def _pinning_key(guest: GuestConfig) -> str:

@@ -42,12 +42,13 @@ def _list(
     table: Callable[[Sequence[device_tables.FrontEnd], int | None], str],
 ) -> int:  # fmt: skip
     """The table, or SXP with --long; nothing at all where there is no such device."""
-    if len(words.operands) != 1:
-        lacking = "No domain parameter given" if not words.operands else "No multiple domain parameters allowed"
-        raise OperandError(lacking, verb)
     with Toolstack.open() as toolstack:
-        info, devices = frontends.front_ends(toolstack, words.operands[0], kinds)
-    if words.has("long"):
+        info, devices = frontends.front_ends(toolstack, one_domain(words, verb), kinds)
+    if words.has("json"):
+        from xmcompat.render import json_values
+
+        text = json_values.devices(info, devices)
+    elif words.has("long"):
         from xmcompat.config.sxp import pretty
 
         text = "".join(pretty(device_tables.device_tree(device, info.domid), 80) for device in devices)
@@ -55,3 +56,11 @@ def _list(
         text = table(devices, info.domid)
     sys.stdout.write(text)
     return 0
+
+
+def one_domain(words: Words, verb: str) -> str:
+    """The one operand of the VERB. Raises OperandError."""
+    if len(words.operands) != 1:
+        lacking = "No domain parameter given" if not words.operands else "No multiple domain parameters allowed"
+        raise OperandError(lacking, verb)
+    return words.operands[0]

@@ -32,9 +32,11 @@ def dispatch(words: Sequence[str]) -> int:
         if flag in words:
             return _help_for(words[0], flag)
     verb = find(words[0])
-    check_count(verb, words[1:])
+    given, as_json = options.without_json(verb, words[1:])
+    check_count(verb, given)
     try:
-        parsed = options.read(verb, words[1:])
+        parsed = options.read(verb, given)
+        parsed = options.in_json(parsed) if as_json else parsed
     except UsageError as error:
         error.usage_of = verb.name
         if verb.style == MIXED:
@@ -60,19 +62,23 @@ def find(word: str) -> Verb:
 
     Raises UnknownVerb.
     """
-    verb = VERBS.get(word)
-    if verb is not None:
-        return verb
-    if word in ALIASES:
-        target = ALIASES[word]
-        sys.stderr.write(f"Command {word} is deprecated.  Please use xm {target} instead.\n")
-        return VERBS[target]
+    if word in ALIASES and word not in VERBS:
+        sys.stderr.write(f"Command {word} is deprecated.  Please use xm {ALIASES[word]} instead.\n")
+    verb = known(word)
+    if verb is None:
+        raise UnknownVerb(f"Subcommand {word} not found!")
+    return verb
+
+
+def known(word: str) -> Verb | None:
+    """The same in silence; None for a word that is no verb."""
+    name = word if word in VERBS else ALIASES.get(word)
+    if name is not None:
+        return VERBS[name]
     if word == HELP.name:
         return HELP
     meant = [name for name in VERBS if name.startswith(word)] if len(word) >= 2 else []
-    if len(meant) != 1:
-        raise UnknownVerb(f"Subcommand {word} not found!")
-    return VERBS[meant[0]]
+    return VERBS[meant[0]] if len(meant) == 1 else None
 
 
 def check_count(verb: Verb, words: Sequence[str]) -> None:

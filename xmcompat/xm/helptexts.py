@@ -233,4 +233,16 @@ USES = {
     "new": _CREATE_USE.format(what=DESCRIPTIONS["new"]),
     "shutdown": "[options] [DOM]\n\nAsk one domain, or all of them, to shut down.",
     "reboot": "[options] [DOM]\n\nAsk one domain, or all of them, to reboot.",
+    "setpolicy": "No policy can be set: this host has no security module of Xen's.",
+    "addlabel": "The configuration FILE gets a line with the label, which no policy here gives a meaning:\n"
+    "  xm addlabel LABEL dom FILE POLICY",
+    "rmlabel": "The line with the label becomes a comment:\n  xm rmlabel dom FILE",
+    "getlabel": "The label in a configuration is printed:\n  xm getlabel dom FILE",
+    "dry-run": "Tells what would be permitted to the domain of a configuration file.",
+    "resources": "Resources with a label are listed; there are none without a policy.",
+    "dumppolicy": "There is no policy that could be shown.",
+    "resetpolicy": "There is no policy that could be put back.",
+    "getpolicy": "--dumpxml would print the policy as XML, if there were one.",
+    "getenforce": "There is no policy that could be enforced.",
+    "setenforce": "There is no policy that could be enforced.",
 }

@@ -12,16 +12,29 @@ from xmcompat.xm.options import Words
 
 def info(words: Words) -> int:
     """``xm info [-n]``: facts about the host; with -c the settings of xend, for which nothing is contacted."""
-    from xmcompat.render.node import info_text, options_text
-
     if words.has("config"):
-        from xmcompat.xend.client_options import CONFIG_PATH, CONFIG_VARIABLE, client_options
-
-        path = os.environ.get(CONFIG_VARIABLE, CONFIG_PATH)
-        sys.stdout.write(options_text(client_options(_settings_file(path), path)))
-        return 0
+        return _settings(json=words.has("json"))
     with Toolstack.open() as toolstack:
-        sys.stdout.write(info_text(toolstack.hypervisor.node(), numa=words.has("numa")))
+        node, free = toolstack.hypervisor.node(), toolstack.pools.free_cpus()
+    if words.has("json"):
+        from xmcompat.render import json_values
+
+        sys.stdout.write(json_values.node(node, free_cpus=len(free)))
+    else:
+        from xmcompat.render.node import info_text
+
+        sys.stdout.write(info_text(node, numa=words.has("numa"), free_cpus=len(free)))
+    return 0
+
+
+def _settings(*, json: bool) -> int:
+    from xmcompat.render import json_values
+    from xmcompat.render.node import options_text
+    from xmcompat.xend.client_options import CONFIG_PATH, CONFIG_VARIABLE, client_options
+
+    path = os.environ.get(CONFIG_VARIABLE, CONFIG_PATH)
+    settings = client_options(_settings_file(path), path)
+    sys.stdout.write(json_values.settings(settings) if json else options_text(settings))
     return 0
 
 
@@ -46,9 +59,17 @@ def dmesg(words: Words) -> int:
 
 
 def log(words: Words) -> int:
-    """``xm log``: what libvirt's daemon has logged, and one newline more."""
-    with Toolstack.open() as toolstack:
-        sys.stdout.write(f"{toolstack.hypervisor.daemon_log()}\n")
+    """``xm log``: xend's log and one newline more; where xend has not run, what libvirt's daemon has logged."""
+    from xmcompat.xend.config_file import log_path, read_config_file
+
+    try:
+        with open(log_path(read_config_file()), encoding="utf-8", errors="surrogateescape") as file:
+            for part in iter(lambda: file.read(1 << 16), ""):
+                sys.stdout.write(part)
+    except FileNotFoundError:
+        with Toolstack.open() as toolstack:
+            sys.stdout.write(toolstack.hypervisor.daemon_log())
+    sys.stdout.write("\n")
     return 0
 
 

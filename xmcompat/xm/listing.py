@@ -8,8 +8,9 @@ from xmcompat.errors import UsageError
 from xmcompat.toolstack import Toolstack
 from xmcompat.xm.options import Words
 
-#: Every domain is in it: KVM has no CPU pools.
-POOL = "Pool-0"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from xmcompat.backends.hypervisor import DomainInfo
 
 
 def domains(words: Words) -> int:
@@ -29,13 +30,20 @@ def domains(words: Words) -> int:
         raise UsageError("You may specify either a pool or a particular VM, but not both")
     with Toolstack.open() as toolstack:
         infos = toolstack.domains(named)
+        if state != "all" or words.has("json"):
+            infos = toolstack.told_suspended(infos)
         if state != "all":
             from xmcompat.render.state import power_word
 
             infos = [info for info in infos if power_word(info.state) == state]
-        if words.value("pool", POOL) != POOL:
-            infos = []
-        if words.has("long"):
+        if words.has("pool"):
+            names = toolstack.pools.names_of(infos)
+            infos = [info for info in infos if names[info.uuid] == words.value("pool")]
+        if words.has("json"):
+            from xmcompat.render import json_values
+
+            text = json_values.domains(infos)
+        elif words.has("long"):
             from xmcompat.config.sxp import pretty
 
             text = "".join(pretty(tree, 80) for tree in toolstack.describe(infos, named))
@@ -54,8 +62,13 @@ def uptime(words: Words) -> int:
     from xmcompat.render import tables
 
     with Toolstack.open() as toolstack:
-        rows = [(info, toolstack.uptime(info) or 0.0) for info in toolstack.domains(words.operands)]
-    if words.has("short"):
+        known = [(info, toolstack.uptime(info)) for info in toolstack.domains(words.operands)]
+    rows = [(info, seconds or 0.0) for info, seconds in known]
+    if words.has("json"):
+        from xmcompat.render import json_values
+
+        sys.stdout.write(json_values.uptimes(known))
+    elif words.has("short"):
         sys.stdout.write(tables.uptime_lines(rows, time.strftime("%H:%M:%S")))
     else:
         sys.stdout.write(tables.uptime_table(rows))
@@ -65,15 +78,23 @@ def uptime(words: Words) -> int:
 def domid(words: Words) -> int:
     """``xm domid DOMAIN``: its id, or ``None`` for a halted one."""
     with Toolstack.open() as toolstack:
-        sys.stdout.write(f"{toolstack.domid(words.operands[0])}\n")
+        info = toolstack.find(words.operands[0])
+    sys.stdout.write(_json_of(info) if words.has("json") else f"{info.domid}\n")
     return 0
 
 
 def domname(words: Words) -> int:
     """``xm domname DOMAIN``: its name."""
     with Toolstack.open() as toolstack:
-        sys.stdout.write(f"{toolstack.domname(words.operands[0])}\n")
+        info = toolstack.find(words.operands[0])
+    sys.stdout.write(_json_of(info) if words.has("json") else f"{info.name}\n")
     return 0
+
+
+def _json_of(info: DomainInfo) -> str:
+    from xmcompat.render import json_values
+
+    return json_values.domain(info)
 
 
 def domstate(words: Words) -> int:
@@ -82,6 +103,14 @@ def domstate(words: Words) -> int:
 
     with Toolstack.open() as toolstack:
         info = toolstack.find(words.operands[0])
-        word = state_word(info.state, by_admin=toolstack.paused_by_admin(info))
+        by_admin = toolstack.paused_by_admin(info)
+        if words.has("json"):
+            (info,) = toolstack.told_suspended([info])
+    if words.has("json"):
+        from xmcompat.render import json_values
+
+        sys.stdout.write(json_values.state(info, by_admin=by_admin))
+        return 0
+    word = state_word(info.state, by_admin=by_admin)
     sys.stdout.write(f"{word}\n" if word else "")
     return 0

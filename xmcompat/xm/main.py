@@ -7,7 +7,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import NoReturn
 
     from xmcompat.errors import XmError
@@ -95,8 +95,8 @@ def _explain(error: BaseException) -> None:
         traceback.print_exception(error)
 
 
-def run() -> NoReturn:
-    """The entry point of the ``xm`` command.
+def run(program: Callable[[Sequence[str]], int] | None = None) -> NoReturn:
+    """The entry point of the ``xm`` command, and with a PROGRAM of others like it.
 
     Ends by the signal itself where a signal ended it, without a traceback. Differs from xm: a reader that closes the
     pipe (``xm list | head -1``) ends it silently by SIGPIPE, as it does other programs; xm blamed xend.
@@ -104,7 +104,7 @@ def run() -> NoReturn:
     try:
         _catch_ctrl_c()
         _prepare_streams()
-        status = main(sys.argv[1:])
+        status = (program or main)(sys.argv[1:])
     except KeyboardInterrupt:
         status = _die(SIGINT)
     except BrokenPipeError:

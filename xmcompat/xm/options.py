@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from xmcompat.errors import UsageError
 from xmcompat.light import NamedTuple
-from xmcompat.xm.verbs import MIXED, NONE, POSIX, RAW, Verb
+from xmcompat.xm.verbs import JSON, MIXED, NONE, POSIX, RAW, Verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+#: Asks for one JSON document in the place of xm's own text. Only this very word does, in every style.
+JSON_WORD = "--json"
+#: Options that ask for another text of xm's.
+_OTHER_TEXTS = ("long", "short", "label", "cpus")
 
 
 class BadOption(UsageError):
@@ -35,12 +41,31 @@ class Words(NamedTuple):
         return next((value for name, value in reversed(self.events) if name == option), default)
 
 
+def without_json(verb: Verb, words: Sequence[str]) -> tuple[list[str], bool]:
+    """The WORDS that xm knew, and whether JSON is asked for: before "--", of a verb that has it to give."""
+    if verb.name not in JSON or JSON_WORD not in words:
+        return list(words), False
+    end = list(words).index("--") if "--" in words else len(words)
+    left = [word for word in words[:end] if word != JSON_WORD]
+    return left + list(words[end:]), len(left) < end
+
+
+def in_json(words: Words) -> Words:
+    """WORDS with the option "json". Raises UsageError where they ask for another text of xm's too."""
+    for name in _OTHER_TEXTS:
+        if words.has(name):
+            raise UsageError(f"--json and --{name} are two forms of one answer; choose one")
+    return Words((("json", ""), *words.events))
+
+
 def read(verb: Verb, words: Sequence[str]) -> Words:
     """The WORDS after VERB, split into options and operands.
 
     Short options cluster, long ones may be shortened while they stay unique, "--" ends the options. Raises BadOption
     with the words of getopt.
     """
+    if verb.style == NONE and verb.counts is not None:
+        words = words[: verb.counts[1]]  # "--" was not counted, and is a word like any other
     if verb.style in (NONE, RAW) or not any(word.startswith("-") for word in words):
         return Words(tuple(("", word) for word in words))
     import getopt

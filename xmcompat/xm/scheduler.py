@@ -45,7 +45,12 @@ def credit(words: Words) -> int:
         rows = tuning.credits(domain)
         if not rows and domain is not None:
             raise OperationError(f"Domain '{domain}' does not exist.")
-        sys.stdout.write(credit_table(rows))
+        if words.has("json"):
+            from xmcompat.render import json_values
+
+            sys.stdout.write(json_values.credits(rows))
+        else:
+            sys.stdout.write(credit_table(rows))
     return 0
 
 

@@ -16,7 +16,13 @@ def vcpu_list(words: Words) -> int:
 
     with Toolstack.open() as toolstack:
         tuning = toolstack.tuning
-        sys.stdout.write(vcpu_table(tuning.vcpus(words.operands), tuning.host_cpus()))
+        rows, host_cpus = tuning.vcpus(words.operands), tuning.host_cpus()
+    if words.has("json"):
+        from xmcompat.render import json_values
+
+        sys.stdout.write(json_values.vcpus(rows, host_cpus))
+    else:
+        sys.stdout.write(vcpu_table(rows, host_cpus))
     return 0
 
 

@@ -40,15 +40,42 @@ def vncviewer(words: Words) -> int:
     autopass = words.has("autopass") or words.has("vncviewer-autopass")
     with Toolstack.open() as toolstack:
         display = vnc_display(toolstack, words.operands[0], secret=autopass)
+    path, argv = _announced(display, autopass=autopass)
+    if autopass:
+        _give(display.password or "")
+    os.execv(path, argv)
+
+
+def show(toolstack: Toolstack, designation: str) -> None:
+    """A viewer of the domain's screen beside this program, which goes on: it reads the password from its input.
+
+    Where none can be started, that is said on stderr. Raises what ``vnc_display`` raises.
+    """
+    display = vnc_display(toolstack, designation, secret=True)
+    try:
+        path, argv = _announced(display, autopass=True)
+    except NoViewer as error:
+        sys.stderr.write(error.verbatim or "")
+        return
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setsid()
+            _give(display.password or "")
+            os.execv(path, argv)
+        finally:
+            os._exit(127)
+
+
+def _announced(display: Display, *, autopass: bool) -> tuple[str, list[str]]:
+    """The viewer's path and words, which are said. Raises NoViewer."""
     argv = [VIEWER, *(["-autopass"] if autopass else []), f"{display.host}:{display.number}"]
     sys.stdout.write(f"invoking  {' '.join(argv)}\n")
     sys.stdout.flush()
     path = shutil.which(VIEWER)
     if path is None:
         raise NoViewer(display)
-    if autopass:
-        _give(display.password or "")
-    os.execv(path, argv)
+    return path, argv
 
 
 def _give(password: str) -> None:

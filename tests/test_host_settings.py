@@ -1,0 +1,47 @@
+"""Settings of xend that reach a guest when it is made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from xmcompat.backends.facts import HostFacts
+from xmcompat.backends.machine import Accelerator
+from xmcompat.host_settings import with_host_settings
+
+FACTS = HostFacts(accelerator=Accelerator.KVM, bridges=("br0", "xenbr2"))
+TEXT = """
+(vnc-listen 0.0.0.0)
+(vncpasswd 'geheim')
+(keymap de)
+(vif-script 'vif-bridge bridge=xenbr2')
+(enable-dump Yes)
+"""
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "xend-config.sxp").write_text(TEXT)
+    return {"XEND_CONFIG": str(tmp_path / "xend-config.sxp")}
+
+
+def test_what_the_file_says_is_taken(environ: dict[str, str]) -> None:
+    assert with_host_settings(FACTS, environ) == replace(
+        FACTS, vnc_listen="0.0.0.0", vnc_password="geheim", keymap="de", default_bridge="xenbr2", dump_crashes=True
+    )
+
+
+def test_a_hypervisor_elsewhere_has_settings_of_its_own(environ: dict[str, str]) -> None:
+    assert with_host_settings(replace(FACTS, local=False), environ) == replace(FACTS, local=False)
+
+
+@pytest.mark.parametrize("text", ["", "(vnc-listen", "(enable-dump maybe)"])
+def test_a_file_that_says_nothing_changes_nothing(environ: dict[str, str], tmp_path: Path, text: str) -> None:
+    (tmp_path / "xend-config.sxp").write_text(text)
+    assert with_host_settings(FACTS, environ) == FACTS
+
+
+def test_without_a_file_nothing_changes(tmp_path: Path) -> None:
+    assert with_host_settings(FACTS, {"XEND_CONFIG": str(tmp_path / "none")}) == FACTS
