@@ -1,4 +1,4 @@
-"""The mark of a domain that stays in the list after its end, or is just being started anew. Pure; loaded by ``xm list``.
+"""The mark of a domain that stays in the list after its end, or is just being started anew. Loaded by ``xm list``.
 
 It is an element of its own in libvirt's metadata, so that what becomes of a domain is known to whoever asks libvirt,
 whether a process of ours runs or not.
@@ -31,7 +31,8 @@ class Phase:
 class Mark(NamedTuple):
     """``domid`` is the id that it has, or had. ``managed``: it is known without the mark, too. ``keeps``: it is to
     stay after its end; ``crash_ends``: but not after a crash. ``cause`` is why it is to be destroyed ("reboot"),
-    ``copy`` the uuid under which the old domain is to stay as well, "" for none. ``since`` is Unix time."""
+    ``copy`` the uuid under which the old domain is to stay as well, "" for none. ``since`` is Unix time; ``boot`` tells
+    which run of the host it is of, "" where that is not known."""
 
     phase: str
     domid: int | None = None
@@ -41,6 +42,7 @@ class Mark(NamedTuple):
     cause: str = ""
     copy: str = ""
     since: float = 0.0
+    boot: str = ""
 
 
 def write(mark: Mark) -> str:
@@ -49,7 +51,7 @@ def write(mark: Mark) -> str:
     words = [("phase", mark.phase), *((name, "yes" if on else "no") for name, on in flags)]
     if mark.domid is not None:
         words.append(("domid", str(mark.domid)))
-    words += [(name, value) for name, value in (("cause", mark.cause), ("copy", mark.copy)) if value]
+    words += [(name, value) for name, value in (("cause", mark.cause), ("copy", mark.copy), ("boot", mark.boot)) if value]
     words.append(("since", f"{mark.since:.3f}"))
     return f"<kept {' '.join(f'{name}={chr(34)}{value}{chr(34)}' for name, value in words)}/>"
 
@@ -67,6 +69,7 @@ def read(text: str) -> Mark | None:
     return Mark(
         phase, int(domid) if is_id else None, _word(text, "managed") == "yes",
         _word(text, "keeps") != "no", _word(text, "crash_ends") == "yes", _word(text, "cause"), _word(text, "copy"), since,
+        _word(text, "boot"),
     )  # fmt: skip
 
 
@@ -76,11 +79,15 @@ def _word(text: str, name: str) -> str:
     return found[1:].partition(found[0])[0] if found else ""
 
 
-def shown(info: DomainInfo, mark: Mark, reason: int) -> DomainInfo | None:
-    """A marked domain that is off, as xm shows it; None for what is left of one that somebody has ended.
+def shown(info: DomainInfo, mark: Mark, reason: int, boot: str = "") -> DomainInfo | None:
+    """A marked domain that is off, as xm shows it; None for what is left of one that somebody has ended, or that was
+    there before the host was started anew: Xen keeps no domain over that.
 
     REASON is libvirt's number for why it is off; it forgets that when it is started anew, and then it stays shown.
+    BOOT tells which run of the host this is, "" where that is not known.
     """
+    if mark.boot and boot and mark.boot != boot:
+        return info if mark.managed else None
     phase = mark.phase
     if phase == Phase.RUNNING and reason not in _ENDED_BY_SOMEBODY:
         phase = Phase.HALTED if reason != _CRASHED else "" if mark.crash_ends else Phase.CRASHED
@@ -90,3 +97,12 @@ def shown(info: DomainInfo, mark: Mark, reason: int) -> DomainInfo | None:
     if state is not None:
         return info._replace(domid=mark.domid, state=state)
     return info if mark.managed else None
+
+
+def this_boot(path: str = "/proc/sys/kernel/random/boot_id") -> str:
+    """What tells this run of the host from all others; "" where the kernel does not."""
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().strip()
+    except (OSError, ValueError):
+        return ""

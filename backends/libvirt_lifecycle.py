@@ -6,7 +6,8 @@ from __future__ import annotations
 import time
 
 from xmcompat.backends.hypervisor import GuestEvent
-from xmcompat.backends.kept_mark import KEPT_PREFIX, KEPT_URI, Mark, Phase, read, shown, write
+from xmcompat.backends.kept_mark import KEPT_PREFIX, KEPT_URI, Mark, Phase, read, shown, this_boot, write
+from xmcompat.backends.settings import is_local
 from xmcompat.errors import DomainExists, DomainNotFound, XmError
 
 TYPE_CHECKING = False
@@ -31,6 +32,7 @@ _KINDS = {"SHUTDOWN": "off", "GUEST_PANICKED": "crash", "RESET": "reset"}
 class LibvirtLifecycle:
     """The part of ``libvirt_kvm.LibvirtKvm`` that these calls are."""
 
+    uri: str
     _guests: Any = None
     _registration: int = -1
 
@@ -81,8 +83,13 @@ class LibvirtLifecycle:
         with self._translated(uuid):
             self._set_mark(self._connection.lookupByUUIDString(uuid), mark, live=live, known=known)
 
+    def _boot(self) -> str:
+        """Which run of the hypervisor's host this is; "" for another host than this."""
+        return this_boot() if is_local(self.uri) else ""
+
     def _set_mark(self, domain: Any, mark: Mark | None, *, live: bool = True, known: bool = True) -> None:
         libvirt = self._libvirt
+        mark = mark and mark._replace(boot=self._boot())
         flags = libvirt.VIR_DOMAIN_AFFECT_LIVE if live and domain.isActive() else 0
         flags |= libvirt.VIR_DOMAIN_AFFECT_CONFIG if known and domain.isPersistent() else 0
         for flag in (libvirt.VIR_DOMAIN_AFFECT_LIVE, libvirt.VIR_DOMAIN_AFFECT_CONFIG):
@@ -115,7 +122,7 @@ class LibvirtLifecycle:
         if info.domid is not None or not info.persistent:
             return info
         mark = self._mark(domain, 0)
-        return info if mark is None else shown(info, mark, domain.state(0)[1])
+        return info if mark is None else shown(info, mark, domain.state(0)[1], self._boot())
 
     def _kept_with_id(self, designation: str) -> Any:
         """The domain that has ended and stays in the list under an id that no other has now. Raises DomainNotFound."""
@@ -138,7 +145,7 @@ class LibvirtLifecycle:
         from xmcompat.backends.kept_xml import marked
 
         libvirt, connection = self._libvirt, self._connection
-        making = mark._replace(phase=Phase.MAKING, since=time.time())
+        making = mark._replace(phase=Phase.MAKING, since=time.time(), boot=self._boot())
         try:
             domain = connection.defineXML(marked(xml, making))
         except libvirt.libvirtError as error:
@@ -209,7 +216,7 @@ class LibvirtLifecycle:
         mark = self._mark(domain, 0)
         if mark is None or (mark.phase == Phase.MAKING and time.time() - mark.since < MAKING_PATIENCE):
             return
-        if shown(self._info_of(domain, True), mark, domain.state(0)[1]) is None:
+        if shown(self._info_of(domain, True), mark, domain.state(0)[1], self._boot()) is None:
             self._undefine(domain)
 
     def _undefine(self, domain: Any) -> None:

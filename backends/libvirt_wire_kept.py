@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from struct import error
 
-from xmcompat.backends.kept_mark import KEPT_URI, Mark, read, shown
+from xmcompat.backends.kept_mark import KEPT_URI, Mark, read, shown, this_boot
 from xmcompat.backends.libvirt_wire import _PAIR, _WORD, BATCH, Failed, NotAsExpected, _text
 
 TYPE_CHECKING = False
@@ -29,9 +29,10 @@ def as_shown(wire: Wire, rows: Sequence[tuple[DomainInfo, bytes]]) -> list[Domai
     marked = [packed for packed, mark in marks.items() if mark is not None]
     reasons = dict(zip(marked, map(_reason, _calls(wire, GET_STATE, marked, _WORD.pack(0))), strict=True))
     found = []
+    boot = this_boot() if marked else ""
     for info, packed in rows:
         mark = marks.get(packed)
-        there = info if mark is None else shown(info, mark, reasons[packed])
+        there = info if mark is None else shown(info, mark, reasons[packed], boot)
         if there is not None:
             found.append(there)
     return found

@@ -21,6 +21,8 @@ MAGIC = b"LinuxGuestRecord"
 IMAGE_MAGIC, HALF_MAGIC = b"LibvirtQemudSave", b"LibvirtQemudPart"
 #: Ends the name of a file that is not finished.
 UNFINISHED = ".unfinished"
+#: The end of a name that ``unfinished`` has given.
+UNFINISHED_NAME = re.compile(r"\.[a-z0-9_]{8}\.unfinished\Z")
 
 #: Bytes of libvirt's header before the domain's XML, of a configuration at most, and of one step of copying.
 _IMAGE_HEADER = 92

@@ -62,7 +62,7 @@ MAY_IMPORT = {
     "pool_store": {*OPERATIONS, *TOOLSTACK, "xend.config", "xend.client_options"},
     "events": {*OPERATIONS, *TOOLSTACK},
     "hotplug": {*OPERATIONS, *TOOLSTACK},
-    **dict.fromkeys(("hostdevices", "passing", "passing_pci", "passing_scsi", "passing_usb"), {*OPERATIONS, *TOOLSTACK}),
+    **{name: {*OPERATIONS, *TOOLSTACK} for name in ("hostdevices", "passing", "passing_pci", "passing_scsi", "passing_usb")},
     "plugging": {*OPERATIONS, *TOOLSTACK, "render", "xend.config", "xend.client_options"},
     "kept": {*OPERATIONS, *TOOLSTACK},
     "host_settings": {*OPERATIONS, "xend.config", "xend.config_file"},

@@ -55,6 +55,11 @@ def rename(toolstack: Toolstack, designation: str, name: str) -> None:
             f"Domain '{designation}' is running, and libvirt renames only domains that are off",
             hint=f"end it, then create it under the name {name}",
         )
+    if info.uuid in toolstack.hypervisor.suspended():
+        raise OperationError(
+            f"Domain '{designation}' is suspended, and libvirt renames only domains that are halted",
+            hint=f"resume it first: xm resume {info.name}",
+        )
     try:
         toolstack.hypervisor.rename(info.uuid, name)
     except DomainNotFound:

@@ -296,7 +296,10 @@ class Managed:
         try:
             return domain_xml.parse(self._hypervisor.image(info.uuid))
         except HypervisorError as error:
-            raise OperationError(f"Failed to read stored checkpoint file: {error.line()}") from None
+            raise OperationError(
+                f"Failed to read stored checkpoint file: {error.line()}",
+                hint=f"put the file back, or give its memory up by 'virsh managedsave-remove {info.name}'",
+            ) from None
 
     def _renew(self, started: DomainInfo) -> None:
         try:

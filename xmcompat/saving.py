@@ -255,7 +255,7 @@ class Saving:
         except (DomainEnding, HypervisorError) as error:
             raise OperationError(f"Restore failed: {error.line()}") from None
         except ConnectionLost:
-            self._settle_loss(uuid)
+            self._settle_loss(uuid, path)
             raise
         try:
             recorded.renew(self._hypervisor, info)
@@ -265,11 +265,12 @@ class Saving:
                 self._hypervisor.unpause(uuid)
             return self._hypervisor.find(uuid)
         except ConnectionLost:
-            return self._settle_loss(uuid)
+            return self._settle_loss(uuid, path)
         except DomainNotFound:
             raise OperationError(f"Restore failed: '{machine.name}' has ended at once") from None
-        except BaseException:
-            self._end_paused(uuid)
+        except BaseException as error:
+            if not self._end_paused(uuid, path) and isinstance(error, XmError):
+                raise _left_paused(machine.name, error) from None
             raise
 
     def _refuse_taken(self, machine: Machine) -> None:
@@ -297,32 +298,39 @@ class Saving:
                 f"{DOM0_MIN_MEM} KiB would leave only {max(left, 0)} KiB free."
             )
 
-    def _end_paused(self, uuid: str) -> None:
-        """End the domain that this call has started, if it has not run yet: its file is as good as it was."""
+    def _end_paused(self, uuid: str, path: str) -> bool:
+        """End the domain that this call has started, if it has not run yet: its file is as good as it was.
+
+        False where it stays, for ATTEND has removed the file at PATH: nothing else has its memory now.
+        """
         try:
             if self._hypervisor.find(uuid).state == DomainState.PAUSED:
+                if not os.path.exists(path):
+                    return False
                 self._hypervisor.destroy(uuid)
         except XmError:
-            return
+            pass  # it has ended, or nobody can tell
+        return True
 
-    def _settle_loss(self, uuid: str) -> DomainInfo:
-        """After the connection was lost: the domain, if it runs. Otherwise it is ended, and ConnectionLost is raised."""
-        deadline = time.monotonic() + BACK
+    def _settle_loss(self, uuid: str, path: str) -> DomainInfo:
+        """After the connection was lost: the domain, if it runs. Otherwise ConnectionLost is raised, and it is ended where
+        the file at PATH is still there."""
+        deadline, what = time.monotonic() + BACK, "nothing was restored"
         while time.monotonic() < deadline:
             try:
                 self._toolstack.close()
                 info = self._hypervisor.find(uuid)
                 if info.state in _RUNS:
                     return info
-                self._end_paused(uuid)
+                if not self._end_paused(uuid, path):
+                    what = f"'{info.name}' is restored, and paused; xm unpause {info.name} lets it run"
                 break
             except DomainNotFound:
                 break
             except HypervisorUnreachable:
                 time.sleep(0.1)
         raise ConnectionLost(
-            "Xend has probably crashed!  The connection was lost; nothing was restored",
-            hint="see the log of libvirtd, and try again",
+            f"Xend has probably crashed!  The connection was lost; {what}", hint="see the log of libvirtd, and try again"
         )
 
 
@@ -351,6 +359,10 @@ def _unwritten(path: str, error: HypervisorError) -> OperationError:
     if found:
         return OperationError(f"can't write guest state file {path}: {found[1]}")
     return OperationError(error.line())
+
+
+def _left_paused(name: str, error: XmError) -> OperationError:
+    return OperationError(f"'{name}' is restored, and paused: {error.line()}", hint=f"try: xm unpause {name}")
 
 
 def _refuse_unreadable(config: str) -> None:

@@ -11,7 +11,7 @@ from tests.backends.machines import SMALL
 from tests.fakes import domain
 from xmcompat.backends import domain_xml, kept_xml
 from xmcompat.backends.hypervisor import DomainState
-from xmcompat.backends.kept_mark import KEPT_URI, Mark, Phase, read, shown, write
+from xmcompat.backends.kept_mark import KEPT_URI, Mark, Phase, read, shown, this_boot, write
 from xmcompat.render.state import letters, power_number, power_word, state_word
 from xmcompat.render.tables import list_table
 
@@ -19,7 +19,7 @@ PHASES = (Phase.MAKING, Phase.RUNNING, Phase.HALTED, Phase.CRASHED, Phase.DOOMED
 marks = st.builds(
     Mark, st.sampled_from(PHASES), st.none() | st.integers(1, 2**31 - 1), st.booleans(), st.booleans(), st.booleans(),
     st.sampled_from(["", "reboot", "crash"]), st.sampled_from(["", "2d3c5f10-6a2b-4d2f-9d62-0a7c5c1f9e01"]),
-    st.integers(0, 2**33).map(float),
+    st.integers(0, 2**33).map(float), st.sampled_from(["", "6f1c0a52-1f61-4b7e-9d53-6a3a6f2f8c11"]),
 )  # fmt: skip
 
 SHUTDOWN, DESTROYED, CRASHED, MIGRATED, SAVED, FAILED = 1, 2, 3, 4, 5, 6
@@ -98,3 +98,20 @@ def test_a_renamed_domain_is_another_one() -> None:
     parsed = domain_xml.parse(kept_xml.renamed(domain_xml.render(SMALL), "Domain-x", "2d3c5f10-6a2b-4d2f-9d62-0a7c5c1f9e01",
                                                Mark(Phase.HALTED, 7)))  # fmt: skip
     assert (parsed.name, parsed.uuid, parsed.memory) == ("Domain-x", "2d3c5f10-6a2b-4d2f-9d62-0a7c5c1f9e01", SMALL.memory)
+
+
+@pytest.mark.parametrize("phase", [Phase.RUNNING, Phase.HALTED, Phase.CRASHED, Phase.REBUILDING])
+def test_what_was_there_before_the_host_was_started_anew_is_not_shown(phase: str) -> None:
+    info = domain("web1", None)
+    mark = Mark(phase, 7, boot="before")
+    assert shown(info, mark, SHUTDOWN, "now") is None
+    assert shown(info, mark._replace(managed=True), SHUTDOWN, "now") == info
+    for boot in ("before", ""):
+        there = shown(info, mark, SHUTDOWN, boot)
+        assert there is not None
+        assert there.domid == 7
+
+
+def test_the_run_of_a_host_is_told_by_its_kernel() -> None:
+    assert len(this_boot()) == 36
+    assert this_boot("/proc/no-such-file") == ""

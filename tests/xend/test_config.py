@@ -158,3 +158,8 @@ def test_no_value_fails(name: str, value: str) -> None:
 
     row = next(row for row in read_xend_config(f"({name} {write(value)})").settings if row.name == name)
     assert row.given
+
+
+def test_a_value_with_a_nul_byte_is_refused() -> None:
+    (setting,) = [one for one in read_xend_config("(logfile /x\0y)").settings if one.name == "logfile"]
+    assert (setting.value, setting.wrong) == (setting.default, "it holds a NUL byte; xend refuses it")

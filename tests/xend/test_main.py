@@ -63,6 +63,16 @@ def test_an_option_that_is_none(xend: Xend, words: tuple[str, str]) -> None:
     assert xend(*words) == (1, f"not an option: {words[1]}\n", "")
 
 
+@pytest.mark.parametrize("word", ["stop", "reload"])
+def test_stop_and_reload_are_0_even_where_their_files_are_spoilt(xend: Xend, tmp_path: Path, word: str) -> None:
+    place = Path(os.environ["XEND_RUN"])
+    place.mkdir(exist_ok=True)
+    (place / "xend").write_text("no directory")
+    status, out, err = xend(word)
+    assert (status, out) == (0, "")
+    assert err == f"Warning: {place}/xend/lock: Not a directory\n"
+
+
 @pytest.mark.parametrize("words", [(), ("start",), ("status",), ("halt",)])
 def test_only_root(xend: Xend, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
@@ -149,6 +159,21 @@ def test_a_place_that_cannot_be_written_is_told(xend: Xend, tmp_path: Path) -> N
     assert (status, out) == (1, "")
     assert err.startswith(f"Error: {tmp_path}/run")
     assert err.count("\n") == 1
+
+
+def test_a_full_disk_beneath_the_debug_log_does_not_swallow_why_it_fails(tmp_path: Path) -> None:
+    (tmp_path / "xend-debug.log").symlink_to("/dev/full")
+    (tmp_path / "xend-config.sxp").write_text(f"(logfile {tmp_path}/xend.log)")
+    variables = {
+        "XEND_RUN": f"{tmp_path}/run", "XEND_CONFIG": f"{tmp_path}/xend-config.sxp", "PYTHONPATH": str(CHECKOUT),
+        "XMCOMPAT_URI": f"qemu+unix:///system?socket={tmp_path}/none",
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "xmcompat.xend", "start"], env=variables, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: libvirt does not answer at ")
 
 
 def test_a_libvirt_that_is_not_there_is_told_and_nothing_is_left(tmp_path: Path) -> None:

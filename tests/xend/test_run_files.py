@@ -78,6 +78,21 @@ def test_a_program_that_the_daemon_starts_does_not_keep_the_lock(files: RunFiles
         program.communicate(b"\n")
 
 
+def test_a_full_disk_is_told_with_the_file(files: RunFiles) -> None:
+    os.makedirs(files.directory)
+    os.symlink("/dev/full", os.path.join(files.directory, "lock"))
+    with pytest.raises(OSError, match="No space left") as raised:
+        files.lock()
+    assert raised.value.filename == os.path.join(files.directory, "lock")
+
+
+def test_a_pid_file_that_cannot_be_written_leaves_nothing_beside_it(files: RunFiles) -> None:
+    Path(files.pid_file).mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        files.write_pid(7)
+    assert os.listdir(os.path.dirname(files.pid_file)) == ["xend.pid"]
+
+
 def test_only_ones_own_pid_file_is_removed(files: RunFiles) -> None:
     files.write_pid(5)
     files.remove_pid(6)

@@ -181,6 +181,22 @@ def test_what_a_killed_save_has_left_is_told(host: Host) -> None:
     assert err == f"Error: {path} is what is left of a save that was broken off; try: xm restore {path}, then remove it\n"
 
 
+@pytest.mark.parametrize("name", [".web1", "web1.unfinished"])
+def test_a_name_like_that_of_a_hidden_or_unfinished_file_does_not_keep_a_guest_away(host: Host, name: str) -> None:
+    info = domain(name, 3)
+    host.fake.known[info.uuid] = info
+    host.fake.xml[info.uuid] = xml_of(info)
+    assert host.run("stop")[0] == 0
+    assert host.run("start") == (0, f"Restoring Xen domains: {name}\n", "")
+    assert (host.names(), os.listdir(host.root / "save")) == ([name], [])
+
+
+def test_a_path_that_cannot_be_one_is_told_and_the_usual_one_counts(host: Host) -> None:
+    (host.root / "config").write_text('XENDOMAINS_SAVE="/x\0y"\nXENDOMAINS_AUTO=/nonexistent\n')
+    path = host.root / "config"
+    assert host.run("reload") == (0, "", f"Warning: {path}:1: XENDOMAINS_SAVE holds a NUL byte; its usual value counts\n")
+
+
 def test_without_restore_saved_files_do_not_count(host: Host) -> None:
     host.configure(restore="false")
     host.saved("web1")

@@ -106,6 +106,17 @@ def test_its_own_name_is_no_change(xm: Xm, guests: FakeHypervisor) -> None:
     assert guests.calls == []
 
 
+def test_a_suspended_domain_keeps_its_name(xm: Xm, guests: FakeHypervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    halted = next(info for info in guests.known.values() if info.domid is None)
+    monkeypatch.setattr(guests, "suspended", lambda: {halted.uuid})
+    line = (
+        f"Error: Domain '{halted.name}' is suspended, and libvirt renames only domains that are halted; "
+        f"resume it first: xm resume {halted.name}\n"
+    )
+    assert xm("rename", halted.name, "www") == (1, usage_text("rename"), line)
+    assert guests.calls == []
+
+
 def test_a_running_domain_keeps_its_name(xm: Xm, guests: FakeHypervisor) -> None:
     line = (
         "Error: Domain '5' is running, and libvirt renames only domains that are off; "

@@ -392,7 +392,10 @@ def test_every_error_of_resume_has_the_same_beginning(xm: Xm, halted: FakeHyperv
     assert said("web1") == "Cannot allocate memory\n"
     assert halted.suspended() == {UUID}
     halted.images[UUID] = ""
-    assert said("web1") == "Failed to read stored checkpoint file: save image is incomplete\n"
+    assert said("web1") == (
+        "Failed to read stored checkpoint file: save image is incomplete; put the file back, or give its memory up by "
+        "'virsh managedsave-remove web1'\n"
+    )
     assert halted.calls == []
 
 

@@ -12,7 +12,7 @@ from tests.fakes_saving import image, xml_of
 from tests.xm.conftest import Xm
 from xmcompat.backends.hypervisor import DomainState
 from xmcompat.backends.kept_mark import Mark, Phase
-from xmcompat.errors import DomainEnding, HypervisorError
+from xmcompat.errors import ConnectionLost, DomainEnding, HypervisorError, XmError
 from xmcompat.migration import save_file
 from xmcompat.toolstack import Toolstack
 
@@ -300,6 +300,25 @@ def test_what_fails_before_it_runs_leaves_no_domain(host: FakeHypervisor, tmp_pa
     with pytest.raises(OSError, match="Read-only"):
         toolstack.saving.restore(saved(tmp_path), attend=refuse)
     assert host.known == {}
+
+
+@pytest.mark.parametrize("error", [HypervisorError("no monitor"), ConnectionLost("gone"), KeyboardInterrupt()])
+def test_one_whose_file_is_gone_is_not_ended(
+    host: FakeHypervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """Nothing else has its memory by then."""
+
+    def fail(_uuid: str) -> None:
+        raise error
+
+    monkeypatch.setattr(host, "unpause", fail, raising=False)
+    path = saved(tmp_path)
+    with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else XmError) as raised:
+        Toolstack(lambda: host).saving.restore(path, attend=lambda _info: os.unlink(path))
+    assert host.find("web1").state == DomainState.PAUSED
+    if isinstance(raised.value, XmError):
+        assert "'web1' is restored, and paused" in raised.value.line()
+        assert "xm unpause web1" in raised.value.line()
 
 
 def test_files_are_on_the_hypervisors_own_host(web1: FakeHypervisor, xm: Xm, tmp_path: Path) -> None:

@@ -132,24 +132,28 @@ def _auto_guest(path: str) -> AutoGuest:
 
 
 def saved_files(directory: str) -> list[str]:
-    """Files of ``xm save`` in DIRECTORY, by name; those that are not finished are none."""
-    return [path for path in _files(directory) if not _is_unfinished(path) and save_file.is_save_file(path)]
+    """Files of ``xm save`` in DIRECTORY, by name; those that are not finished are none. A guest's name may begin with
+    a dot."""
+    return [path for path in _files(directory, hidden=True) if save_file.is_save_file(path) and not _is_unfinished(path)]
 
 
 def unfinished_files(directory: str) -> list[str]:
     """What is left in DIRECTORY of saves that were broken off when the image was whole."""
     return [
-        path for path in _files(directory)
-        if _is_unfinished(path) and (save_file.is_save_file(path) or save_file.is_whole_image(path))
+        path for path in _files(directory, hidden=True)
+        if path.endswith(save_file.UNFINISHED)
+        and (save_file.is_whole_image(path) or (_is_unfinished(path) and save_file.is_save_file(path)))
     ]  # fmt: skip
 
 
 def _is_unfinished(path: str) -> bool:
-    return path.endswith(save_file.UNFINISHED)
+    """Whether its name is one that saves give; a guest may be called ``web1.unfinished``."""
+    return save_file.UNFINISHED_NAME.search(path) is not None
 
 
-def _files(directory: str) -> list[str]:
-    return list(_regular(directory)) if directory else []
+def _files(directory: str, *, hidden: bool = False) -> list[str]:
+    found = _regular(directory) if directory else ()
+    return [path for path in found if hidden or not os.path.basename(path).startswith(".")]
 
 
 def _regular(directory: str) -> Iterator[str]:
@@ -163,5 +167,5 @@ def _regular(directory: str) -> Iterator[str]:
             regular = stat.S_ISREG(os.stat(path).st_mode)
         except OSError:
             regular = True  # a link that leads nowhere is told when it is read
-        if regular and not name.startswith("."):
+        if regular:
             yield path

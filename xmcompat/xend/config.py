@@ -171,6 +171,8 @@ def _setting(
 
 def _wrong(key: XendKey, value: str) -> str:
     """Why xend would refuse VALUE."""
+    if "\0" in value:
+        return "it holds a NUL byte; xend refuses it"
     if key.type is XendType.BOOL and value.lower() not in (*YES, *NO):
         return f"'{_short(value)}' is neither yes nor no; xend refuses it"
     if key.type is XendType.NUMBER and not re.fullmatch(r"\s*[+-]?[0-9]{1,18}\s*", value):

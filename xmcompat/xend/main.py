@@ -47,7 +47,9 @@ def main(words: Sequence[str], program: str = "xend") -> int:
     except XmError as error:
         sys.stderr.write(f"Error: {error.line()}\n")
     except OSError as error:
-        sys.stderr.write(f"Error: {error.filename or 'system'}: {error.strerror or error}\n")
+        harmless = words[0] in _ALWAYS_0
+        sys.stderr.write(f"{'Warning' if harmless else 'Error'}: {error.filename or 'system'}: {error.strerror or error}\n")
+        return 0 if harmless else 1
     except Exception as error:
         sys.stderr.write(f"Error: internal error: {type(error).__name__}: {error}; please report\n")
         if os.environ.get("XMCOMPAT_DEBUG"):
@@ -175,6 +177,7 @@ _VERBS = {
     "status": _status,
 }  # fmt: skip
 _STARTS = ("start", "trace_start")
+_ALWAYS_0 = ("stop", "reload")
 
 
 def run() -> NoReturn:

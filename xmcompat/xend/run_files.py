@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 PID_FILE = "/var/run/xend.pid"
@@ -51,7 +52,11 @@ class RunFiles:
         except BaseException:
             os.close(fd)
             raise
-        self._write(fd, State(0, STARTING))
+        try:
+            self._write(fd, State(0, STARTING))
+        except BaseException:
+            os.close(fd)
+            raise
         return fd
 
     def state(self) -> State | None:
@@ -80,16 +85,24 @@ class RunFiles:
         finally:
             os.close(fd)
 
-    @staticmethod
-    def _write(fd: int, state: State) -> None:
-        os.pwrite(fd, f"{state.pid} {state.phase}".ljust(_WIDTH - 1).encode() + b"\n", 0)
+    def _write(self, fd: int, state: State) -> None:
+        """Raises OSError with the file's name."""
+        try:
+            os.pwrite(fd, f"{state.pid} {state.phase}".ljust(_WIDTH - 1).encode() + b"\n", 0)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._lock_file) from None
 
     def write_pid(self, pid: int) -> None:
         """Raises OSError."""
         fresh = f"{self.pid_file}.{os.getpid()}"
-        with open(fresh, "w", encoding="ascii") as file:
-            file.write(f"{pid}\n")
-        os.replace(fresh, self.pid_file)
+        try:
+            with open(fresh, "w", encoding="ascii") as file:
+                file.write(f"{pid}\n")
+            os.replace(fresh, self.pid_file)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(fresh)
+            raise
 
     def remove_pid(self, pid: int | None = None) -> None:
         """Take the pid file away; with PID only where it is that one's."""

@@ -98,8 +98,15 @@ def _become_supervisor(files: RunFiles, kept: tuple[int, int], debug_log: str, e
     os.umask(0o022)
     _redirect(debug_log)
     _close_all_but(kept)
-    print(f"Xend started at {time.asctime()}.", file=sys.stderr, flush=True)  # noqa: T201 - its log of stderr
+    _note(f"Xend started at {time.asctime()}.")
     return Supervisor(files, Starter(kept[1]), everything=everything).run()
+
+
+def _note(line: str) -> None:
+    """One LINE in the log of stderr; nothing where its disk is full."""
+    with suppress(OSError):
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
 
 
 def _redirect(debug_log: str) -> None:
@@ -240,7 +247,7 @@ def _daemon(files: RunFiles, supervisor: int, starter: Starter, *, first: bool, 
 
             Daemon(signals, files.directory, ready, first=first, everything=everything).run()
         except XmError as error:
-            sys.stderr.write(f"Error: {error.line()}\n")
+            _note(f"Error: {error.line()}")
             starter.tell(f"failed {error.line()}\n")
             return 1
         except Exception as error:

@@ -60,6 +60,8 @@ def _take(line: str, values: dict[str, object]) -> str:
     text = value_of(written)
     if text is None:
         return f"{name} needs a shell, which is not run for it; its usual value counts"
+    if "\0" in text:
+        return f"{name} holds a NUL byte; its usual value counts"
     try:
         values[field] = _READERS[field](text)
     except ValueError as error:
