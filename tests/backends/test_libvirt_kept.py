@@ -18,7 +18,7 @@ from tests.lab.guests import tick_xml
 from xmcompat.backends import libvirt_wire
 from xmcompat.backends.domain_xml import METADATA_URI, read_record
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
-from xmcompat.backends.kept_mark import Mark, Phase
+from xmcompat.backends.kept_mark import Mark, Phase, this_boot
 from xmcompat.backends.libvirt_kvm import LibvirtKvm, connect
 from xmcompat.backends.private_libvirtd import PrivateLibvirtd
 from xmcompat.errors import DomainExists, DomainNotFound, HypervisorError
@@ -118,7 +118,7 @@ def test_after_virsh_destroy_it_is_not_shown_and_forgotten_by_the_next_create(
 def test_a_managed_guest_loses_its_mark_when_it_is_destroyed_and_stays_known(hypervisor: LibvirtKvm, roms: Path) -> None:
     domain = hypervisor._connection.defineXML(tick_xml("web1", roms, kvm=False, uuid=UUID))
     domain.create()
-    mark = Mark(Phase.RUNNING, domain.ID(), managed=True)
+    mark = Mark(Phase.RUNNING, domain.ID(), managed=True, boot=this_boot())
     hypervisor.set_mark(UUID, mark)
     assert hypervisor.marks(UUID) == (mark, mark)
     press(hypervisor, hypervisor.find("web1"), "q")
