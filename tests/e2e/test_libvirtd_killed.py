@@ -13,13 +13,15 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from tests.e2e.conftest import Bench, Writer
-from tests.lab.fixtures import destroy_all, xm_command
+from tests.lab.fixtures import BRIDGES, destroy_all, xm_command
 from xmcompat.backends.libvirt_kvm import connect
+from xmcompat.backends.private_libvirtd import PrivateLibvirtd
 from xmcompat.errors import XmError
 
 pytestmark = pytest.mark.libvirt
@@ -120,6 +122,17 @@ class Lab(NamedTuple):
         pid = self.bench.node.daemon_pid()
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def node(lab_directory: Path) -> Iterator[PrivateLibvirtd]:
+    """One of its own: a libvirtd that has known few guests is back the sooner."""
+    own = PrivateLibvirtd(lab_directory / "killed", name="killed", own_network=True, bridges=BRIDGES)
+    own.start()
+    try:
+        yield own
+    finally:
+        own.stop()
 
 
 @pytest.fixture
