@@ -131,8 +131,9 @@ class Running:
 
     def _read(self, deadline: float) -> bool:
         """Read and show some output; False at its end and at the deadline."""
-        ready, _, _ = select.select([self._fd], [], [], max(deadline - time.monotonic(), 0))
-        if not ready:
+        waiting = select.poll()  # takes descriptors of any number
+        waiting.register(self._fd, select.POLLIN)
+        if not waiting.poll(max(deadline - time.monotonic(), 0) * 1000):
             return False
         try:
             data = os.read(self._fd, 65536)
