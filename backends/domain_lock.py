@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-import uuid as uuids
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-
-from xmcompat.backends.accelerator import default_directories
 
 _FILE = "domains.lock"
 #: A domain's own byte in the file, by its uuid; what lies so far behind one another hardly ever meets.
@@ -18,11 +15,15 @@ _PLACES = 1 << 40
 @contextmanager
 def locked(uuid: str, environ: Mapping[str, str]) -> Iterator[None]:
     """Have the domain's byte of the lock file. Where no such file can be written, nothing is locked."""
+    from xmcompat.backends.accelerator import default_directories  # which loads the machine
+
     handle = _open(default_directories(environ)[-1])
     if handle is None:
         yield
         return
     try:
+        import uuid as uuids
+
         fcntl.lockf(handle, fcntl.LOCK_EX, 1, uuids.UUID(uuid).int % _PLACES)
         yield
     finally:
