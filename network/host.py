@@ -1,0 +1,261 @@
+"""The host's network as the kernel has it at one moment: links, addresses, routes, settings, and our nftables tables.
+
+``read`` asks the kernel; all else here is a value that plans are made from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from xmcompat.network import marks, programs, sysctl
+from xmcompat.network.marks import Mark
+from xmcompat.network.programs import NetworkError, ProgramFailed
+
+#: The name of our table in each of nftables' families, and the families that it exists in.
+TABLE = "xmcompat"
+FAMILIES = ("netdev", "inet")
+
+#: Settings of the whole host, and of each link, that the modes look at.
+GLOBAL = (
+    "net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding", "net.bridge.bridge-nf-call-iptables",
+    "net.bridge.bridge-nf-call-ip6tables", "net.bridge.bridge-nf-call-arptables",
+)  # fmt: skip
+OF_LINK = (
+    "net.ipv4.conf.*.proxy_arp", "net.ipv4.conf.*.rp_filter", "net.ipv6.conf.*.disable_ipv6",
+    "net.ipv6.conf.*.accept_ra", "net.ipv6.conf.*.proxy_ndp", "net.ipv6.conf.*.forwarding",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """``rest`` are the words behind "ip addr add ADDRESS/PREFIX" that make the same again: label, broadcast, lifetimes."""
+
+    device: str
+    address: str
+    prefix: int
+    scope: str = "global"
+    dynamic: bool = False
+    rest: tuple[str, ...] = ()
+
+    @property
+    def family(self) -> int:
+        return 6 if ":" in self.address else 4
+
+    def __str__(self) -> str:
+        return f"{self.address}/{self.prefix}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """``words`` are those behind "ip -4|-6 route add" that make it again, its device ("dev X") left out."""
+
+    device: str
+    destination: str                     # "default", "192.0.2.0/24", "192.0.2.1"
+    family: int = 4
+    protocol: str = "boot"
+    table: str = "main"
+    gateway: str = ""
+    metric: int = 0
+    type: str = "unicast"
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """``kind`` is "" for hardware, else "bridge", "tun", "veth", "vlan", "vxlan", "bond", ... ``master`` "" for none."""
+
+    index: int
+    name: str
+    mac: str = ""
+    mtu: int = 1500
+    kind: str = ""
+    master: str = ""
+    up: bool = False
+    carrier: bool = False
+    alias: str = ""
+    altnames: tuple[str, ...] = ()
+    parent: str = ""                     # the link below a VLAN, the underlay of a VXLAN
+    details: Mapping[str, Any] = field(default_factory=dict)        # linkinfo's info_data
+    port: Mapping[str, Any] = field(default_factory=dict)           # linkinfo's info_slave_data
+
+    @property
+    def mark(self) -> Mark | None:
+        return marks.read(self.alias)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """One moment of the host's network. ``tables`` are the objects of ``nft -j list table FAMILY xmcompat``, by family."""
+
+    links: tuple[Link, ...] = ()
+    addresses: tuple[Address, ...] = ()
+    routes: tuple[Route, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
+    tables: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
+
+    def link(self, name: str) -> Link | None:
+        """By its name, or one of its other names."""
+        return next((link for link in self.links if link.name == name or name in link.altnames), None)
+
+    def ports(self, bridge: str) -> tuple[Link, ...]:
+        return tuple(link for link in self.links if link.master == bridge)
+
+    def addresses_of(self, device: str, family: int = 0) -> tuple[Address, ...]:
+        return tuple(a for a in self.addresses if a.device == device and family in (0, a.family))
+
+    def routes_of(self, device: str) -> tuple[Route, ...]:
+        return tuple(route for route in self.routes if route.device == device)
+
+    def setting(self, key: str) -> str:
+        """The sysctl's value, "" where the kernel has none or it was not read."""
+        return self.settings.get(key, "")
+
+    def setting_of(self, pattern: str, device: str) -> str:
+        return self.setting(sysctl.of_device(pattern, device))
+
+    @property
+    def default_device(self) -> str:
+        """The device of the IPv4 default route with the lowest metric, else of IPv6's; "" for none."""
+        found = [route for route in self.routes if route.destination == "default" and route.table == "main"]
+        best = min(found, key=lambda route: (route.family, route.metric), default=None)
+        return best.device if best else ""
+
+    def marked(self, kind: str) -> tuple[tuple[Link, Mark], ...]:
+        """Our links of a KIND, with their marks."""
+        found = ((link, link.mark) for link in self.links)
+        return tuple((link, mark) for link, mark in found if mark is not None and mark.kind == kind)
+
+    def noted(self, kind: str) -> Mark | None:
+        """The mark of a mode that has no link of its own: the comment of the rule in our chain "note-KIND" (see ``note``)."""
+        for entry in self.tables.get("inet", ()):
+            rule = entry.get("rule", {})
+            if rule.get("chain") == f"note-{kind}":
+                return marks.read(str(rule.get("comment", "")))
+        return None
+
+
+def note(kind: str, /, **values: str) -> str:
+    """What nft reads to keep a mark in our inet table; nothing ever jumps to that chain. In place of one that is there."""
+    chain = f"inet {TABLE} note-{kind}"
+    return (
+        f"add table inet {TABLE}\nadd chain {chain}\nflush chain {chain}\n"
+        f'add rule {chain} continue comment "{marks.text(kind, **values)}"\n'
+    )
+
+
+def unnote(kind: str, /) -> str:
+    """What nft reads to remove it. It must be there."""
+    return f"flush chain inet {TABLE} note-{kind}\ndelete chain inet {TABLE} note-{kind}\n"
+
+
+def read(*, tables: bool = True) -> Host:
+    """Ask the kernel. Without TABLES nftables is not asked. Raises NetworkError."""
+    links = _links(_json("ip", "-j", "-d", "link", "show"))
+    return Host(
+        links=links,
+        addresses=tuple(_addresses(_json("ip", "-j", "addr", "show"))),
+        routes=tuple(_routes()),
+        settings=_settings(links),
+        tables={family: table(family) for family in FAMILIES} if tables else {},
+    )
+
+
+def table(family: str) -> tuple[Mapping[str, Any], ...]:
+    """The objects of our table in a FAMILY of nftables, () where it is not there or nft is not installed."""
+    if not programs.is_there("nft"):
+        return ()
+    try:
+        found = json.loads(programs.run(("nft", "-j", "list", "table", family, TABLE)))
+    except ProgramFailed as error:
+        if "No such file" in error.said or "not supported" in error.said:
+            return ()
+        raise
+    return tuple(entry for entry in found["nftables"] if "metainfo" not in entry)
+
+
+def _json(*words: str) -> list[dict[str, Any]]:
+    text = programs.run(words)
+    try:
+        return [entry for entry in json.loads(text or "[]") if entry]
+    except ValueError:
+        raise NetworkError(f"'{' '.join(words)}' prints no JSON") from None
+
+
+def _links(entries: Iterable[dict[str, Any]]) -> tuple[Link, ...]:
+    found = []
+    for entry in entries:
+        info = entry.get("linkinfo", {})
+        flags = entry.get("flags", [])
+        found.append(Link(
+            index=entry["ifindex"], name=entry["ifname"], mac=entry.get("address", ""), mtu=entry.get("mtu", 0),
+            kind=info.get("info_kind", ""), master=entry.get("master", ""), up="UP" in flags,
+            carrier="LOWER_UP" in flags, alias=entry.get("ifalias", ""), altnames=tuple(entry.get("altnames", ())),
+            parent=entry.get("link") or info.get("info_data", {}).get("link", "") or "",
+            details=info.get("info_data", {}), port=info.get("info_slave_data", {}),
+        ))  # fmt: skip
+    return tuple(found)
+
+
+def _addresses(entries: Iterable[dict[str, Any]]) -> Iterable[Address]:
+    for entry in entries:
+        for one in entry.get("addr_info", ()):
+            if "local" in one:
+                yield Address(
+                    device=entry["ifname"], address=one["local"], prefix=one["prefixlen"], scope=one.get("scope", "global"),
+                    dynamic=bool(one.get("dynamic")), rest=_rest_of_address(one, entry["ifname"]),
+                )  # fmt: skip
+
+
+def _rest_of_address(one: Mapping[str, Any], device: str) -> tuple[str, ...]:
+    words: list[str] = []
+    if "address" in one:
+        words += ["peer", f"{one['address']}/{one['prefixlen']}"]
+    if "broadcast" in one:
+        words += ["broadcast", one["broadcast"]]
+    if one.get("scope", "global") != "global":
+        words += ["scope", str(one["scope"])]
+    if one.get("label", device) != device:
+        words += ["label", one["label"]]
+    if "metric" in one:
+        words += ["metric", str(one["metric"])]
+    for life in ("valid_life_time", "preferred_life_time"):
+        if one.get(life, 2**32 - 1) != 2**32 - 1:
+            words += ["valid_lft" if life.startswith("valid") else "preferred_lft", str(one[life])]
+    return (*words, *(flag for flag in ("home", "mngtmpaddr", "nodad", "noprefixroute", "autojoin") if one.get(flag)))
+
+
+def _routes() -> Iterable[Route]:
+    for family in (4, 6):
+        for entry in _json("ip", "-j", "-d", f"-{family}", "route", "show", "table", "all"):
+            yield Route(
+                device=entry.get("dev", ""), destination=entry["dst"], family=family,
+                protocol=str(entry.get("protocol", "")), table=str(entry.get("table", "main")),
+                gateway=str(entry.get("gateway", "")), metric=entry.get("metric", 0),
+                type=str(entry.get("type", "unicast")), words=_words_of_route(entry),
+            )  # fmt: skip
+
+
+def _words_of_route(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    kind = str(entry.get("type", "unicast"))
+    words = [*([kind] if kind != "unicast" else []), str(entry["dst"])]
+    if "gateway" in entry:
+        words += ["via", str(entry["gateway"])]
+    elif "via" in entry:
+        words += ["via", str(entry["via"]["family"]), str(entry["via"]["host"])]
+    named = (("prefsrc", "src"), ("metric", "metric"), ("protocol", "proto"), ("scope", "scope"), ("table", "table"))
+    for key, word in (*named, ("tos", "tos"), ("pref", "pref")):
+        if key in entry:
+            words += [word, str(entry[key])]
+    for metrics in entry.get("metrics", ()):
+        for key, value in metrics.items():
+            words += [str(key), str(value)]
+    return (*words, *(str(flag) for flag in entry.get("flags", ()) if flag == "onlink"))
+
+
+def _settings(links: Iterable[Link]) -> dict[str, str]:
+    keys = [*GLOBAL, *(sysctl.of_device(pattern, link.name) for pattern in OF_LINK for link in links)]
+    keys += [pattern.replace("*", name) for pattern in OF_LINK for name in ("all", "default")]
+    return {key: value for key in keys if (value := sysctl.read(key))}
