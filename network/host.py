@@ -129,7 +129,7 @@ class Host:
         return tuple((link, mark) for link, mark in found if mark is not None and mark.kind == kind)
 
     def noted(self, kind: str) -> Mark | None:
-        """The mark of a mode that has no link of its own: the comment of the rule in our chain "note-KIND" (see ``note``)."""
+        """The mark of a mode that has no link of its own: the comment in our chain "note-KIND" (see ``note``)."""
         for entry in self.tables.get("inet", ()):
             rule = entry.get("rule", {})
             if rule.get("chain") == f"note-{kind}":
