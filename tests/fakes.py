@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from tests.fakes_saving import FakeSaving
 from xmcompat.backends import domain_xml
 from xmcompat.backends.counters import DomainCounters
 from xmcompat.backends.hypervisor import Console, DiskUse, DomainInfo, DomainState, HostInfo, NodeInfo, Scheduling, VcpuInfo
+from xmcompat.backends.libvirt_queries import each_of
 from xmcompat.errors import DomainExists, DomainNotFound, XmError
 
 
@@ -20,7 +22,7 @@ def domain(name: str, domid: int | None = 1, **changes: object) -> DomainInfo:
     info = DomainInfo(
         domid=domid,
         name=name,
-        uuid=f"00000000-0000-4000-8000-{abs(hash(name)) % 10**12:012d}",
+        uuid=f"00000000-0000-4000-8000-{zlib.crc32(name.encode()):012d}",
         state=DomainState.RUNNING if domid is not None else DomainState.SHUTOFF,
         memory=262144,
         max_memory=262144,
@@ -155,6 +157,12 @@ class FakeTuning:
         ]
         return self.vcpu_rows.get(uuid, made)
 
+    def vcpus_of(self, infos: Sequence[DomainInfo]) -> dict[str, list[VcpuInfo]]:
+        return each_of(infos, {}, self.vcpus)
+
+    def scheduling_of(self, infos: Sequence[DomainInfo]) -> dict[str, Scheduling | None]:
+        return each_of(infos, {}, self.scheduling)
+
     def set_vcpus(self, uuid: str, count: int) -> None:
         self._tune(uuid, "vcpus", count, vcpus=count)
 
@@ -262,12 +270,24 @@ class FakeHypervisor(FakeActs, FakeTuning, FakeHotplug, FakeLifecycle, FakePersi
         self.calls.append(("destroy", self.known.pop(uuid).name))
 
     def domain_xml(self, uuid: str, *, secrets: bool = False) -> str:
-        return self.xml[uuid]
+        if uuid not in self.known:
+            raise DomainNotFound(uuid)
+        return self.xml.get(uuid, "<domain/>")
 
     def metadata(self, uuid: str) -> str | None:
         if uuid not in self.known:
             raise DomainNotFound(uuid)
         return self.records.get(uuid)
+
+    def domains_with_metadata(
+        self, meanwhile: Callable[[], None] = lambda: None
+    ) -> tuple[list[DomainInfo], dict[str, str | None]]:
+        meanwhile()
+        infos = self.domains()
+        return infos, self.metadata_of(infos)
+
+    def metadata_of(self, infos: Sequence[DomainInfo]) -> dict[str, str | None]:
+        return each_of(infos, {}, self.metadata)
 
     def start_time(self, uuid: str) -> float | None:
         return None

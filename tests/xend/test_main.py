@@ -86,7 +86,9 @@ def test_where_nothing_runs(xend: Xend) -> None:
     assert xend("reload") == (0, "", "")
 
 
-@pytest.mark.parametrize("text", ["", "1\n", f"{os.getpid()}\n", "words\n", "99999999\n"])
+@pytest.mark.parametrize(
+    "text", ["", "1\n", f"{os.getpid()}\n", "words\n", "99999999\n"], ids=["empty", "init", "itself", "words", "none"]
+)
 def test_a_pid_file_without_a_daemon_is_nothing_and_goes_with_stop(xend: Xend, tmp_path: Path, text: str) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run/xend.pid").write_text(text)

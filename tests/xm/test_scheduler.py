@@ -60,7 +60,7 @@ def test_domain_0_has_the_usual_weight(xm: Xm) -> None:
     assert xm("sched-credit", "-d", "0") == (0, HEADER + DOM0, "")
 
 
-@pytest.mark.parametrize("designation", ["nosuch", ORCHID.uuid, "003"])
+@pytest.mark.parametrize("designation", ["nosuch", ORCHID.uuid, "003"], ids=["a name", "a uuid", "a number"])
 def test_a_domain_that_is_not_in_the_table_ends_in_1_with_usage(xm: Xm, designation: str) -> None:
     line = f"Error: Domain '{designation}' does not exist.\n"
     assert xm("sched-credit", "-d", designation) == (1, usage_text("sched-credit"), line)
