@@ -18,8 +18,12 @@ class LibvirtEvents:
 
     _loop: Any
     _watching: Any
+    _watched: int
     _consoles: list[Any]
     _reboot_watchers: list[Callable[[str], None]]
+
+    #: Of the whole process, once there is one: from then on libvirt has all connections in its loop.
+    _some_loop: Any = None
 
     if TYPE_CHECKING:
 
@@ -37,7 +41,7 @@ class LibvirtEvents:
         if self._loop is None:
             from xmcompat.backends.libvirt_events import EventLoop
 
-            self._loop = EventLoop(self._libvirt)
+            self._loop = LibvirtEvents._some_loop = EventLoop(self._libvirt)
         return self._loop
 
     def _open_with_events(self, on_closed: Callable[[], None]) -> Any:
@@ -95,10 +99,21 @@ class LibvirtEvents:
         if self._watching is None:  # one for all watchers: libvirt takes one callback an event
             self._watching = self._open_with_events(lambda: None)
             with self._translated():
-                self._watching.domainEventRegisterAny(
+                self._watched = self._watching.domainEventRegisterAny(
                     None, self._libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._on_reboot, None
                 )
         self._reboot_watchers.append(noted)
+
+    def _unwatch_reboots(self) -> None:
+        """libvirt holds a connection open as long as it has a callback for it."""
+        watching, self._watching = self._watching, None
+        if watching is None:
+            return
+        from contextlib import suppress
+
+        with suppress(self._libvirt.libvirtError):  # it was lost before
+            watching.domainEventDeregisterAny(self._watched)
+        self._let_go(watching)
 
     def _on_reboot(self, _connection: object, domain: Any, _opaque: object) -> None:
         for noted in self._reboot_watchers:

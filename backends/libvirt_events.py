@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from _thread import get_ident
 from collections.abc import Callable
 from typing import ParamSpec, Protocol
 
@@ -33,12 +34,16 @@ class EventLoop:
     """Make one before the connection that is to use it is opened; there may be several in a process."""
 
     _registered = False
+    #: The thread that runs libvirt's loop, which is one for the whole process, and whether it is running it now.
+    _thread = 0
+    _running = False
 
     def __init__(self, libvirt: Events) -> None:
         self._libvirt = libvirt
         if not EventLoop._registered:
             libvirt.virEventRegisterDefaultImpl()
             EventLoop._registered = True
+            EventLoop._thread = get_ident()
         self._ran = False
         self._error: BaseException | None = None
         self._broken: Exception | None = None
@@ -89,6 +94,27 @@ class EventLoop:
 
         self._libvirt.virEventAddTimeout(max(int(seconds * 1000), 1), due, None)
 
+    def settle(self) -> None:
+        """Let libvirt free what connections that are closed now had in its loop: their sockets stay open until it runs.
+
+        Where it is just running, or another thread runs it, that will do so.
+        """
+        if EventLoop._running or get_ident() != EventLoop._thread:
+            return
+
+        def at_once(timer: int, _opaque: object) -> None:
+            self._libvirt.virEventRemoveTimeout(timer)
+
+        self._libvirt.virEventAddTimeout(0, at_once, None)
+        self._run()
+
+    def _run(self) -> None:
+        EventLoop._running = True
+        try:
+            self._libvirt.virEventRunDefaultImpl()
+        finally:
+            EventLoop._running = False
+
     def wait(self, seconds: float) -> None:
         """Run callbacks until one of them ran or SECONDS have passed; raise what they raised."""
         deadline = time.monotonic() + seconds
@@ -97,7 +123,7 @@ class EventLoop:
             if left <= 0:
                 break
             self._libvirt.virEventUpdateTimeout(self._timer, max(int(left * 1000), 1))
-            self._libvirt.virEventRunDefaultImpl()
+            self._run()
         self._libvirt.virEventUpdateTimeout(self._timer, OFF)
         self._ran = self._broken is not None
         error, self._error = self._error or self._broken, None

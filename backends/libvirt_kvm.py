@@ -16,22 +16,18 @@ from xmcompat.backends.libvirt_counters import LibvirtCounters
 from xmcompat.backends.libvirt_hotplug import LibvirtHotplug
 from xmcompat.backends.libvirt_lifecycle import LibvirtLifecycle, press_power_button
 from xmcompat.backends.libvirt_persistence import LibvirtPersistence
-from xmcompat.backends.libvirt_queries import LibvirtQueries, domain_info, domid_of, failure
+from xmcompat.backends.libvirt_queries import domain_info, domid_of, failure
+from xmcompat.backends.libvirt_reading import LibvirtReading
 from xmcompat.backends.libvirt_saving import LibvirtSaving
-from xmcompat.backends.libvirt_tuning import LibvirtTuning
-from xmcompat.backends.libvirt_wire import NO_DOMAIN, NotAsExpected, open_wire, unanswered
+from xmcompat.backends.libvirt_wire import NO_DOMAIN, unanswered
 from xmcompat.backends.settings import hypervisor_uri
 from xmcompat.errors import DomainExists, DomainNotFound, XmError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, TypeVar
+    from typing import Any
 
     from xmcompat.backends.libvirt_errors import Failure, Translated
-    from xmcompat.backends.libvirt_wire import Wire
-
-    Answer = TypeVar("Answer")
 
 _OPERATION_INVALID = 55
 
@@ -55,22 +51,10 @@ def _load() -> Any:
 
 
 class LibvirtKvm(
-    LibvirtQueries, LibvirtActs, LibvirtTuning, LibvirtPersistence, LibvirtHotplug, LibvirtLifecycle, LibvirtEvents,
-    LibvirtCounters, LibvirtSaving,
+    LibvirtReading, LibvirtActs, LibvirtPersistence, LibvirtHotplug, LibvirtLifecycle, LibvirtEvents, LibvirtCounters,
+    LibvirtSaving,
 ):
     """One connection to libvirt. Not to be shared among threads."""
-
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
-        self._loop: Any = None
-        self._watching: Any = None
-        self._consoles: list[Any] = []
-        self._reboot_watchers: list[Callable[[str], None]] = []
-        self._module: Any = None
-        self._opened: Any = None
-        self._wire = open_wire(uri)
-        if self._wire is None:
-            self._opened = self._open()
 
     @property
     def _libvirt(self) -> Any:
@@ -113,18 +97,6 @@ class LibvirtKvm(
 
         if is_lost(failure(error)):
             raise self._lost() from None
-
-    def _ask(self, question: Callable[[Wire], Answer | None]) -> Answer | None:
-        """The answer to QUESTION over the wire; None where only libvirt can give it, or say what is wrong."""
-        if self._wire is None:
-            return None
-        try:
-            return question(self._wire)
-        except OSError:
-            raise self._lost() from None
-        except NotAsExpected:
-            self._close_wire()
-            return None
 
     # -- life cycle
 
@@ -214,17 +186,12 @@ class LibvirtKvm(
         self._consoles.clear()
         self._close_wire()
         self._unwatch_guests()
-        watching, self._watching = self._watching, None
-        if watching is not None:
-            self._let_go(watching)
+        self._unwatch_reboots()
         connection, self._opened = self._opened, None
         if connection is not None:
-            try:
-                connection.close()
-            except self._libvirt.libvirtError:
-                return  # it was lost before
+            from contextlib import suppress
 
-    def _close_wire(self) -> None:
-        wire, self._wire = self._wire, None
-        if wire is not None:
-            wire.close()
+            with suppress(self._libvirt.libvirtError):  # it was lost before
+                connection.close()
+        if self._some_loop is not None:
+            self._some_loop.settle()

@@ -8,11 +8,11 @@ from xmcompat.backends.hypervisor import DomainInfo, HostInfo
 from xmcompat.backends.libvirt_wire import LIST_TRANSIENT, NO_DOMAIN, STATES, unanswered
 from xmcompat.backends.record import METADATA_URI
 from xmcompat.backends.settings import is_local
-from xmcompat.errors import DomainNotFound
+from xmcompat.errors import DomainEnding, DomainNotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any, TypeVar
 
     from xmcompat.backends.hypervisor import DiskUse
@@ -132,6 +132,23 @@ class LibvirtQueries:
                     return None
                 raise
 
+    def metadata_of(self, infos: Sequence[DomainInfo]) -> dict[str, str | None]:
+        """The same of many, by uuid; one that has gone is left out."""
+        from xmcompat.backends import libvirt_wire_all
+
+        found = self._ask(lambda wire: libvirt_wire_all.metadata(wire, infos, METADATA_URI)) or {}
+        return each_of(infos, found, self.metadata)
+
+    def domains_with_metadata(
+        self, meanwhile: Callable[[], None] = lambda: None
+    ) -> tuple[list[DomainInfo], dict[str, str | None]]:
+        """``domains`` and ``metadata_of`` all. MEANWHILE may be called once, while this waits for answers."""
+        from xmcompat.backends import libvirt_wire_all
+
+        told = self._ask(lambda wire: libvirt_wire_all.domains(wire, METADATA_URI, meanwhile))
+        infos, found = told or (self.domains(), {})
+        return infos, each_of(infos, found, self.metadata)
+
     def start_time(self, uuid: str) -> float | None:
         """Unix time at which the domain's QEMU started; None where it is on another host, or off."""
         if not is_local(self.uri):
@@ -194,6 +211,17 @@ class LibvirtQueries:
             self._raise_if_lost(error)
             return False
         return True
+
+
+def each_of(infos: Sequence[DomainInfo], found: dict[str, Answer], ask: Callable[[str], Answer]) -> dict[str, Answer]:
+    """What was FOUND, by uuid, and what those that are missing say when asked alone; those that have ended are left out."""
+    for info in infos:
+        if info.uuid not in found:
+            try:
+                found[info.uuid] = ask(info.uuid)
+            except (DomainNotFound, DomainEnding):
+                continue
+    return found
 
 
 def failure(error: Any) -> Failure:

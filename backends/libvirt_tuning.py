@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import time
 
+from xmcompat.backends.hypervisor import DomainState, Scheduling, VcpuInfo
+from xmcompat.backends.libvirt_queries import each_of
 from xmcompat.backends.settings import is_local
 from xmcompat.errors import HypervisorError
 
@@ -13,9 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, TypeVar
 
-    from xmcompat.backends.hypervisor import Scheduling, VcpuInfo
+    from xmcompat.backends.hypervisor import DomainInfo
     from xmcompat.backends.libvirt_errors import Translated
     from xmcompat.backends.libvirt_wire import Wire
+    from xmcompat.backends.libvirt_wire_all import Vcpus
 
     Answer = TypeVar("Answer")
 
@@ -76,18 +79,19 @@ class LibvirtTuning:
     def vcpus(self, uuid: str) -> list[VcpuInfo]:
         """Every vcpu that the domain can have, by number. Whether one is busy is known on this host alone."""
         from xmcompat.backends import libvirt_wire_tuning
-        from xmcompat.backends.vcpu_pins import vcpu_pins
 
         told = self._ask(lambda wire: libvirt_wire_tuning.vcpus(wire, uuid)) or self._vcpus_by_libvirt(uuid)
-        there, maps, xml, count = told
-        pins, cpus = vcpu_pins(xml), tuple(range(count))
-        usable = {row[0]: mask for row, mask in zip(there, maps, strict=True)}
-        busy = self._busy(uuid) if there else {}
-        online = {row[0]: row for row in there}
-        return [
-            _vcpu(number, online.get(number), usable.get(number, pin or cpus), busy.get(number, True))
-            for number, pin in enumerate(pins)
-        ]
+        *own, count = told
+        return _all_vcpus((*own, 0), tuple(range(count)), self._busy(uuid) if own[0] else {})
+
+    def vcpus_of(self, infos: Sequence[DomainInfo]) -> dict[str, list[VcpuInfo]]:
+        """The vcpus of many, by uuid; one that has gone is left out."""
+        from xmcompat.backends import libvirt_wire_all
+
+        told, count = self._ask(lambda wire: libvirt_wire_all.vcpus(wire, infos)) or ({}, 0)
+        busy = self._busy_in_all() if told else {}
+        found = {uuid: _all_vcpus(own, tuple(range(count)), busy.get(uuid, {})) for uuid, own in told.items()}
+        return each_of(infos, found, self.vcpus)
 
     def _vcpus_by_libvirt(self, uuid: str) -> Any:
         """The same as ``libvirt_wire_tuning.vcpus``, where that cannot tell. Raises DomainNotFound."""
@@ -117,6 +121,13 @@ class LibvirtTuning:
         from xmcompat.backends.local_host import busy_vcpus
 
         return busy_vcpus(("-uuid", uuid))
+
+    def _busy_in_all(self) -> dict[str, dict[int, bool]]:
+        if not is_local(self.uri):
+            return {}
+        from xmcompat.backends.local_host import busy_vcpus_by
+
+        return busy_vcpus_by("-uuid")
 
     def set_vcpus(self, uuid: str, count: int) -> None:
         """Plug vcpus in, or have the guest let go of the last ones.
@@ -167,14 +178,19 @@ class LibvirtTuning:
     def scheduling(self, uuid: str) -> Scheduling | None:
         """None where libvirt cannot tell, as on a host whose cgroups it may not use."""
         from xmcompat.backends import libvirt_wire_tuning
-        from xmcompat.backends.hypervisor import Scheduling
 
         told = self._ask(lambda wire: libvirt_wire_tuning.scheduling(wire, uuid)) or self._scheduling_by_libvirt(uuid)
         if told is None:
             return None
-        vcpus, values = told
-        quotas = [_quota(values, "global", 1), _quota(values, "vcpu", vcpus)]
-        return Scheduling(values.get("cpu_shares", 0), min(filter(None, quotas), default=0))
+        return _scheduling(*told)
+
+    def scheduling_of(self, infos: Sequence[DomainInfo]) -> dict[str, Scheduling | None]:
+        """The scheduling of many, by uuid; one that has gone is left out."""
+        from xmcompat.backends import libvirt_wire_all
+
+        told = self._ask(lambda wire: libvirt_wire_all.scheduling(wire, infos)) or {}
+        found: dict[str, Scheduling | None] = {uuid: _scheduling(*own) for uuid, own in told.items()}
+        return each_of(infos, found, self.scheduling)
 
     def _scheduling_by_libvirt(self, uuid: str) -> tuple[int, dict[str, int]] | None:
         """The number of vcpus, and libvirt's parameters; None where it has none. Raises DomainNotFound."""
@@ -207,8 +223,6 @@ class LibvirtTuning:
             from xmcompat.backends.local_host import host_cpus
 
             return host_cpus()
-        from xmcompat.backends.hypervisor import DomainState, VcpuInfo
-
         connection = self._connection
         with self._translated():
             _, online, _ = connection.getCPUMap()
@@ -227,10 +241,29 @@ def _chosen(mask: Sequence[bool]) -> tuple[int, ...]:
     return tuple(cpu for cpu, there in enumerate(mask) if there)
 
 
+def _all_vcpus(told: Vcpus, cpus: tuple[int, ...], busy: dict[int, bool]) -> list[VcpuInfo]:
+    """Every vcpu that a domain can have; of one that is offline its XML has the pin. CPUS are those of the host."""
+    there, maps, xml, most = told
+    pins: list[tuple[int, ...]] = [()] * most
+    if xml:
+        from xmcompat.backends.vcpu_pins import vcpu_pins
+
+        pins = vcpu_pins(xml)
+    usable = {row[0]: mask for row, mask in zip(there, maps, strict=True)}
+    online = {row[0]: row for row in there}
+    return [
+        _vcpu(number, online.get(number), usable.get(number, pin or cpus), busy.get(number, True))
+        for number, pin in enumerate(pins)
+    ]
+
+
+def _scheduling(vcpus: int, values: dict[str, int]) -> Scheduling:
+    quotas = [_quota(values, "global", 1), _quota(values, "vcpu", vcpus)]
+    return Scheduling(values.get("cpu_shares", 0), min(filter(None, quotas), default=0))
+
+
 def _vcpu(number: int, row: Sequence[int] | None, affinity: tuple[int, ...], busy: bool) -> VcpuInfo:
     """From libvirt's (number, state, time, cpu) of one that is online."""
-    from xmcompat.backends.hypervisor import DomainState, VcpuInfo
-
     if row is None:
         return VcpuInfo(number, False, None, DomainState.BLOCKED, 0, affinity)
     _, state, time, cpu = row

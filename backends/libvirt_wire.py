@@ -15,6 +15,10 @@ from struct import Struct, error
 
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 PROGRAM, VERSION = 0x20008086, 1
 OPEN, CLOSE, DOMAIN_GET_INFO, AUTH_LIST, LIST_ALL_DOMAINS = 1, 2, 16, 66, 273
 CALL, REPLY, OK = 0, 1, 0
@@ -79,6 +83,15 @@ class Wire:
 
     def domains(self) -> list[DomainInfo]:
         """Every domain, as ``Hypervisor.domains`` wants them."""
+        return self.domains_and((), lambda: None)[0]
+
+    def domains_and(
+        self, more: tuple[tuple[int, bytes], ...], meanwhile: Callable[[], None]
+    ) -> tuple[list[DomainInfo], list[tuple[str, bytes | Failed]]]:
+        """The same, and with their uuids the answers to MORE (procedure, what follows the domain) of every domain.
+
+        MEANWHILE is called when all has been asked and nothing answered.
+        """
         everyone, transient = self._call(
             [(LIST_ALL_DOMAINS, _PAIR.pack(1, 0)), (LIST_ALL_DOMAINS, _PAIR.pack(1, LIST_TRANSIENT))]
         )
@@ -86,22 +99,35 @@ class Wire:
             raise NotAsExpected
         short_lived = {uuid for _, uuid, _, _ in _listed(transient)}
         domains = _listed(everyone)
-        answers: list[bytes | Failed] = []
-        for start in range(0, len(domains), BATCH):
-            answers += self._call([(DOMAIN_GET_INFO, packed) for *_, packed in domains[start : start + BATCH]])
+        infos = [(DOMAIN_GET_INFO, packed) for *_, packed in domains]
+        others = [(procedure, packed + rest) for procedure, rest in more for *_, packed in domains]
+        answers = self.calls([*infos, *others], meanwhile)
         rows = [
             (_info(name, uuid, number, answer, uuid not in short_lived), packed)
-            for (name, uuid, number, packed), answer in zip(domains, answers, strict=True)
+            for (name, uuid, number, packed), answer in zip(domains, answers[: len(domains)], strict=True)
             if answer != NO_DOMAIN
         ]
+        uuids = [_dashed(uuid) for _, uuid, *_ in domains]
+        answered = list(zip(uuids * len(more), answers[len(domains) :], strict=True))
         if all(info.domid is not None for info, _ in rows):
-            return [info for info, _ in rows]
+            return [info for info, _ in rows], answered
         from xmcompat.backends.libvirt_wire_kept import as_shown
 
-        return as_shown(self, rows)
+        return as_shown(self, rows), answered
 
-    def _call(self, calls: list[tuple[int, bytes]]) -> list[bytes | Failed]:
-        """Make all CALLS (procedure, arguments) at once; their answers, in order."""
+    def calls(
+        self, calls: list[tuple[int, bytes]], meanwhile: Callable[[], None] = lambda: None
+    ) -> list[bytes | Failed]:
+        """Make any number of CALLS (procedure, arguments), many at once; their answers, in order."""
+        answers: list[bytes | Failed] = []
+        for start in range(0, len(calls), BATCH):
+            answers += self._call(calls[start : start + BATCH], meanwhile)
+        return answers
+
+    def _call(
+        self, calls: list[tuple[int, bytes]], meanwhile: Callable[[], None] = lambda: None
+    ) -> list[bytes | Failed]:
+        """Make all CALLS (procedure, arguments) at once; their answers, in order. MEANWHILE is called before the first."""
         first = self._serial
         messages = []
         for procedure, arguments in calls:
@@ -109,6 +135,7 @@ class Wire:
             messages.append(_HEADER.pack(size, PROGRAM, VERSION, procedure, CALL, self._serial, OK) + arguments)
             self._serial += 1
         self._socket.sendall(b"".join(messages))
+        meanwhile()
         answers: dict[int, bytes | Failed] = {}
         while len(answers) < len(calls):
             message = self._receive()
@@ -161,10 +188,14 @@ def _listed(body: bytes) -> list[tuple[str, bytes, int, bytes]]:
     return found
 
 
+def _dashed(uuid: bytes) -> str:
+    digits = uuid.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
 def _info(name: str, uuid: bytes, number: int, answer: bytes | Failed, persistent: bool) -> DomainInfo:
     domid = None if number == -1 else number
-    digits = uuid.hex()
-    dashed = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    dashed = _dashed(uuid)
     if isinstance(answer, Failed):
         return unanswered(domid, name, dashed, persistent)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import error
 
 from xmcompat.backends.kept_mark import KEPT_URI, Mark, read, shown, this_boot
-from xmcompat.backends.libvirt_wire import _PAIR, _WORD, BATCH, Failed, NotAsExpected, _text
+from xmcompat.backends.libvirt_wire import _PAIR, _WORD, Failed, NotAsExpected, _text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,9 +25,11 @@ def as_shown(wire: Wire, rows: Sequence[tuple[DomainInfo, bytes]]) -> list[Domai
     What is left of a domain that somebody has ended is left out.
     """
     off = [packed for info, packed in rows if info.domid is None]
-    marks = dict(zip(off, map(_mark, _calls(wire, GET_METADATA, off, _METADATA_ARGUMENTS)), strict=True))
+    answers = wire.calls([(GET_METADATA, domain + _METADATA_ARGUMENTS) for domain in off])
+    marks = dict(zip(off, map(_mark, answers), strict=True))
     marked = [packed for packed, mark in marks.items() if mark is not None]
-    reasons = dict(zip(marked, map(_reason, _calls(wire, GET_STATE, marked, _WORD.pack(0))), strict=True))
+    answers = wire.calls([(GET_STATE, domain + _WORD.pack(0)) for domain in marked])
+    reasons = dict(zip(marked, map(_reason, answers), strict=True))
     found = []
     boot = this_boot() if marked else ""
     for info, packed in rows:
@@ -36,13 +38,6 @@ def as_shown(wire: Wire, rows: Sequence[tuple[DomainInfo, bytes]]) -> list[Domai
         if there is not None:
             found.append(there)
     return found
-
-
-def _calls(wire: Wire, procedure: int, packed: Sequence[bytes], arguments: bytes) -> list[bytes | Failed]:
-    answers: list[bytes | Failed] = []
-    for start in range(0, len(packed), BATCH):
-        answers += wire._call([(procedure, domain + arguments) for domain in packed[start : start + BATCH]])
-    return answers
 
 
 def _mark(answer: bytes | Failed) -> Mark | None:

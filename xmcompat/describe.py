@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from xmcompat.backends import domain_xml
-from xmcompat.backends.hypervisor import DomainInfo, Hypervisor
 from xmcompat.config.sxp import parse as parse_sxp
 from xmcompat.errors import ConfigError
-from xmcompat.render.domain_sxp import domain_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from xmcompat.backends.machine import XenRecord
+    from xmcompat.backends.hypervisor import DomainInfo, Hypervisor
+    from xmcompat.backends.machine import Machine, XenRecord
 
 
 def describe(hypervisor: Hypervisor, info: DomainInfo, record: XenRecord | None) -> list[object]:
     """The ``(domain ...)`` tree. A domain that xm did not start is described from its libvirt XML."""
+    from xmcompat.render.domain_sxp import domain_tree
+
     if info.domid == 0:
         return domain_tree(info, None)
     vm = recorded_form(record)
-    machine = domain_xml.parse(hypervisor.domain_xml(info.uuid)) if vm is None else None
+    machine = _machine(hypervisor.domain_xml(info.uuid)) if vm is None else None
     started = None
     if info.domid is not None:
         started = record.started if record and record.started else hypervisor.start_time(info.uuid)
@@ -29,6 +29,12 @@ def describe(hypervisor: Hypervisor, info: DomainInfo, record: XenRecord | None)
     from xmcompat.tuning import with_values
 
     return with_values(tree, {"pool_name": Pools(hypervisor).name_of(info)})
+
+
+def _machine(xml: str) -> Machine:
+    from xmcompat.backends.domain_xml import parse
+
+    return parse(xml)
 
 
 def recorded_form(record: XenRecord | None) -> list[object] | None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import NamedTuple as NamedTuple
     from typing import Protocol as Protocol
 else:
+    from _operator import itemgetter
 
     class Protocol:
         """At run time, a class like any other."""
@@ -25,7 +26,7 @@ else:
             cls._fields = tuple(cls.__annotations__)
             cls._field_defaults = {name: cls.__dict__[name] for name in cls._fields if name in cls.__dict__}
             for index, name in enumerate(cls._fields):
-                setattr(cls, name, property(lambda self, index=index: self[index]))
+                setattr(cls, name, property(itemgetter(index)))
 
         def __new__(cls, *values: object, **named: object) -> NamedTuple:
             if len(values) < len(cls._fields) or named:

@@ -6,9 +6,6 @@ errors are xend's. Domain-0 is this host itself: there is nothing that could be 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-from xmcompat import recorded
 from xmcompat.backends.cgroups import has_cgroup_v2
 from xmcompat.backends.hypervisor import DomainInfo, Scheduling, VcpuInfo
 from xmcompat.backends.settings import is_local
@@ -22,6 +19,8 @@ from xmcompat.translate.shares import USUAL_WEIGHT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from xmcompat.backends.machine import XenRecord
 
 Tree = list[object]
@@ -109,14 +108,17 @@ class Tuning:
 
     def vcpus(self, designations: Sequence[str] = ()) -> list[DomainVcpus]:
         """The vcpus of those named, in that order; else of all by name. One that goes meanwhile is left out."""
-        rows = []
         infos = self._toolstack.domains(designations)
+        if not designations:
+            found = self._hypervisor.vcpus_of([info for info in infos if info.uuid != DOM0_UUID])
+            found[DOM0_UUID] = self._hypervisor.host_cpus()
+            return [DomainVcpus(info, tuple(found[info.uuid])) for info in infos if info.uuid in found]
+        rows = []
         for index, info in enumerate(infos):
             try:
                 rows.append(DomainVcpus(info, tuple(self._vcpus(info))))
             except (DomainNotFound, DomainEnding):
-                if designations:
-                    raise DomainNotFound(designations[index]) from None
+                raise DomainNotFound(designations[index]) from None
         return rows
 
     def _vcpus(self, info: DomainInfo) -> list[VcpuInfo]:
@@ -190,26 +192,28 @@ class Tuning:
 
     def credits(self, designation: str | None = None) -> list[Credit]:
         """Weight and cap of all domains by name, or of the one that has the DESIGNATION for its name or id."""
+        wanted = [
+            info for info in self._toolstack.domains()
+            if designation in (None, info.name) or (info.domid is not None and designation == str(info.domid))
+        ]  # fmt: skip
+        guests = [info for info in wanted if info.uuid != DOM0_UUID]
+        now, records = self._hypervisor.scheduling_of(guests), self._toolstack.records(guests)
         rows = []
-        for info in self._toolstack.domains():
-            if designation in (None, info.name) or (info.domid is not None and designation == str(info.domid)):
-                try:
-                    rows.append(self._credit(info))
-                except (DomainNotFound, DomainEnding):
-                    continue  # it has gone meanwhile
+        for info in wanted:
+            if info.uuid == DOM0_UUID:
+                rows.append(Credit(info, USUAL_WEIGHT, 0))
+            elif info.uuid in now and info.uuid in records:
+                rows.append(self._credit(info, now[info.uuid], records[info.uuid]))
         return rows
 
-    def _credit(self, info: DomainInfo) -> Credit:
-        if info.uuid == DOM0_UUID:
-            return Credit(info, USUAL_WEIGHT, 0)
-        set_now = self._hypervisor.scheduling(info.uuid)
-        if set_now is None:
+    def _credit(self, info: DomainInfo, now: Scheduling | None, record: XenRecord | None) -> Credit:
+        if now is None:
             return Credit(info, -1, -1)
-        return Credit(info, self._weight(info, set_now), shares.cap_of(set_now.quota))
+        return Credit(info, self._weight(record, now), shares.cap_of(now.quota))
 
-    def _weight(self, info: DomainInfo, now: Scheduling) -> int:
+    def _weight(self, record: XenRecord | None, now: Scheduling) -> int:
         """The weight that was set, if the shares are still those for it; else the one that the shares stand for."""
-        form = recorded_form(self._toolstack.record(info))
+        form = recorded_form(record)
         kept = _kept_number(form, "cpu_weight") or USUAL_WEIGHT
         computed = shares.weight_of(now.shares, cgroup_v2=self._cgroup_v2)
         stand_for_it = shares.shares_of(kept, cgroup_v2=self._cgroup_v2) == now.shares
@@ -254,6 +258,8 @@ class Tuning:
 
     def _keep(self, info: DomainInfo, **values: object) -> None:
         """Write the values into the records; a domain that xm did not start has none. None takes a key away."""
+        from xmcompat import recorded
+
         recorded.change_forms(self._hypervisor, info, lambda form: with_values(form, values))
 
 

@@ -57,7 +57,8 @@ def find_config(name: str | None = None, *, search_path: str = DEFAULT_PATH, cwd
     for candidate in (name, *(os.path.join(folder, name) for folder in search_path.split(":") if folder)):
         if os.path.exists(os.path.join(cwd or "", candidate)) and not os.path.isdir(os.path.join(cwd or "", candidate)):
             return candidate if os.path.isabs(candidate) or candidate.startswith("./") else os.path.join(".", candidate)
-    raise ConfigNotFound(f"Unable to open config file: {name}")
+    shown = name.replace("\n", "\\n")  # one line, whatever the name is
+    raise ConfigNotFound(f"Unable to open config file: {shown}")
 
 
 def load(path: str, *, words: Sequence[str] = (), data: bytes | None = None) -> Loaded:

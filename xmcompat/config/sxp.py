@@ -9,10 +9,11 @@ error, where xend returned nothing.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-
 from xmcompat.errors import ConfigLimit, ConfigSyntax
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Tree = list[object]
 
@@ -22,7 +23,11 @@ DEEPEST = 200
 _SPACE = " \t\n\v\f\r"
 _BREAKS = "{}()<>[];"
 _ESCAPES = {"a": "\a", "b": "\b", "t": "\t", "n": "\n", "v": "\v", "f": "\f", "r": "\r"}
-_BARE = re.compile(r"[A-Za-z0-9._:/~-]+|@")
+_ENDS = frozenset(_SPACE + "#" + _BREAKS)
+_BARE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:/~-")
+_OCTAL = frozenset("01234567")
+_LISTS = (list, tuple)
+_HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
 
 
 class Long(int):
@@ -80,11 +85,12 @@ class _Reader:
     def atom(self, first: str) -> str:
         if ord(first) < 0x20:
             raise self.error(f"invalid character: code {ord(first)}")
-        start, end = self.place, len(self.text)
-        self.place += 1
-        while self.place < end and self.text[self.place] not in _SPACE + "#" + _BREAKS:
-            self.place += 1
-        return self.text[start : self.place]
+        text, start, end = self.text, self.place, len(self.text)
+        place = start + 1
+        while place < end and text[place] not in _ENDS:
+            place += 1
+        self.place = place
+        return text[start:place]
 
     def quoted(self, quote: str) -> str:
         """The text in quotes: characters as they are, escapes as bytes; together they are UTF-8."""
@@ -103,22 +109,22 @@ class _Reader:
 
     def escape(self) -> bytes:
         rest = self.text[self.place : self.place + 3]
-        octal = re.match(r"[0-7]{1,3}", rest)
+        octal = rest[: next((place for place, char in enumerate(rest) if char not in _OCTAL), 3)]
         if octal:
-            self.place += len(octal[0])
-            if int(octal[0], 8) > 0o377:
-                raise self.error(f"invalid octal escape: out of range {octal[0]}")
-            return bytes([int(octal[0], 8)])
+            self.place += len(octal)
+            if int(octal, 8) > 0o377:
+                raise self.error(f"invalid octal escape: out of range {octal}")
+            return bytes([int(octal, 8)])
         char = rest[:1]
         if char == "":
             raise self.error("unexpected EOF")
         self.place += 1
         if char == "x":
-            digits = re.match(r"x([0-9a-fA-F]{2})", rest)
-            if not digits:
+            digits = rest[1:]
+            if len(digits) < 2 or not _HEXADECIMAL.issuperset(digits):
                 raise self.error("invalid hexadecimal escape")
             self.place += 2
-            return bytes([int(digits[1], 16)])
+            return bytes([int(digits, 16)])
         if char in _ESCAPES:
             return _ESCAPES[char].encode()
         # the character behind any other backslash is lost
@@ -135,10 +141,10 @@ def parse(text: str, path: str | None = None) -> Tree:
 
 def write(element: object) -> str:
     """The compact form of a tree, on one line."""
-    if isinstance(element, list | tuple):
-        return "(" + " ".join(write(child) for child in element) + ")"
     if isinstance(element, str):
-        return element if _BARE.fullmatch(element) else _quote(element)
+        return element if (element and _BARE.issuperset(element)) or element == "@" else _quote(element)
+    if isinstance(element, _LISTS):
+        return "(" + " ".join([write(child) for child in element]) + ")"
     if element is None:
         return "'None'"
     if isinstance(element, Long):
@@ -154,6 +160,8 @@ def _number(number: float) -> str:
 
 def _quote(text: str) -> str:
     """A text in quotes, as Python 2 shows one: single quotes unless only double ones spare the escaping."""
+    if not text or (text.isascii() and text.isprintable() and "'" not in text and "\\" not in text):
+        return f"'{text}'"
     quote = '"' if "'" in text and '"' not in text else "'"
     parts = []
     for char in text:
@@ -171,20 +179,39 @@ def _quote(text: str) -> str:
 def pretty(element: object, width: int = 80) -> str:
     """The form that xend prints, with a newline at the end: lists that do not fit into WIDTH columns are broken."""
     parts: list[str] = []
-    _lay_out(element, 0, width, parts)
+    _lay_out(_written(element), 0, width, parts)
     return "".join(parts) + "\n"
 
 
-def _lay_out(element: object, column: int, width: int, parts: list[str]) -> None:
-    compact = write(element)
-    if column + len(compact) <= width or not isinstance(element, list) or not element:
+#: The compact form of an element; of a list, also those of what is in it.
+_Written = tuple[str, "list[_Written]"]
+
+
+def _written(element: object) -> _Written:
+    """Each part of ELEMENT written once."""
+    if not isinstance(element, list):
+        return write(element), _NOTHING
+    inner = [_written(child) for child in element]
+    return f"({' '.join([compact for compact, _ in inner])})", inner
+
+
+_NOTHING: list[_Written] = []
+
+
+def _lay_out(written: _Written, column: int, width: int, parts: list[str]) -> None:
+    compact, inner = written
+    if column + len(compact) <= width or not inner:
         parts.append(compact)
         return
     parts.append("(")
-    _lay_out(element[0], column + 1, width, parts)
-    for child in element[1:]:
-        parts.append("\n" + " " * (column + 4))
-        _lay_out(child, column + 4, width, parts)
+    _lay_out(inner[0], column + 1, width, parts)
+    below = "\n" + " " * (column + 4)
+    for child in inner[1:]:
+        parts.append(below)
+        if column + 4 + len(child[0]) <= width:
+            parts.append(child[0])
+        else:
+            _lay_out(child, column + 4, width, parts)
     parts.append("\n" + " " * column + ")")
 
 

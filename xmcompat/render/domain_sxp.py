@@ -6,16 +6,18 @@ such pages; ``device_model`` is shown only where the configuration names one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from xmcompat.backends.hypervisor import DomainInfo
 from xmcompat.render.state import letters, power_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from xmcompat.backends.hypervisor import DomainInfo
     from xmcompat.backends.machine import Machine
 
 Tree = list[object]
+#: The first list of each head in a tree.
+Heads = dict[str, Tree]
 
 #: MiB, as xend shows a domain without limit.
 NO_LIMIT = 16777215
@@ -55,23 +57,24 @@ def domain_tree(
     neither (Domain-0) there are no devices. START_TIME is Unix time.
     """
     form = vm if vm is not None else form_of(machine) if machine is not None else _FORM_OF_DOMAIN0
+    known = _heads(form)
     there = info.domid is not None
     dom0 = info.domid == 0
     tree: Tree = ["domain"]
     if there:
         tree.append(["domid", info.domid])
-    tree += _settings(info, form)
-    maxmem = NO_LIMIT if dom0 else _limit(info, form)
+    tree += _settings(info, known)
+    maxmem = NO_LIMIT if dom0 else _limit(info, known)
     tree += [["maxmem", maxmem], ["memory", info.memory // 1024]]
-    tree += [[key, _value(form, key, default)] for key, default in UPKEEP]
+    tree += [[key, _value(known, key, default)] for key, default in UPKEEP]
     if start_time is not None and not dom0:
         tree.append(["start_time", _seconds(start_time)])
     if there:
         tree += [["cpu_time", _seconds(info.cpu_time / 1e9)], ["online_vcpus", info.vcpus]]
-    cpu = _value(form, "cpu", None)
+    cpu = _value(known, "cpu", None)
     if cpu is not None:
         tree.append(["cpu", cpu])
-    tree.append(["image", _image(_value(form, "image", ["linux"]))])
+    tree.append(["image", _image(_value(known, "image", ["linux"]))])
     tree.append(["status", power_number(info.state)])
     if there:
         tree.append(["state", letters(info.state)])
@@ -86,40 +89,46 @@ def _seconds(time: float) -> float:
     return float(f"{time:.12g}")
 
 
-def _settings(info: DomainInfo, form: Tree) -> list[object]:
+def _settings(info: DomainInfo, known: Heads) -> list[object]:
     """The keys between ``domid`` and ``maxmem``."""
-    poweroff, reboot, crash = RESTART.get(str(_value(form, "restart", "")), ("destroy", "restart", "restart"))
-    vcpus = int(str(_value(form, "vcpus", info.vcpus)))
-    cpus = _affinity(_value(form, "cpus", ""), vcpus)
+    poweroff, reboot, crash = RESTART.get(str(_value(known, "restart", "")), ("destroy", "restart", "restart"))
+    vcpus = int(str(_value(known, "vcpus", info.vcpus)))
+    cpus = _affinity(_value(known, "cpus", ""), vcpus)
     return [
-        ["cpu_weight", _value(form, "cpu_weight", 256)],
-        ["cpu_cap", _value(form, "cpu_cap", 0)],
-        ["pool_name", _value(form, "pool_name", "Pool-0")],
-        ["bootloader", _value(form, "bootloader", "")],
+        ["cpu_weight", _value(known, "cpu_weight", 256)],
+        ["cpu_cap", _value(known, "cpu_cap", 0)],
+        ["pool_name", _value(known, "pool_name", "Pool-0")],
+        ["bootloader", _value(known, "bootloader", "")],
         ["vcpus", vcpus],
         *([["cpus", cpus]] if cpus else []),
-        ["on_poweroff", _value(form, "on_poweroff", poweroff)],
-        ["description", _value(form, "description", "")],
-        ["on_crash", _value(form, "on_crash", crash)],
+        ["on_poweroff", _value(known, "on_poweroff", poweroff)],
+        ["description", _value(known, "description", "")],
+        ["on_crash", _value(known, "on_crash", crash)],
         ["uuid", info.uuid],
-        ["bootloader_args", _value(form, "bootloader_args", "")],
+        ["bootloader_args", _value(known, "bootloader_args", "")],
         ["name", info.name],
-        ["on_reboot", _value(form, "on_reboot", reboot)],
+        ["on_reboot", _value(known, "on_reboot", reboot)],
     ]
 
 
-def _value(tree: Tree, key: str, default: object) -> object:
-    """The value of the first list with the head KEY; DEFAULT where there is none, or it has no value."""
+def _heads(tree: Tree) -> Heads:
+    known: Heads = {}
     for child in tree[1:]:
-        if isinstance(child, list) and child and child[0] == key:
-            return child[1] if len(child) > 1 else default
-    return default
+        if isinstance(child, list) and child and isinstance(child[0], str):
+            known.setdefault(child[0], child)
+    return known
 
 
-def _limit(info: DomainInfo, form: Tree) -> int:
+def _value(known: Heads, key: str, default: object) -> object:
+    """The value of the list with the head KEY; DEFAULT where there is none, or it has no value."""
+    child = known.get(key)
+    return default if child is None or len(child) < 2 else child[1]
+
+
+def _limit(info: DomainInfo, known: Heads) -> int:
     """MiB: what the domain can have at most, or less where ``mem-max`` has said so."""
     most = info.max_memory // 1024
-    kept = str(_value(form, "maxmem", ""))
+    kept = str(_value(known, "maxmem", ""))
     return min(most, int(kept)) if kept.isdecimal() and int(kept) > 0 else most
 
 
@@ -146,23 +155,24 @@ def _cpu_list(item: object) -> list[int]:
 def _image(image: object) -> Tree:
     """The image with kernel, ramdisk, the composed command line, and the settings that were given."""
     tree = image if isinstance(image, list) else ["linux"]
+    known = _heads(tree)
     hvm = tree[0] == "hvm"
-    kernel = _value(tree, "kernel", "")
+    kernel = _value(known, "kernel", "")
     shown: Tree = [tree[0], ["kernel", "" if hvm else kernel]]
-    if ramdisk := _value(tree, "ramdisk", ""):
+    if ramdisk := _value(known, "ramdisk", ""):
         shown.append(["ramdisk", ramdisk])
-    if args := _command_line(tree):
+    if args := _command_line(known):
         shown.append(["args", args])
-    shown.append(["superpages", _value(tree, "superpages", 0)])
+    shown.append(["superpages", _value(known, "superpages", 0)])
     for key in PLATFORM:
         default = kernel if hvm and key == "loader" else 0 if key in ("nomigrate", "tsc_mode") else None
-        value = _value(tree, key, default)
+        value = _value(known, key, default)
         if value is not None:
             shown.append([key, value])
     return shown
 
 
-def _command_line(image: Tree) -> str:
+def _command_line(image: Heads) -> str:
     """``root=R ip=I EXTRA``, each part left out where the rest has it already, as xend composes it."""
     line = str(_value(image, "args", ""))
     for key in ("ip", "root"):
@@ -190,12 +200,9 @@ def _devices(info: DomainInfo, form: Tree) -> list[object]:
 def _device(info: DomainInfo, device: Tree, index: int, *, bootable: bool) -> Tree:
     name = str(device[0])
     there = info.domid is not None
-    from uuid import UUID, uuid5
-
-    # the same at each call, since nothing keeps one
-    uuid = _value(device, "uuid", str(uuid5(UUID(info.uuid), f"{name}/{index}")))
     known = {str(child[0]): child for child in device[1:] if isinstance(child, list) and len(child) > 1}
-    known["uuid"] = ["uuid", uuid]
+    uuid = _value(_heads(device), "uuid", None)
+    known["uuid"] = ["uuid", _uuid(info, f"{name}/{index}") if uuid is None else uuid]
     if name in ("vbd", "tap", "tap2"):
         order = _complete_disk(known, there=there, bootable=bootable)
     elif name == "vif":
@@ -214,6 +221,13 @@ def _device(info: DomainInfo, device: Tree, index: int, *, bootable: bool) -> Tr
         known.setdefault("backend", ["backend", 0])
     ordered = [known.pop(key) for key in order if key in known]
     return [name, *ordered, *known.values()]
+
+
+def _uuid(info: DomainInfo, device: str) -> str:
+    """Of a DEVICE that has none: the same at each call, since nothing keeps one."""
+    from uuid import UUID, uuid5
+
+    return str(uuid5(UUID(info.uuid), device))
 
 
 def _complete_disk(known: dict[str, Tree], *, there: bool, bootable: bool) -> tuple[str, ...]:

@@ -148,8 +148,9 @@ def _stop(files: RunFiles) -> int:
 
 
 def _restart(files: RunFiles) -> int:
-    _stop(files)
-    return _start(files)
+    with files.restarting():  # else one would stop what the other has just begun to start
+        _stop(files)
+        return _start(files)
 
 
 def _reload(files: RunFiles) -> int:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 PID_FILE = "/var/run/xend.pid"
@@ -58,6 +58,14 @@ class RunFiles:
             os.close(fd)
             raise
         return fd
+
+    @contextmanager
+    def restarting(self) -> Iterator[None]:
+        """Inside, no other process restarts the daemon; it waits. The lock is not handed on to the daemon."""
+        os.makedirs(self.directory, 0o700, exist_ok=True)
+        with open(f"{self._lock_file}.restart", "w", encoding="ascii") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX)
+            yield
 
     def state(self) -> State | None:
         """What the daemon that has the lock last said; None where there is none."""

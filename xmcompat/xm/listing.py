@@ -29,7 +29,10 @@ def domains(words: Words) -> int:
     if words.has("pool") and named:
         raise UsageError("You may specify either a pool or a particular VM, but not both")
     with Toolstack.open() as toolstack:
-        infos = toolstack.domains(named)
+        if words.has("long") and not named:
+            infos, records = toolstack.domains_with_records(_load_long_form)
+        else:
+            infos, records = toolstack.domains(named), None
         if state != "all" or words.has("json"):
             infos = toolstack.told_suspended(infos)
         if state != "all":
@@ -46,13 +49,18 @@ def domains(words: Words) -> int:
         elif words.has("long"):
             from xmcompat.config.sxp import pretty
 
-            text = "".join(pretty(tree, 80) for tree in toolstack.describe(infos, named))
+            text = "".join(pretty(tree, 80) for tree in toolstack.describe(infos, named, records))
         else:
             from xmcompat.render.tables import list_table
 
             text = list_table(infos, labels=[""] * len(infos) if words.has("label") else None)
     sys.stdout.write(text)
     return 0
+
+
+def _load_long_form() -> None:
+    import xmcompat.describe
+    import xmcompat.render.domain_sxp  # noqa: F401 - only loaded, while libvirtd looks for its answers
 
 
 def uptime(words: Words) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xmcompat.errors import UsageError
 from xmcompat.light import NamedTuple
-from xmcompat.xm.verbs import JSON, MIXED, NONE, POSIX, RAW, Verb
+from xmcompat.xm.verbs import GNU, JSON, MIXED, NONE, POSIX, RAW, Verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,9 +68,12 @@ def read(verb: Verb, words: Sequence[str]) -> Words:
         words = words[: verb.counts[1]]  # "--" was not counted, and is a word like any other
     if verb.style in (NONE, RAW) or not any(word.startswith("-") for word in words):
         return Words(tuple(("", word) for word in words))
+    names, letters, longs = _spec(verb.options)
+    if verb.style == GNU and all(_is_plain(word, names, letters, longs) for word in words) and not _posix():
+        flags = [(names[word], "") for word in words if word.startswith("-")]
+        return Words((*flags, *(("", word) for word in words if not word.startswith("-"))))
     import getopt
 
-    names, letters, longs = _spec(verb.options)
     events: list[tuple[str, str]] = []
     rest = list(words)
     try:
@@ -88,6 +91,19 @@ def read(verb: Verb, words: Sequence[str]) -> Words:
     except getopt.GetoptError as error:
         raise BadOption(error.msg) from None
     return Words(tuple(events))
+
+
+def _is_plain(word: str, names: dict[str, str], letters: str, longs: Sequence[str]) -> bool:
+    """Whether it is an operand, or one whole option that takes no value: loading getopt takes longer than a listing."""
+    if not word.startswith("-"):
+        return True
+    return word in names and (word[2:] in longs if word.startswith("--") else f"{word[1]}:" not in letters)
+
+
+def _posix() -> bool:
+    import os
+
+    return bool(os.environ.get("POSIXLY_CORRECT"))
 
 
 def _spec(options: Sequence[str]) -> tuple[dict[str, str], str, list[str]]:
