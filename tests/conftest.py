@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytest_plugins = ["tests.lab.fixtures", "tests.lab.nobody"]
+pytest_plugins = ["tests.lab.fixtures", "tests.lab.networks", "tests.lab.nobody"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

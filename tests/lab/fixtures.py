@@ -84,7 +84,7 @@ def _owner_lives(lab: Path) -> bool:
 
 
 def remove_lab(lab: Path) -> None:
-    for settings in lab.glob("*/settings.json"):
+    for settings in (*lab.glob("*/settings.json"), *lab.glob("*/*/settings.json")):
         try:
             PrivateLibvirtd.at(settings.parent).stop()
         except XmError:

@@ -1,0 +1,223 @@
+"""The whole state of a network namespace as lines of text that can be compared.
+
+Links (with their details and bridge ports), addresses, routes and rules of both families, permanent neighbours and
+forwarding entries, nftables rules, queueing disciplines with classes and filters, and every sysctl of net.ipv4,
+net.ipv6 and net.bridge. What moves by itself is taken out: counters, handles, timers, lifetimes, learnt neighbours.
+
+Run as a program inside the namespace it prints all that as JSON; it needs the standard library alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+#: Seconds that addresses have to become usable before they are described as they are.
+SETTLE = 3.0
+
+QUERIES = {
+    "link": ("ip", "-j", "-d", "link"),
+    "addr": ("ip", "-j", "addr"),
+    "route4": ("ip", "-j", "-4", "route", "show", "table", "all"),
+    "route6": ("ip", "-j", "-6", "route", "show", "table", "all"),
+    "rule4": ("ip", "-j", "-4", "rule"),
+    "rule6": ("ip", "-j", "-6", "rule"),
+    "proxy": ("ip", "-j", "neigh", "show", "proxy"),
+    "neigh": ("ip", "-j", "neigh", "show", "nud", "permanent"),
+    "fdb": ("bridge", "-j", "fdb"),
+    "nft": ("nft", "-j", "list", "ruleset"),
+    "qdisc": ("tc", "-j", "qdisc"),
+}
+
+SYSCTLS = ("ipv4", "ipv6", "bridge")
+
+#: Kernel-wide lists and write-only files.
+MOVING_SYSCTLS = ("tcp_available_congestion_control", "tcp_allowed_congestion_control", "tcp_fastopen_key", "flush")
+
+#: What the kernel gives a link by itself.
+DEFAULT_QDISCS = ("noqueue", "pfifo_fast", "mq")
+
+#: Keys that move by themselves or are new for what is made again.
+MOVING = frozenset(
+    "handle packets bytes expires refcnt link_netnsid topology_change topology_change_detected"
+    " used age updated direct_packets_stat".split()
+)
+LIFETIMES = ("valid_life_time", "preferred_life_time")
+FOREVER = 4294967295
+
+#: The same in tc's lines: the number of an action, and handles that the kernel has chosen.
+MOVING_WORDS = r"index \d+ ref \d+ bind \d+|\b8[0-9a-f]{3}:"
+
+#: What names an object of each section, first to last.
+NAMES = {
+    "link": ("ifname",),
+    "addr": ("ifname",),
+    "route4": ("table", "type", "dst", "dev", "metric"),
+    "route6": ("table", "type", "dst", "dev", "metric"),
+    "rule4": ("priority",),
+    "rule6": ("priority",),
+    "proxy": ("dev", "dst"),
+    "neigh": ("dev", "dst"),
+    "fdb": ("ifname", "mac"),
+    "qdisc": ("dev", "kind", "parent"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """``lines`` begin with their section: ``link up0 mtu = 1500``, ``sysctl net.ipv4.ip_forward = 0``."""
+
+    lines: tuple[str, ...]
+
+    def section(self, *names: str) -> tuple[str, ...]:
+        """The lines of the sections NAMES: link, addr, route4, nft, sysctl..."""
+        return tuple(line for line in self.lines if line.partition(" ")[0] in names)
+
+    def without(self, *beginnings: str) -> Snapshot:
+        """All but the lines that begin with one of BEGINNINGS."""
+        return Snapshot(tuple(line for line in self.lines if not line.startswith(beginnings)))
+
+    def difference(self, later: Snapshot) -> str:
+        """What LATER lacks ("-") and has in addition ("+"), one a line; "" where both are equal."""
+        here, there = set(self.lines), set(later.lines)
+        gone = [f"- {line}" for line in self.lines if line not in there]
+        come = [f"+ {line}" for line in later.lines if line not in here]
+        if not gone and not come and self.lines != later.lines:
+            return "the same lines in another order"
+        return "\n".join(sorted([*gone, *come], key=lambda line: (line[2:], line[0])))
+
+
+def snapshot_of(text: str) -> Snapshot:
+    """From what this program printed. Pure."""
+    found = json.loads(text)
+    lines: list[str] = []
+    for section, names in NAMES.items():
+        lines += sorted(_object_lines(section, names, found.get(section) or []))
+    lines += found["traffic"]
+    lines += [f"nft {_one_line(item)}" for item in found["nft"] if "metainfo" not in item]
+    lines += [f"sysctl {name} = {value}" for name, value in sorted(found["sysctl"].items())]
+    return Snapshot(tuple(lines))
+
+
+def _object_lines(section: str, names: Sequence[str], objects: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for item in objects:
+        if section == "fdb" and item.get("state") not in ("permanent", "static"):
+            continue
+        if section == "addr":
+            item = {"ifname": item["ifname"], "addr_info": item["addr_info"]} if item.get("ifname") else {}
+        if not item:
+            continue
+        name = " ".join(str(item[key]) for key in names if key in item)
+        rest = {key: value for key, value in item.items() if key not in names}
+        flat = list(_flat(_steady(rest)))
+        yield from (f"{section} {name} {path} = {value}" for path, value in flat)
+        if not flat:
+            yield f"{section} {name}"
+
+
+def _one_line(item: object) -> str:
+    return json.dumps(_steady(item), sort_keys=True)
+
+
+def _steady(value: Any) -> Any:
+    """VALUE without what moves by itself."""
+    if isinstance(value, dict):
+        kept: dict[str, Any] = {}
+        for key, part in value.items():
+            if key in LIFETIMES:
+                kept[key] = "forever" if part == FOREVER else "limited"
+            elif key == "flags" and isinstance(part, list):
+                kept[key] = sorted(str(word) for word in part)
+            elif key not in MOVING and not key.endswith("_timer"):
+                kept[key] = _steady(part)
+        return kept
+    if isinstance(value, list):
+        return [_steady(part) for part in value]
+    return value
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Each scalar of VALUE by its path; addresses by what they are, other lists in their order."""
+    if isinstance(value, dict) and value:
+        for key, part in value.items():
+            yield from _flat(part, f"{path}.{key}" if path else key)
+    elif isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
+        for index, part in enumerate(value):
+            named = part.get("local") or index
+            yield from _flat({key: word for key, word in part.items() if key != "local"}, f"{path}[{named}]")
+    else:
+        yield path, json.dumps(value) if isinstance(value, list | dict) else str(value)
+
+
+# -- inside the namespace
+
+
+def _ask(argv: Sequence[str]) -> list[dict[str, Any]]:
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=True)
+    answer = json.loads(done.stdout or "[]")
+    return list(answer["nftables"] if isinstance(answer, dict) else answer)
+
+
+def _unsettled(addresses: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether an address is still being tried on a link that has a carrier."""
+    return any(
+        info.get("tentative") and not info.get("dadfailed")
+        for link in addresses
+        if "LOWER_UP" in link.get("flags", ())
+        for info in link.get("addr_info", ())
+    )
+
+
+def _sysctls() -> dict[str, str]:
+    found = {}
+    for top in SYSCTLS:
+        for folder, _, files in os.walk(f"/proc/sys/net/{top}"):
+            for file in files:
+                path = Path(folder) / file
+                if file in MOVING_SYSCTLS:
+                    continue
+                try:
+                    found[str(path.relative_to("/proc/sys")).replace("/", ".")] = path.read_text().strip()
+                except OSError:
+                    continue  # cannot be read, or its link has just gone
+    return found
+
+
+def _traffic_control(qdiscs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The classes and filters of links with a queueing discipline that somebody gave them, as tc's lines.
+
+    As text: tc's JSON is none for some kinds.
+    """
+    lines = []
+    for device, kind in sorted({(item["dev"], item["kind"]) for item in qdiscs}):
+        if kind in DEFAULT_QDISCS:
+            continue
+        shows = [("filter", "parent", "ffff:")] if kind in ("ingress", "clsact") else [("class",), ("filter",)]
+        for what, *parent in shows:
+            argv = ("tc", what, "show", "dev", device, *parent)
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=True)
+            found = (re.sub(MOVING_WORDS, "", line) for line in done.stdout.splitlines())
+            lines += [f"{what} {device} {' '.join(line.split())}" for line in found if line.strip()]
+    return lines
+
+
+def main() -> None:
+    deadline = time.monotonic() + SETTLE
+    while _unsettled(_ask(QUERIES["addr"])) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    found: dict[str, Any] = {section: _ask(argv) for section, argv in QUERIES.items()}
+    found["traffic"] = _traffic_control(found["qdisc"])
+    found["sysctl"] = _sysctls()
+    json.dump(found, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
