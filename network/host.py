@@ -6,38 +6,60 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from xmcompat.network import marks, programs, sysctl
+from xmcompat.network import marks, processes, programs, route_words, switches, sysctl
 from xmcompat.network.marks import Mark
 from xmcompat.network.programs import NetworkError, ProgramFailed
+from xmcompat.network.switches import OpenSwitch
 
 #: The name of our table in each of nftables' families, and the families that it exists in.
 TABLE = "xmcompat"
 FAMILIES = ("netdev", "inet")
 
+#: What made a proxy neighbour: the number by which ours are known from others'.
+PROTOCOL = "120"
+
+#: The end of the directory that has one for each of our dnsmasqs, named by its bridge.
+SERVERS = "/xmcompat/nat"
+
+#: The key of a VXLAN's entries for what is for everybody, and for whom it does not know.
+EVERYBODY = "00:00:00:00:00:00"
+
 #: Settings of the whole host, and of each link, that the modes look at.
 GLOBAL = (
-    "net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding", "net.bridge.bridge-nf-call-iptables",
-    "net.bridge.bridge-nf-call-ip6tables", "net.bridge.bridge-nf-call-arptables",
+    "net.ipv4.ip_forward", "net.ipv4.conf.all.accept_redirects", "net.ipv6.conf.all.forwarding",
+    "net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables", "net.bridge.bridge-nf-call-arptables",
 )  # fmt: skip
 OF_LINK = (
     "net.ipv4.conf.*.proxy_arp", "net.ipv4.conf.*.rp_filter", "net.ipv6.conf.*.disable_ipv6",
     "net.ipv6.conf.*.accept_ra", "net.ipv6.conf.*.proxy_ndp", "net.ipv6.conf.*.forwarding",
 )  # fmt: skip
 
+#: Those that are of no interest for the taps of guests, of which there are many.
+OF_CARD = (
+    "net.ipv4.conf.*.forwarding", "net.ipv4.conf.*.arp_ignore", "net.ipv6.conf.*.autoconf",
+    "net.ipv6.conf.*.accept_dad", "net.ipv6.conf.*.use_tempaddr", "net.ipv6.conf.*.addr_gen_mode",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """``rest`` are the words behind "ip addr add ADDRESS/PREFIX" that make the same again: label, broadcast, lifetimes."""
+    """``rest`` are the words behind "ip addr add ADDRESS/PREFIX" that make the same again: label, broadcast, lifetimes.
+
+    ``temporary``: the kernel has drawn it for privacy, and nobody else can make such a one.
+    """
 
     device: str
     address: str
     prefix: int
     scope: str = "global"
     dynamic: bool = False
+    temporary: bool = False
     rest: tuple[str, ...] = ()
 
     @property
@@ -50,7 +72,11 @@ class Address:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """``words`` are those behind "ip -4|-6 route add" that make it again, its device ("dev X") left out."""
+    """``words`` are those behind "ip -4|-6 route add" that make it again, its device ("dev X") left out.
+
+    A route of several next hops is one Route of the type "multipath" for each of its devices. ``words`` do not make it, nor
+    those of the types "nexthop", which have an object of its own as their next hop, and "encapsulated".
+    """
 
     device: str
     destination: str                     # "default", "192.0.2.0/24", "192.0.2.1"
@@ -61,6 +87,20 @@ class Route:
     metric: int = 0
     type: str = "unicast"
     words: tuple[str, ...] = ()
+
+
+class Proxy(NamedTuple):
+    """An IPv6 ADDRESS of a guest for which DEVICE answers neighbours."""
+
+    device: str
+    address: str
+
+
+class Server(NamedTuple):
+    """The dnsmasq of a BRIDGE, with the directory of its files."""
+
+    bridge: str
+    directory: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +118,7 @@ class Link:
     alias: str = ""
     altnames: tuple[str, ...] = ()
     parent: str = ""                     # the link below a VLAN, the underlay of a VXLAN
+    wireless: bool = False
     details: Mapping[str, Any] = field(default_factory=dict)        # linkinfo's info_data
     port: Mapping[str, Any] = field(default_factory=dict)           # linkinfo's info_slave_data
 
@@ -88,13 +129,23 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """One moment of the host's network. ``tables`` are the objects of ``nft -j list table FAMILY xmcompat``, by family."""
+    """One moment of the host's network. ``tables`` are the objects of ``nft -j list table FAMILY xmcompat``, by family.
+
+    ``floods`` are, by VXLAN, the addresses that what is for everybody goes to: peers, or the multicast group.
+    ``proxies`` are the IPv6 addresses of guests that a card answers for, by our doing; ``servers`` our dnsmasqs.
+    ``root_server`` is the NFS server that the root file system comes from, "" for a disk.
+    """
 
     links: tuple[Link, ...] = ()
     addresses: tuple[Address, ...] = ()
     routes: tuple[Route, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     tables: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
+    floods: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    proxies: tuple[Proxy, ...] = ()
+    servers: tuple[Server, ...] = ()
+    root_server: str = ""
+    switches: tuple[OpenSwitch, ...] = ()
 
     def link(self, name: str) -> Link | None:
         """By its name, or one of its other names."""
@@ -160,7 +211,54 @@ def read(*, tables: bool = True) -> Host:
         routes=tuple(_routes()),
         settings=_settings(links),
         tables={family: table(family) for family in FAMILIES} if tables else {},
+        floods=_floods() if any(link.kind == "vxlan" for link in links) else {},
+        root_server=root_server(Path("/proc/mounts").read_text(errors="replace")),
+        switches=switches.read(),
+        proxies=proxies(),
+        servers=servers(),
     )
+
+
+def root_server(mounts: str) -> str:
+    """Whom the root file system comes from by NFS, "" for nobody; by the text of /proc/mounts. Pure."""
+    found = ""
+    for line in mounts.splitlines():
+        words = line.split()
+        if len(words) > 3 and words[1] == "/":
+            options = dict(word.partition("=")[::2] for word in words[3].split(","))
+            server = options.get("addr") or words[0].rpartition(":")[0]
+            found = server if words[2] in ("nfs", "nfs4") else ""
+    return found
+
+
+def read_links(*words: str) -> tuple[Link, ...]:
+    """Those that "ip link show WORDS" has: "type ifb". Raises NetworkError."""
+    return _links(_json("ip", "-j", "-d", "link", "show", *words))
+
+
+def read_link(name: str) -> Link | None:
+    """One link, None where there is none of that name. Its cost does not grow with their number. Raises NetworkError."""
+    try:
+        return next(iter(read_links("dev", name)), None)
+    except ProgramFailed as error:
+        if "does not exist" in error.said:
+            return None
+        raise
+
+
+def proxies(device: str = "") -> tuple[Proxy, ...]:
+    """The IPv6 addresses that DEVICE, or any, answers for, by our doing."""
+    words = ("ip", "-j", "-6", "neigh", "show", "proxy", *(("dev", device) if device else ()))
+    return tuple(
+        Proxy(entry.get("dev", device), entry["dst"]) for entry in _json(*words) if str(entry.get("protocol")) == PROTOCOL
+    )
+
+
+def servers() -> tuple[Server, ...]:
+    """Our dnsmasqs that run in this network."""
+    words = (word for _, words in processes.running("dnsmasq") for word in words)
+    found = (re.fullmatch(r"--conf-file=((/.+)/([^/]+))/dnsmasq\.conf", word) for word in words)
+    return tuple(sorted({Server(match[3], match[1]) for match in found if match and match[2].endswith(SERVERS)}))
 
 
 def table(family: str) -> tuple[Mapping[str, Any], ...]:
@@ -174,6 +272,14 @@ def table(family: str) -> tuple[Mapping[str, Any], ...]:
             return ()
         raise
     return tuple(entry for entry in found["nftables"] if "metainfo" not in entry)
+
+
+def _floods() -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for entry in _json("bridge", "-j", "fdb", "show"):
+        if entry.get("mac") == EVERYBODY and "dst" in entry:
+            found[entry["ifname"]] = (*found.get(entry["ifname"], ()), entry["dst"])
+    return found
 
 
 def _json(*words: str) -> list[dict[str, Any]]:
@@ -194,6 +300,7 @@ def _links(entries: Iterable[dict[str, Any]]) -> tuple[Link, ...]:
             kind=info.get("info_kind", ""), master=entry.get("master", ""), up="UP" in flags,
             carrier="LOWER_UP" in flags, alias=entry.get("ifalias", ""), altnames=tuple(entry.get("altnames", ())),
             parent=entry.get("link") or info.get("info_data", {}).get("link", "") or "",
+            wireless=not info and Path(f"/sys/class/net/{entry['ifname']}/phy80211").exists(),
             details=info.get("info_data", {}), port=info.get("info_slave_data", {}),
         ))  # fmt: skip
     return tuple(found)
@@ -205,7 +312,8 @@ def _addresses(entries: Iterable[dict[str, Any]]) -> Iterable[Address]:
             if "local" in one:
                 yield Address(
                     device=entry["ifname"], address=one["local"], prefix=one["prefixlen"], scope=one.get("scope", "global"),
-                    dynamic=bool(one.get("dynamic")), rest=_rest_of_address(one, entry["ifname"]),
+                    dynamic=bool(one.get("dynamic")), temporary=bool(one.get("temporary")),
+                    rest=_rest_of_address(one, entry["ifname"]),
                 )  # fmt: skip
 
 
@@ -229,33 +337,27 @@ def _rest_of_address(one: Mapping[str, Any], device: str) -> tuple[str, ...]:
 
 def _routes() -> Iterable[Route]:
     for family in (4, 6):
-        for entry in _json("ip", "-j", "-d", f"-{family}", "route", "show", "table", "all"):
-            yield Route(
-                device=entry.get("dev", ""), destination=entry["dst"], family=family,
-                protocol=str(entry.get("protocol", "")), table=str(entry.get("table", "main")),
-                gateway=str(entry.get("gateway", "")), metric=entry.get("metric", 0),
-                type=str(entry.get("type", "unicast")), words=_words_of_route(entry),
-            )  # fmt: skip
-
-
-def _words_of_route(entry: Mapping[str, Any]) -> tuple[str, ...]:
-    kind = str(entry.get("type", "unicast"))
-    words = [*([kind] if kind != "unicast" else []), str(entry["dst"])]
-    if "gateway" in entry:
-        words += ["via", str(entry["gateway"])]
-    elif "via" in entry:
-        words += ["via", str(entry["via"]["family"]), str(entry["via"]["host"])]
-    named = (("prefsrc", "src"), ("metric", "metric"), ("protocol", "proto"), ("scope", "scope"), ("table", "table"))
-    for key, word in (*named, ("tos", "tos"), ("pref", "pref")):
-        if key in entry:
-            words += [word, str(entry[key])]
-    for metrics in entry.get("metrics", ()):
-        for key, value in metrics.items():
-            words += [str(key), str(value)]
-    return (*words, *(str(flag) for flag in entry.get("flags", ()) if flag == "onlink"))
+        asked = (f"-{family}", "route", "show", "table", "all")
+        entries = _json("ip", "-j", "-d", *asked)
+        texts = [""] * len(entries)
+        if any("metrics" in entry for entry in entries):
+            texts = route_words.lines(programs.run(("ip", "-d", *asked)))
+        if len(texts) != len(entries):
+            raise NetworkError("the host's routes are changing just now", hint="try again")
+        for entry, text in zip(entries, texts, strict=True):
+            several = {hop["dev"]: None for hop in entry.get("nexthops", ()) if "dev" in hop}
+            for device in several or (entry.get("dev", ""),):
+                yield Route(
+                    device=device, destination=entry["dst"], family=family,
+                    protocol=str(entry.get("protocol", "")), table=str(entry.get("table", "main")),
+                    gateway=str(entry.get("gateway", "")), metric=entry.get("metric", 0),
+                    type=route_words.kind(entry), words=route_words.words(entry, text if "metrics" in entry else ""),
+                )  # fmt: skip
 
 
 def _settings(links: Iterable[Link]) -> dict[str, str]:
+    cards = [link.name for link in links if link.kind != "tun"]
     keys = [*GLOBAL, *(sysctl.of_device(pattern, link.name) for pattern in OF_LINK for link in links)]
-    keys += [pattern.replace("*", name) for pattern in OF_LINK for name in ("all", "default")]
+    keys += [sysctl.of_device(pattern, name) for pattern in OF_CARD for name in cards]
+    keys += [pattern.replace("*", name) for pattern in (*OF_LINK, *OF_CARD) for name in ("all", "default")]
     return {key: value for key in keys if (value := sysctl.read(key))}

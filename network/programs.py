@@ -33,7 +33,8 @@ class ProgramFailed(NetworkError):
     """A program ended with another status than 0. ``said`` is the last line on its stderr, "" for none."""
 
     def __init__(self, words: Sequence[str], status: int, said: str) -> None:
-        super().__init__(f"'{' '.join(words)}' failed: {said or f'status {status}'}")
+        hint = "only root may do that" if "Operation not permitted" in said else None
+        super().__init__(f"'{' '.join(words)}' failed: {said or f'status {status}'}", hint=hint)
         self.status = status
         self.said = said
 
@@ -49,10 +50,7 @@ def run(words: Sequence[str], *, text: str = "", deadline: float = DEADLINE) -> 
             env=_environment(), check=False, start_new_session=True,
         )  # fmt: skip
     except FileNotFoundError:
-        package = _PACKAGES.get(words[0])
-        raise NetworkError(
-            f"the program '{words[0]}' is missing", hint=f"install the package {package}" if package else None
-        ) from None
+        raise NetworkError(f"the program '{words[0]}' is missing", hint=package_hint(words[0])) from None
     except subprocess.TimeoutExpired:
         raise NetworkError(f"'{' '.join(words)}' did not end within {deadline:.0f} s") from None
     except OSError as error:
@@ -60,6 +58,12 @@ def run(words: Sequence[str], *, text: str = "", deadline: float = DEADLINE) -> 
     if done.returncode:
         raise ProgramFailed(words, done.returncode, _last_line(done.stderr))
     return done.stdout
+
+
+def package_hint(program: str) -> str | None:
+    """What to do where PROGRAM is missing."""
+    package = _PACKAGES.get(program)
+    return f"install the package {package}" if package else None
 
 
 def is_there(program: str) -> bool:
@@ -79,7 +83,7 @@ def _environment() -> dict[str, str]:
 
 
 def _last_line(text: str) -> str:
-    """The last line that says something; nft marks the place of an error below its own line."""
-    lines = [line.strip() for line in text.splitlines() if line.strip(" ^~-\t")]
+    """The last line that says something; nft marks the place of an error below its own line, "ip -batch" counts lines."""
+    lines = [line.strip() for line in text.splitlines() if line.strip(" ^~-\t") and not line.startswith("Command failed")]
     told = [line for line in lines if "rror" in line]
     return (told or lines or [""])[-1].removeprefix("Error: ")

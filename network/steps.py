@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from types import FrameType
 
 from xmcompat.errors import XmError
-from xmcompat.network import programs, sysctl
-from xmcompat.network.programs import NetworkError
+from xmcompat.network import files, processes, programs, sysctl, tables
+from xmcompat.network.programs import NetworkError, ProgramFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +42,52 @@ class Setting:
         return f"sysctl -w {self.key}={self.value}"
 
 
-Action = Command | Setting
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that all may read, written at once; its directory must be there. TEXT None: it is to go."""
+
+    path: str
+    text: str | None
+
+    def __str__(self) -> str:
+        return f"rm -f {self.path}" if self.text is None else f"cat > {self.path} <<'END'\n{self.text.rstrip()}\nEND"
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A signal to every process of PROGRAM that was started with WORD, in this network namespace. None is fine."""
+
+    name: str                            # "TERM", which waits for the end, "HUP"
+    program: str
+    word: str
+
+    def __str__(self) -> str:
+        return f"pkill -{self.name} -f -- '{self.word}'"
+
+
+@dataclass(frozen=True, slots=True)
+class Tidy:
+    """Removes TABLE of nftables' family netdev, but only if nothing is in it."""
+
+    table: str
+
+    def __str__(self) -> str:
+        return f"nft delete table netdev {self.table}"
+
+
+Action = Command | Setting | File | Signal | Tidy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """TEXT says in words what ``do`` does: "make the bridge xenbr0". ``undo`` takes it back, in this order; () where the
-    undoing of an earlier step does that too, as with all that goes with a link."""
+    undoing of an earlier step does that too, as with all that goes with a link. ``needs`` is the part of the kernel that is
+    missing when the kernel does not know such a thing: "VLANs (8021q)"."""
 
     text: str
     do: Action
     undo: tuple[Action, ...] = ()
+    needs: str = ""
 
 
 Actor = Callable[[Action], object]
@@ -63,6 +98,15 @@ def act(action: Action) -> str:
     if isinstance(action, Setting):
         sysctl.write(action.key, action.value)
         return ""
+    if isinstance(action, File):
+        files.write(action.path, action.text)
+        return ""
+    if isinstance(action, Signal):
+        processes.send(action.name, action.program, action.word)
+        return ""
+    if isinstance(action, Tidy):
+        tables.remove_empty(action.table)
+        return ""
     return programs.run(action.words, text=action.text)
 
 
@@ -71,6 +115,7 @@ class Interrupted(NetworkError):
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}; nothing is changed")
+        self.number = number
         self.exit_code = 128 + number
 
 
@@ -85,7 +130,7 @@ def take(steps: Sequence[Step], actor: Actor = act) -> None:
         try:
             for step in steps:
                 done.append(step)
-                actor(step.do)
+                _take_one(step, actor)
                 if came:
                     raise Interrupted(came[0])
         except BaseException as error:
@@ -94,6 +139,22 @@ def take(steps: Sequence[Step], actor: Actor = act) -> None:
                 said = error.line() if isinstance(error, XmError) else str(error)
                 raise NetworkError(f"{said}; and not all could be undone", hint="type " + ", ".join(remains)) from error
             raise
+
+
+#: What programs say where the kernel does not know a kind of link, and so has not made it.
+_UNKNOWN = ("not supported", "Unknown device type", "Cannot find device")
+
+
+def _take_one(step: Step, actor: Actor) -> None:
+    try:
+        actor(step.do)
+    except ProgramFailed as error:
+        if step.needs and any(word in error.said for word in _UNKNOWN):
+            raise NetworkError(
+                f"cannot {step.text}: this kernel has no {step.needs}",
+                hint="load the module, or start a kernel that has it",
+            ) from None
+        raise
 
 
 def undo(steps: Sequence[Step], actor: Actor = act, *, failed: bool = False) -> list[str]:

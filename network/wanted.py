@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 LONGEST_NAME = 15
+#: The port of UDP that is VXLAN's.
+VXLAN_PORT = 4789
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,10 +45,12 @@ class Vlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Switch:
-    """A bridge of Open vSwitch. ``uplink`` "" for none."""
+    """A bridge of Open vSwitch. ``uplink`` "" for none. ``datapath`` "netdev" carries frames in its own process, "" in the
+    kernel."""
 
     name: str
     uplink: str = ""
+    datapath: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +87,9 @@ class Nat:
 class Overlay:
     """A segment that reaches over several hosts (vnet): a bridge with a VXLAN in it.
 
-    The other hosts are found by the multicast GROUP, or are PEERS. ``local`` is this host's address on the underlay.
+    The other hosts are found by the multicast GROUP, or are PEERS; with neither, by the group that belongs to the VNI.
+    ``local`` is this host's address on the underlay, "" for the first. ``vnet`` is the id of 128 bits that ``xm
+    vnet-create`` was given, "" for an overlay that has none.
     """
 
     vni: int
@@ -93,7 +99,8 @@ class Overlay:
     local: str = ""
     group: str = ""
     peers: tuple[str, ...] = ()
-    port: int = 4789
+    port: int = VXLAN_PORT
+    vnet: str = ""
 
 
 Network = Bridge | Segment | Vlan | Switch | Routing | Nat | Overlay

@@ -1,0 +1,341 @@
+"""Bridges with a card, on hosts that are namespaces: nothing is lost on the way up and down, whatever fails."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.lab.lan import OUTSIDE, BareHost, address, address6, end
+from tests.lab.networks import Joiner, OneHost
+from tests.network.undoing import breaches
+from xmcompat.network.wanted import Bridge
+
+#: Takes bridges up or down and says what it has seen: the steps, what remains to be done, the milliseconds.
+DRIVER = """
+import json, sys, time
+from xmcompat.network import bridge, host, steps
+from xmcompat.network.programs import NetworkError
+from xmcompat.network.wanted import Bridge
+verb, pairs = json.loads(sys.argv[1])
+said = []
+for name, uplink in pairs:
+    wanted = Bridge(name=name, uplink=uplink)
+    begun = time.perf_counter()
+    try:
+        plan = getattr(bridge, verb)(wanted, host.read())
+        steps.take(plan)
+    except NetworkError as error:
+        said.append(error.line())
+        continue
+    took = 1000 * (time.perf_counter() - begun)
+    now = host.read()
+    said.append({"steps": [step.text for step in plan], "again": len(getattr(bridge, verb)(wanted, now)), "ms": took,
+                 "wrong": bridge.verify(wanted, now), "found": [one.state for one in bridge.found(now)]})
+print(json.dumps(said))
+"""
+
+#: What a host's card may have beside a plain address: more addresses, a label, a second address of the same network,
+#: routes of other tables, one to a gateway outside all networks, metrics, a lifetime.
+RICH = """\
+addr add 198.51.100.77/24 dev up0 label up0:1
+addr add 203.0.113.5/32 dev up0
+addr add 192.0.2.1/32 peer 192.0.2.2/32 dev up0
+addr add 198.51.100.90/24 dev up0 valid_lft 5000 preferred_lft 4000
+addr add 2001:db8:1::77/64 dev up0 nodad preferred_lft 0
+addr add 2001:db8:9::1/64 dev up0 nodad valid_lft 6000 preferred_lft 3000
+route add 203.0.113.1 dev up0
+route add 203.0.113.128/25 via 203.0.113.1 dev up0 mtu 1400
+route add 10.1.0.0/16 via 198.51.100.1 dev up0 metric 7 table 77
+route add default via 198.51.100.1 dev up0 metric 500 src 198.51.100.77
+"""
+RICH6 = """\
+route add 2001:db8:77::/48 via fe80::1 dev up0 metric 5
+route add 2001:db8:78::/48 dev up0
+"""
+
+
+def bridged(host: BareHost, verb: str, *pairs: tuple[str, str]) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(host.python(DRIVER, json.dumps([verb, pairs or [("xenbr0", "up0")]])))
+    return found
+
+
+@pytest.fixture
+def rich(lan: OneHost) -> OneHost:
+    lan.host.sysctl("net.ipv4.conf.all.promote_secondaries", "0")
+    lan.host.sysctl("net.ipv4.conf.up0.rp_filter", "2")
+    lan.host.run("ip", "-batch", "-", input=RICH)
+    lan.host.run("ip", "-6", "-batch", "-", input=RICH6)
+    return lan
+
+
+@pytest.mark.parametrize("verb", ["up", "down"])
+def test_whatever_fails_leaves_the_host_as_it_was(rich: OneHost, verb: str) -> None:
+    ways = ("before", "after")
+    assert breaches(rich.host, "bridge", Bridge(name="xenbr0", uplink="up0"), verb, needed=25, ways=ways) == []
+
+
+@pytest.mark.parametrize(("verb", "way"), [("up", "killed"), ("up", "finished"), ("down", "killed")])
+def test_a_change_that_was_killed_is_undone_or_finished(rich: OneHost, verb: str, way: str) -> None:
+    assert breaches(rich.host, "bridge", Bridge(name="xenbr0", uplink="up0"), verb, needed=25, ways=(way,)) == []
+
+
+@pytest.mark.parametrize("verb", ["up", "down"])
+def test_whatever_fails_leaves_a_card_down_that_was(lan: OneHost, verb: str) -> None:
+    lan.host.run("ip", "link", "add", "spare.0", "type", "veth", "peer", "name", "other")
+    lan.host.run("ip", "link", "set", "other", "up")
+    for state in ("up", "down"):  # the first time gives it a queue that stays
+        lan.host.run("ip", "link", "set", "spare.0", state)
+    assert not lan.host.outcome("ip", "link", "show", "dev", "spare.0", "up").stdout
+    assert breaches(lan.host, "bridge", Bridge(name="br.spare.fiftee", uplink="spare.0"), verb, needed=4) == []
+
+
+def test_the_bridge_has_what_the_card_had(rich: OneHost) -> None:
+    before = rich.host.snapshot()
+    (made,) = bridged(rich.host, "up")
+    assert (made["again"], made["wrong"], made["found"]) == (0, [], ["up"])
+    after = rich.host.snapshot()
+
+    def of(snapshot: object, device: str) -> set[str]:
+        sections = snapshot.section("addr", "route4", "route6")  # type: ignore[attr-defined]
+        lines = (line for line in sections if f" {device} " in line and "fe80::" not in line)
+        moving = ("ff00::", "_time", "dynamic")
+        return {line.replace(device, "CARD") for line in lines if not any(word in line for word in moving)}
+
+    assert of(after, "xenbr0") == of(before, "up0")
+    assert of(after, "up0") == set()
+    assert rich.outside.pings(address(1))
+    assert rich.outside.pings(address6(1))
+    assert rich.outside.pings("198.51.100.77")
+    bridged(rich.host, "down")
+    assert before.difference(rich.host.snapshot()) == ""
+
+
+def test_an_address_from_dhcp_does_not_end_on_the_bridge(lan: OneHost) -> None:
+    lan.host.run("ip", "addr", "change", f"{address(1)}/24", "brd", "+", "dev", "up0", "valid_lft", "3600", "preferred_lft", "1800")
+    before = lan.host.snapshot()
+    bridged(lan.host, "up")
+    (shown,) = lan.host.json("ip", "-j", "-4", "addr", "show", "dev", "xenbr0")
+    assert shown["addr_info"][0]["valid_life_time"] == 2**32 - 1
+    bridged(lan.host, "down")
+    (shown,) = lan.host.json("ip", "-j", "-4", "addr", "show", "dev", "up0")
+    assert 3500 < shown["addr_info"][0]["valid_life_time"] <= 3600
+    assert before.difference(lan.host.snapshot()) == ""
+
+
+SERVER = """
+import socket, sys
+listening = socket.create_server(("0.0.0.0", 7))
+print("ready", flush=True)
+taken, _ = listening.accept()
+while word := taken.recv(100):
+    taken.sendall(word)
+"""
+
+
+@contextmanager
+def echo_server(host: BareHost) -> Iterator[None]:
+    server = host.start([sys.executable, "-c", SERVER])
+    assert server.stdout is not None
+    assert server.stdout.readline() == "ready\n"
+    try:
+        yield
+    finally:
+        end(server)
+
+
+CLIENT = """
+import socket, sys, time
+link = socket.create_connection((sys.argv[1], 7), timeout=5)
+longest = count = 0
+print("ready", flush=True)
+import select
+while not select.select([sys.stdin], [], [], 0.002)[0]:
+    begun = time.monotonic()
+    link.sendall(b"x")
+    assert link.recv(1) == b"x"
+    longest = max(longest, time.monotonic() - begun)
+    count += 1
+print(count, round(1000 * longest))
+"""
+
+
+def test_a_connection_from_outside_lives_through_up_and_down(lan: OneHost) -> None:
+    with echo_server(lan.host):
+        client = lan.outside.start([sys.executable, "-c", CLIENT, address(1)])
+        assert client.stdout is not None
+        assert client.stdout.readline() == "ready\n"
+        for _ in range(2):
+            (up,) = bridged(lan.host, "up")
+            time.sleep(0.1)
+            (down,) = bridged(lan.host, "down")
+            time.sleep(0.1)
+        said, complained = client.communicate("\n", timeout=20)
+    assert client.returncode == 0, complained
+    count, longest = map(int, said.split())
+    assert count > 100
+    print(f"longest pause {longest} ms, up {up['ms']:.0f} ms, down {down['ms']:.0f} ms")
+    assert longest < 3000
+
+
+WATCHER = """
+import json, subprocess, sys
+from xmcompat.network import bridge, host, steps
+from xmcompat.network.wanted import Bridge
+def lacking():
+    now = host.read(tables=False)
+    gone = [] if all(any(r.destination == "default" and r.family == f for r in now.routes) for f in (4, 6)) else ["route"]
+    return gone + [a for a in sys.argv[1:] if not any(one.address == a for one in now.addresses)]
+for verb in ("up", "down"):
+    for step in getattr(bridge, verb)(Bridge(name="xenbr0", uplink="up0"), host.read()):
+        steps.act(step.do)
+        if found := lacking():
+            print(verb, step.text, *found)
+"""
+
+
+def test_neither_an_address_nor_a_default_route_is_ever_missing(lan: OneHost) -> None:
+    assert lan.host.python(WATCHER, address(1), address6(1)) == ""
+
+
+def test_ipv6_can_be_used_at_once_although_addresses_are_tried(lan: OneHost) -> None:
+    for name in ("default", "up0"):
+        lan.host.sysctl(f"net.ipv6.conf.{name}.accept_dad", "1")
+    before = lan.host.snapshot()
+    bridged(lan.host, "up")
+    assert lan.outside.pings(address6(1), seconds=1)
+    assert lan.host.sysctl("net.ipv6.conf.xenbr0.accept_dad") == "1"
+    bridged(lan.host, "down")
+    assert lan.outside.pings(address6(1), seconds=1)
+    assert before.difference(lan.host.snapshot()) == ""
+
+
+def test_a_guest_on_the_bridge_reaches_the_outside_with_its_own_mac(lan: OneHost, station: Joiner) -> None:
+    bridged(lan.host, "up")
+    guest = station(lan.host, port="vif1.0", mac="00:16:3e:00:00:01", addresses=["198.51.100.101/24"])
+    lan.host.run("ip", "link", "set", "vif1.0", "master", "xenbr0")
+    assert guest.pings(OUTSIDE)
+    assert guest.pings(address(1))
+    assert lan.outside.pings("198.51.100.101")
+    assert "00:16:3e:00:00:01" in lan.outside.run("ip", "neigh", "show", "198.51.100.101")
+    (refused,) = bridged(lan.host, "down")
+    assert refused == (
+        "the bridge xenbr0 has ports: vif1.0; shut these guests down, or move them to another bridge, first"
+    )
+    assert guest.pings(OUTSIDE)
+    lan.host.run("ip", "link", "set", "vif1.0", "nomaster")
+    (gone,) = bridged(lan.host, "down")
+    assert gone["found"] == []
+    assert lan.outside.pings(address(1))
+
+
+def test_two_bridges_are_made_and_go_in_any_order(lan: OneHost) -> None:
+    lan.host.run("ip", "link", "add", "eth1", "type", "veth", "peer", "name", "far1")
+    lan.host.run("ip", "link", "set", "eth1", "up")
+    lan.host.run("ip", "link", "set", "far1", "up")
+    lan.host.run("ip", "addr", "add", "192.0.2.11/24", "dev", "eth1")
+    before = lan.host.snapshot()
+    one, two = bridged(lan.host, "up", ("xenbr0", "up0"), ("eth1", "eth1"))
+    assert (one["wrong"], two["wrong"], two["found"]) == ([], [], ["up", "up"])
+    assert lan.host.links() == ["eth1", "far1", "lo", "up0", "xenbr0", "xenbr1"]
+    bridged(lan.host, "down", ("xenbr0", "up0"), ("eth1", "eth1"))
+    assert before.difference(lan.host.snapshot()) == ""
+
+
+ADVERTISER = """
+import socket, struct, sys
+raw = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+index = socket.if_nametoindex("lan")
+raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+prefix = socket.inet_pton(socket.AF_INET6, "2001:db8:5::")
+option = struct.pack("!BBBBIII", 3, 4, 64, 0xC0, 86400, 14400, 0) + prefix
+raw.sendto(struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0) + option, ("ff02::1", 0, 0, index))
+"""
+
+
+def advertised(lan: OneHost, device: str, metric: int) -> list[dict[str, object]]:
+    """Send a router advertisement; what the host then has on DEVICE as default routes, once one has METRIC."""
+    lan.outside.python(ADVERTISER)
+    for _ in range(40):
+        routes: list[dict[str, object]] = lan.host.json("ip", "-j", "-6", "route", "show", "default", "dev", device)
+        if any(route["metric"] == metric for route in routes):
+            return routes
+        time.sleep(0.05)
+    raise AssertionError(f"no router is heard on {device}: {routes}")
+
+
+def test_what_a_router_advertises_follows_the_card_and_is_not_doubled(lan: OneHost) -> None:
+    lan.host.run("ip", "-6", "route", "del", "default")
+    advertised(lan, "up0", 1024)
+    (own,) = [info["local"] for link in lan.host.json("ip", "-j", "-6", "addr", "show", "dev", "up0")
+              for info in link["addr_info"] if info["local"].startswith("2001:db8:5:")]  # fmt: skip
+    before = lan.host.snapshot()
+    (made,) = bridged(lan.host, "up")
+    assert made["wrong"] == []
+    assert lan.outside.outcome("ip", "-6", "addr", "add", "2001:db8:5::1/64", "dev", "lan", "nodad").status == 0
+    assert lan.outside.pings(own)
+    found = lan.host.json("ip", "-j", "-6", "route", "get", "2001:db8:ffff::1")
+    assert found[0]["dev"] == "xenbr0"
+    advertised(lan, "xenbr0", 1024)
+    found = lan.host.json("ip", "-j", "-6", "route", "get", "2001:db8:ffff::1")
+    assert found[0]["dev"] == "xenbr0"
+    assert lan.outside.pings(own)
+    infos = [info for link in lan.host.json("ip", "-j", "-6", "addr") for info in link["addr_info"]]
+    assert [info["local"] for info in infos].count(own) == 1
+    bridged(lan.host, "down")
+    assert lan.outside.pings(own)
+    assert before.difference(lan.host.snapshot()) == ""
+    advertised(lan, "up0", 1024)
+    assert before.difference(lan.host.snapshot()) == ""
+
+
+#: What "network-bridge" without words wants: a bridge of the default route's device, with its name. Twice, then away.
+DEFAULT = """
+from xmcompat.network import host, plans, steps
+from xmcompat.network.wanted import Bridge
+for name in ("up0", "up0", "br-up0"):
+    plan = plans.plan_up([Bridge(name=name, uplink="")], host.read())
+    steps.take(plan.steps)
+    print(len(plan.steps) > 0, plans.complaints(host.read()), [link.name for link in host.read().links])
+steps.take(plans.plan_down(host.read()).steps)
+"""
+
+
+def test_the_default_network_bridge_is_made_once_and_taken_away(lan: OneHost) -> None:
+    before = lan.host.snapshot()
+    assert lan.host.python(DEFAULT).splitlines() == [
+        "True [] ['lo', 'up0', 'br-up0']", "False [] ['lo', 'up0', 'br-up0']", "False [] ['lo', 'up0', 'br-up0']",
+    ]  # fmt: skip
+    assert before.difference(lan.host.snapshot()) == ""
+
+
+#: Routes whose words ``ip -j`` does not tell as they can be given back.
+PECULIAR = """\
+route add 10.2.0.0/16 via 198.51.100.1 mtu lock 1400
+route add 10.3.0.0/16 via 198.51.100.1 realm 3/4
+route add 10.4.0.0/16 via 198.51.100.1 congctl cubic
+route add 10.5.0.0/16 via 198.51.100.1 rto_min 200ms rtt 300ms
+route add 10.6.0.0/16 via 198.51.100.1 features ecn initcwnd 20
+"""
+
+
+def test_routes_keep_their_realms_locks_and_times(lan: OneHost) -> None:
+    lan.host.run("ip", "-batch", "-", input=PECULIAR)
+    before = lan.host.run("ip", "route").splitlines()
+    assert "again" in bridged(lan.host, "up")[0]
+    assert sorted(lan.host.run("ip", "route").splitlines()) == sorted(line.replace("up0", "xenbr0") for line in before)
+    assert "again" in bridged(lan.host, "down")[0]
+    assert sorted(lan.host.run("ip", "route").splitlines()) == sorted(before)
+
+
+def test_a_route_by_a_nexthop_object_is_refused_before_anything_changes(lan: OneHost) -> None:
+    lan.host.run("ip", "nexthop", "add", "id", "7", "via", OUTSIDE, "dev", "up0")
+    lan.host.run("ip", "route", "add", "10.7.0.0/16", "nhid", "7")
+    before = lan.host.snapshot()
+    (said,) = bridged(lan.host, "up")
+    assert str(said).startswith("the route to 10.7.0.0/16 leads by up0 to a nexthop object, which others share: it cannot")
+    assert before.difference(lan.host.snapshot()) == ""
