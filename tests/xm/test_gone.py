@@ -1,8 +1,6 @@
-"""Verbs that have nothing to act on: tmem, vnets, networks of the Xen-API, interfaces of the second kind, the relay."""
+"""Verbs that have nothing to act on: tmem, networks of the Xen-API, interfaces of the second kind, the relay."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 
@@ -100,28 +98,7 @@ def test_events_are_an_error_that_ends_in_0(xm: Xm, words: str) -> None:
     )  # fmt: skip
 
 
-# -- vnets, and the relay
-
-
-@pytest.mark.parametrize("words", ["vnet-list", "vnet-list -l", "vnet-list --long"])
-def test_there_are_no_vnets(xm: Xm, words: str) -> None:
-    status, out, err = xm(*words.split())
-    assert (status, out) == (0, "")
-    assert err.startswith("Warning: there are no vnets here")
-
-
-def test_vnet_create_looks_for_its_file_first(xm: Xm, tmp_path: Path) -> None:
-    assert xm("vnet-create", f"{tmp_path}/nosuch") == (1, f"File not found: {tmp_path}/nosuch\n", "")
-    (tmp_path / "vnet").write_text("(vnet (id 1))")
-    status, out, err = xm("vnet-create", f"{tmp_path}/vnet")
-    assert (status, out) == (1, "")
-    assert err.startswith("Error: there are no vnets here")
-
-
-def test_vnet_delete_fails(xm: Xm) -> None:
-    status, out, err = xm("vnet-delete", "4")
-    assert (status, out) == (1, "")
-    assert err.startswith("Error: there is no vnet '4'")
+# -- the relay
 
 
 def test_nothing_is_relayed(xm: Xm) -> None:
@@ -182,7 +159,3 @@ def test_a_double_dash_is_a_word_that_is_not_counted(xm: Xm, verb: str) -> None:
     status, _, err = xm(verb, "--", "nosuch")
     assert status in (1, 3)
     assert "internal error" not in err
-
-
-def test_a_vnet_of_the_file_with_the_name_double_dash_is_looked_for(xm: Xm) -> None:
-    assert xm("vnet-create", "--", "nosuch") == (1, "File not found: --\n", "")

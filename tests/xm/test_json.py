@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from tests.fakes import FakeHypervisor, domain
 from tests.fakes_host import Host
 from tests.xm.conftest import Xm
-from xmcompat import pools
+from xmcompat import pools, vnets
 from xmcompat.backends import host_devices
 from xmcompat.backends.devices import PciHostdev, ScsiHostdev
 from xmcompat.backends.domain_xml import render
 from xmcompat.backends.hypervisor import DomainState, Scheduling
 from xmcompat.backends.machine import Accelerator, BlockSource, Bus, DeviceBoot, Disk, Machine, Nic, XenRecord
+from xmcompat.network.host import Host as KernelHost
+from xmcompat.network.host import Link
 from xmcompat.pool_store import Store
 from xmcompat.render import json_values
 from xmcompat.render.json_fields import FIELDS, TYPES, Field, markdown
@@ -44,7 +46,7 @@ COMMANDS = {
     "vtpm-list": "vtpm-list orchid", "pci-list": "pci-list orchid",
     "pci-list-assignable-devices": "pci-list-assignable-devices", "scsi-list": "scsi-list orchid",
     "usb-list": "usb-list orchid", "usb-list-assignable-devices": "usb-list-assignable-devices",
-    "cpupool-list": "cpupool-list",
+    "vnet-list": "vnet-list", "cpupool-list": "cpupool-list",
 }  # fmt: skip
 
 
@@ -60,6 +62,15 @@ def sys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     made.usb("1-1.4", 4, "046d:c077", "Mouse")
     made.usb("1-2", 3, name="")
     return made
+
+
+@pytest.fixture(autouse=True)
+def vnet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host's network with one vnet."""
+    alias = "xmcompat overlay vni=4 bridge=vnet0004 device=vnif0004 vnet=0000:0000:0000:0000:0000:0000:0000:0004"
+    link = Link(index=4, name="vnif0004", kind="vxlan", alias=f"{alias} state=up", details={"id": 4, "port": 4789})
+    floods = {"vnif0004": ("198.51.100.12",)}
+    monkeypatch.setattr(vnets.kernel, "read", lambda tables: KernelHost(links=(link,), floods=floods))
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from xmcompat.backends.hypervisor import DomainInfo, DomainState, NodeInfo, VcpuInfo
 from xmcompat.render.device_tables import CONNECTED, FrontEnd
@@ -189,6 +189,27 @@ def pools(rows: Iterable[tuple[PoolRow, int | None, Sequence[DomainInfo]]]) -> s
         }
         for row, number, infos in rows
     ]})  # fmt: skip
+
+
+class VnetRow(NamedTuple):
+    """A vnet as ``vnet-list`` has it; "" for what is not known."""
+
+    id: str
+    vni: int
+    bridge: str
+    vnetif: str
+    security: str
+    underlay: str
+    local: str
+    group: str
+    peers: list[str]
+    port: int
+    whole: bool
+
+
+def vnets(rows: Iterable[VnetRow]) -> str:
+    """``xm vnet-list``."""
+    return text({"vnets": [{key: None if value == "" else value for key, value in row._asdict().items()} for row in rows]})
 
 
 def node(info: NodeInfo, *, free_cpus: int) -> str:

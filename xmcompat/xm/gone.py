@@ -1,18 +1,12 @@
-"""Verbs that had nothing to talk to in Xen 4.1 already, or have nothing here: vnets, Xen-API networks, events, the relay.
+"""Verbs that had nothing to talk to in Xen 4.1 already, or have nothing here: Xen-API networks, events, the relay.
 
 Those that were to change something fail; those that only ask succeed, so that scripts go on.
 """
 
 from __future__ import annotations
 
-import os
-import sys
-
 from xmcompat.errors import XmError
 from xmcompat.xm.options import Words
-from xmcompat.xm.output import warn
-
-NO_VNETS = "there are no vnets here"
 
 
 class ApiOnly(XmError):
@@ -62,23 +56,3 @@ def network_del(_words: Words) -> int:
 def network_show(_words: Words) -> int:
     """``xm network-show``."""
     raise ApiOnly("'virsh net-list --all' lists networks")
-
-
-def vnet_list(_words: Words) -> int:
-    """``xm vnet-list [-l]``: there are none."""
-    warn([f"{NO_VNETS}, as there were none any more in Xen 4.1; 'virsh net-list --all' lists networks"])
-    return 0
-
-
-def vnet_create(words: Words) -> int:
-    """``xm vnet-create FILE``. That there is no such file is said on stdout, as with xm."""
-    path = words.operands[0]  # there may be more: "--" is not counted
-    if not os.path.isfile(path):
-        sys.stdout.write(f"File not found: {path}\n")
-        return 1
-    raise XmError(f"{NO_VNETS}, as there were none any more in Xen 4.1", hint="'virsh net-create' makes a network")
-
-
-def vnet_delete(words: Words) -> int:
-    """``xm vnet-delete ID``."""
-    raise XmError(f"there is no vnet '{words.operands[0]}': {NO_VNETS}", hint="'virsh net-destroy' ends a network")

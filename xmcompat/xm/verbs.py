@@ -144,9 +144,9 @@ DEVICE = (
     Verb("usb-hc-destroy", NONE, (2, 2), "<Domain> <DevId>", "host_devices:usb_hc_destroy"),
 )  # fmt: skip
 VNET = (
-    Verb("vnet-list", GNU, None, "[-l|--long]", "gone:vnet_list", LONG),
-    Verb("vnet-create", NONE, (1, 1), "<ConfigFile>", "gone:vnet_create"),
-    Verb("vnet-delete", NONE, (1, 1), "<VnetId>", "gone:vnet_delete"),
+    Verb("vnet-list", GNU, None, "[-l|--long]", "vnets:show", LONG),
+    Verb("vnet-create", NONE, (1, 1), "<ConfigFile>", "vnets:create"),
+    Verb("vnet-delete", NONE, (1, 1), "<VnetId>", "vnets:delete"),
 )
 SECURITY = (
     Verb("setpolicy", RAW, None, "<PolicyType> <PolicyName>", "security:setpolicy"),
@@ -209,7 +209,7 @@ HELP = Verb("help", NONE, None, "", "help:full_help")
 JSON = frozenset((
     "list", "uptime", "domid", "domname", "domstate", "vcpu-list", "info", "sched-credit", "block-list", "network-list",
     "network2-list", "vtpm-list", "pci-list", "pci-list-assignable-devices", "scsi-list", "usb-list",
-    "usb-list-assignable-devices", "cpupool-list",
+    "usb-list-assignable-devices", "vnet-list", "cpupool-list",
 ))  # fmt: skip
 
 #: Every verb that a word or its beginning can mean.
