@@ -1,0 +1,150 @@
+"""How fast guests are whose rate is limited, in both directions, by every means."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.inside import inside
+from tests.lab.lan import UNFILTERED, BareHost, Place, set_sysctls
+from tests.lab.networks import Joiner
+from tests.lab.stations import throughput
+from tests.network.taps import Cable, Tap
+from tests.network.test_port_lab import MEANS
+from xmcompat.network import port, rate
+from xmcompat.network.steps import take
+from xmcompat.network.wanted import Port, Rate
+
+HOST = "192.0.2.1"
+#: Mbit/s, by the guests' numbers.
+SPEEDS = {1: 1, 2: 8, 3: 20}
+
+
+def limit(mbit: float) -> Rate:
+    """As "rate=NMb/s" gives it."""
+    return Rate(speed=int(mbit * 125_000), burst=int(mbit * 125_000 / 20))
+
+
+def wanted(number: int, mbit: float) -> Port:
+    return Port(
+        device=f"vif{number}.0", mac=f"00:16:3e:00:00:0{number}", bridge="xenbr0", addresses=(f"192.0.2.1{number}",),
+        sending=limit(mbit), receiving=limit(mbit),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def place(lab_directory: Path) -> Iterator[BareHost]:
+    made = BareHost(lab_directory / "rates", "rates")
+    made.run("ip", "-batch", "-", input=f"""link add xenbr0 type bridge stp_state 0 forward_delay 0
+link set xenbr0 up
+addr add {HOST}/24 dev xenbr0
+""")  # fmt: skip
+    set_sysctls(made, UNFILTERED)
+    yield made
+    made.stop()
+
+
+def together(jobs: dict[str, Callable[[], float]]) -> dict[str, float]:
+    """What JOBS come to, done at the same time."""
+    found: dict[str, float] = {}
+    threads = [threading.Thread(target=lambda name=name, job=job: found.update({name: job()})) for name, job in jobs.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(found) == set(jobs)
+    return found
+
+
+def stream(sender: Place, receiver: Place, address: str, *, number: int = 5001) -> float:
+    """Mbit/s of TCP. A first connection has shown the kernel when to stop its slow start: what is lost in that comes late,
+    and all at once, so that it would be measured at the wrong time."""
+    throughput(sender, receiver, address, port=number, seconds=2)
+    return throughput(sender, receiver, address, port=number, seconds=4)
+
+
+def datagrams(sender: Place, receiver: Place, address: str, mbit: float, *, seconds: float = 2.0, number: int = 6000) -> float:
+    """Mbit/s of frames that arrive when half as much again as MBIT is sent in datagrams."""
+    size = 1000
+    with receiver.socket(socket.AF_INET, socket.SOCK_DGRAM) as target, sender.socket(socket.AF_INET, socket.SOCK_DGRAM) as source:
+        target.bind((address, number))
+        target.settimeout(0.2)
+        pause = (size + 42) * 8 / (mbit * 1.5e6)
+        ended = threading.Event()
+
+        def send() -> None:
+            due = time.monotonic()
+            while not ended.is_set():
+                source.sendto(bytes(size), (address, number))
+                due += pause if time.monotonic() > begin else pause / 4  # the first burst is soon over
+                time.sleep(max(due - time.monotonic(), 0))
+
+        begin = time.monotonic() + 1.0
+        thread = threading.Thread(target=send)
+        thread.start()
+        while time.monotonic() < begin:
+            target.recv(2000)
+        first, count = time.monotonic(), 0
+        while time.monotonic() < first + seconds:
+            count += len(target.recv(2000)) + 42
+        took = time.monotonic() - first
+        ended.set()
+        thread.join()
+    return count * 8e-6 / took
+
+
+@pytest.mark.parametrize("means", MEANS)
+def test_guests_are_as_fast_as_they_may_be(
+    place: BareHost, station: Joiner, means: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TCP with segmentation by the card, and UDP, which does not slow down by itself."""
+    sending, receiving = MEANS[means]
+    monkeypatch.setattr(rate, "sending_means", lambda: sending)
+    monkeypatch.setattr(rate, "receiving_means", lambda: receiving)
+    stations = {}
+    for number, mbit in SPEEDS.items():
+        one = wanted(number, mbit)
+        stations[number] = station(place, port=one.device, mac=one.mac, addresses=[f"192.0.2.1{number}/24"])
+        place.run("ip", "link", "set", one.device, "master", "xenbr0")
+        inside(place.pid, lambda one=one: take(port.up(one)))
+    tcp, udp = {}, {}
+    for number, mbit in SPEEDS.items():
+        tcp[f"{mbit} sent"] = lambda n=number: stream(stations[n], place, HOST, number=5000 + n)
+        udp[f"{mbit} sent"] = lambda n=number, m=mbit: datagrams(stations[n], place, HOST, m, number=6000 + n)
+    back, udp_back = {}, {}
+    for number, mbit in SPEEDS.items():
+        back[f"{mbit} received"] = lambda n=number: stream(place, stations[n], f"192.0.2.1{n}")
+        udp_back[f"{mbit} received"] = lambda n=number, m=mbit: datagrams(place, stations[n], f"192.0.2.1{n}", m)
+    found = {}
+    for kind, jobs in (("TCP", tcp), ("TCP", back), ("UDP", udp), ("UDP", udp_back)):
+        found.update({f"{kind} {name}": got / int(name.split()[0]) for name, got in together(jobs).items()})
+    print({name: round(part, 3) for name, part in found.items()})
+    assert {name: part for name, part in found.items() if not 0.9 <= part <= 1.1} == {}
+
+
+def test_a_tap_whose_guest_leaves_segmentation_to_the_card(place: BareHost, lab_directory: Path) -> None:
+    """Packets of up to 64 KiB come out of a guest's card and go into it; the limit holds for them."""
+    guest = BareHost(lab_directory / "offload", "offload")
+    one = wanted(1, 8)
+    with (
+        Tap(place, "vif1.0", "fe:16:3e:00:00:01", offload=True, lines="link set vif1.0 master xenbr0\n") as tap,
+        Tap(guest, "eth0", one.mac, offload=True, lines="addr add 192.0.2.11/24 dev eth0\n") as card,
+    ):
+        cable = Cable(tap, card)
+        try:
+            free = throughput(guest, place, HOST, seconds=1), throughput(place, guest, "192.0.2.11", seconds=1)
+            largest = cable.largest
+            inside(place.pid, lambda: take(port.up(one)))
+            limited = stream(guest, place, HOST), stream(place, guest, "192.0.2.11")
+            inside(place.pid, lambda: take(port.down(one)))
+        finally:
+            cable.close()
+            guest.stop()
+    assert largest > 10_000
+    assert min(free) > 20
+    assert all(7.2 <= got <= 8.8 for got in limited), limited
