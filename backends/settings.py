@@ -23,11 +23,15 @@ class Settings(NamedTuple):
     """"" is "not set". ``accelerator`` is auto, kvm or tcg.
 
     ``bridge_aliases`` are pairs: a bridge that configurations name, and the one of this host that stands for it.
+    ``network`` is the table of the host's networks as it stands there; ``network.settings`` reads it.
+    ``script_folder`` is where the scripts of guests' interfaces lie, those of Xen's users.
     """
 
     uri: str = ""
     accelerator: str = ""
     bridge_aliases: tuple[tuple[str, str], ...] = ()
+    script_folder: str = ""
+    network: Mapping[str, object] = {}
 
 
 def read(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -57,7 +61,9 @@ def parse(data: bytes, path: str) -> Settings:
     for key, value in table.items():
         if key not in Settings._fields:
             raise ConfigError(f"unknown setting '{key}'", path=path, hint=f"known: {', '.join(Settings._fields)}")
-        if key != "bridge_aliases" and not isinstance(value, str):
+        if key == "network" and not isinstance(value, dict):
+            raise ConfigError("network must be a table", path=path, hint="write [network.bridges.NAME]")
+        if key not in ("bridge_aliases", "network") and not isinstance(value, str):
             raise ConfigError(f"{key} must be text in quotes", path=path)
     settings = Settings(**{**table, "bridge_aliases": _aliases(table.get("bridge_aliases", {}), path)})
     if settings.accelerator not in ("", *ACCELERATORS):

@@ -48,8 +48,8 @@ def test_a_key_that_is_given_is_told_with_its_line_its_value_and_its_fate(name: 
         ("(loglevel LOUD)", "loglevel", "WARNING", "there is no such level; DEBUG is taken"),
         ("(loglevel INFO)", "loglevel", "INFO", "what xend logs"),
         ("(vnc-listen 0.0.0.0)", "vnc-listen", "WARNING", "without a password"),
-        ("(network-script network-nat)", "network-script", "WARNING", "make one of that kind"),
-        ("(network-script 'network-bridge netdev=eth1')", "network-script", "INFO", "made the host's bridges"),
+        ("(network-script network-nat)", "network-script", "INFO", "makes the host's networks"),
+        ("(network-script 'network-bridge netdev=eth1')", "network-script", "INFO", "makes the host's networks"),
         ("(network-script network-bridge netdev=eth1)", "network-script", "WARNING", "only its first value counts"),
         ("(dom0-cpus 2)", "dom0-cpus", "WARNING", "share all CPUs"),
         ("(device-model x)", "device-model", "INFO", "xend does not know it"),
@@ -76,14 +76,14 @@ BRIDGE = "(network-script 'network-bridge netdev=eth1 bridge=xenbr0')"
     [
         (BRIDGE, ("xenbr0",), {}, Entry("INFO", "The bridge xenbr0 is there.")),
         (BRIDGE, ("br0",), {"xenbr0": "br0"}, Entry("INFO", "The bridge br0, which stands for xenbr0, is there.")),
-        (BRIDGE, (), {}, Entry("WARNING", "The bridge xenbr0 is missing: guests that need it cannot start. xend makes no "
-                                          "bridges yet; make it by hand, with eth1 in it.")),
+        (BRIDGE, (), {}, Entry("WARNING", "The bridge xenbr0 is missing, which has eth1 in it: guests that need it cannot "
+                                          "start.")),
         ("(network-script network-bridge)", (), {}, Entry(
-            "WARNING", "The bridge eth0 is missing: guests that need it cannot start. xend makes no bridges yet; make it by "
-            "hand, with the network card of the default route in it.")),
+            "WARNING", "The bridge xenbr0 is missing, which has the network card of the default route in it: guests that need "
+            "it cannot start.")),
+        ("(network-script network-bridge)", ("xenbr0",), {}, Entry("INFO", "The bridge xenbr0 is there.")),
         ("(vif-script 'vif-bridge bridge=xenbr2')", (), {}, Entry(
-            "WARNING", "The bridge xenbr2 is missing: guests that need it cannot start. xend makes no bridges yet; make it "
-            "by hand.")),
+            "WARNING", "The bridge xenbr2 is missing: guests that need it cannot start.")),
     ],
 )  # fmt: skip
 def test_bridges_that_are_needed_are_looked_for(

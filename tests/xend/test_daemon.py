@@ -161,6 +161,17 @@ def test_restart_never_has_two_of_them(bench: Bench) -> None:
     assert events == ["Xend Daemon started", "Xend Daemon ends", "Xend Daemon started"]
 
 
+def test_restarts_at_once_wait_for_one_another_and_all_succeed(bench: Bench) -> None:
+    bench.silently("start")
+    restarts = [bench.begin("restart", stdin=subprocess.DEVNULL) for _ in range(3)]
+    for process in restarts:
+        out, err = process.communicate(timeout=120)
+        assert (out, err, process.returncode) == ("", "", 0)
+    assert bench.status() == 0
+    events = [line.split(") ")[1] for line in bench.log().splitlines() if "Xend Daemon" in line]
+    assert events == ["Xend Daemon started", *["Xend Daemon ends", "Xend Daemon started"] * 3]
+
+
 def test_start_right_after_stop_waits_for_the_old_one(bench: Bench) -> None:
     bench.silently("start")
     bench.silently("stop")

@@ -13,7 +13,7 @@ from xmcompat.backends import domain_xml, kept_xml
 from xmcompat.backends.hypervisor import DomainInfo, DomainState, GuestEvent
 from xmcompat.backends.kept_mark import Mark, Phase
 from xmcompat.backends.machine import XenRecord
-from xmcompat.errors import ConnectionLost, HypervisorError
+from xmcompat.errors import ConnectionLost, DeviceError, HypervisorError
 from xmcompat.xend.keeper import MEMORY, Keeper, Options, actions_of
 
 UUID = "11111111-2222-4333-8444-555555555555"
@@ -381,3 +381,59 @@ def test_actions_are_those_of_the_configuration_or_xms_own() -> None:
     assert of("(vm (on_poweroff preserve) (on_crash coredump-restart))") == ("preserve", "restart", "coredump-restart")
     assert of("(vm (on_reboot nonsense))") == ("destroy", "destroy", "restart")
     assert of("spoilt (") == ("destroy", "restart", "restart")
+
+
+# -- the interfaces of one that is built anew
+
+
+@pytest.fixture
+def ours(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is done to the host's ends of interfaces, all of which are to be set up before their guests run."""
+    done: list[str] = []
+    monkeypatch.setattr("xmcompat.connecting.is_ours", lambda hypervisor: True)
+    monkeypatch.setattr("xmcompat.connecting.waits", lambda xml: True)
+    monkeypatch.setattr("xmcompat.connecting.connect", lambda hypervisor, info: done.append(f"connect {info.domid} {info.state}"))
+    monkeypatch.setattr("xmcompat.vif_traces.leaving", lambda hypervisor, info: (info.domid,))
+    monkeypatch.setattr("xmcompat.vif_traces.gone", lambda ends, info: done.append(f"gone {ends[0]}"))
+    return done
+
+
+def test_the_new_one_is_connected_before_it_runs(ours: list[str]) -> None:
+    world = World()
+    world.libvirt.boot(guest())
+    world.end("reboot")
+    assert ours == ["gone 1", "connect 2 paused"]
+    assert rows(world) == [("web1", 2, DomainState.RUNNING)]
+
+
+def test_one_that_cannot_be_connected_stays_halted(ours: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(hypervisor: object, info: DomainInfo) -> None:
+        raise DeviceError("Device 0 (vif) could not be connected. no tc today")
+
+    monkeypatch.setattr("xmcompat.connecting.connect", refuse)
+    world = World()
+    world.libvirt.boot(guest(), defined=True)
+    world.end("reboot")
+    assert rows(world) == [("web1", None, DomainState.SHUTOFF)] or rows(world)[0][2] == DomainState.DEAD
+    assert world.logged[-1][1] == (
+        "Domain web1 could not be started again: Device 0 (vif) could not be connected. no tc today. It stays halted."
+    )
+
+
+@pytest.mark.parametrize("step", ["settle", "forget"])
+def test_a_keeper_that_dies_leaves_none_paused(ours: list[str], step: str) -> None:
+    world = World()
+    world.libvirt.boot(guest())
+    world.dies_at = step
+    with pytest.raises(Died):
+        world.end("reboot")
+    world.successor().keeper.catch_up()
+    assert rows(world) == [("web1", 2, DomainState.RUNNING)]
+
+
+def test_what_libvirt_tells_of_starts_and_ends_is_no_end_of_a_guest() -> None:
+    told: list[str] = []
+    keeper = Keeper(DefinitionsAndDomains(), print, on_change=lambda event: told.append(event.kind))  # type: ignore[arg-type]
+    for kind in ("runs", "gone"):
+        keeper.on_event(GuestEvent(UUID, kind, True, False, time.time()))
+    assert told == ["runs", "gone"] and keeper._ends == {}

@@ -38,7 +38,11 @@ def _rows() -> Iterator[Row]:
     for name, command in sorted(program.commands.items()):
         flags, valued = ["-h", "--help"], []
         places, repeats = [], False
-        for param in command.params:
+        params = list(command.params)
+        if isinstance(command, click.Group):  # the options of all that is in it
+            places.append("|".join(sorted(command.commands)))
+            params += [param for inner in command.commands.values() for param in inner.params]
+        for param in params:
             if isinstance(param, click.Argument):
                 places.append(_kind(param))
                 repeats = repeats or param.nargs == -1
@@ -47,8 +51,8 @@ def _rows() -> Iterator[Row]:
             if isinstance(param, click.Option) and not param.is_flag and not param.count:
                 valued += [(flag, _kind(param)) for flag in param.opts]
         yield Row(
-            program="xmcompat", name=name, flags=tuple(flags), valued=tuple(valued), places=tuple(places),
-            repeats=repeats,
+            program="xmcompat", name=name, flags=tuple(dict.fromkeys(flags)), valued=tuple(dict.fromkeys(valued)),
+            places=tuple(places), repeats=repeats,
         )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from xmcompat.tool.explain import explain
 from xmcompat.tool.host import host
 from xmcompat.tool.keys import keys
 from xmcompat.tool.man import man
+from xmcompat.tool.network import network
 from xmcompat.tool.output import mistake, printable
 from xmcompat.tool.report import report
 from xmcompat.tool.units import units
@@ -32,7 +33,7 @@ def program() -> None:
     """What xm has no verb for: this host, the keys of guest configurations, and what becomes of a file."""
 
 
-for command in (completion, host, keys, man, explain, convert, report, units):
+for command in (completion, host, keys, man, explain, convert, network, report, units):
     program.add_command(command)
 
 

@@ -81,7 +81,7 @@ def _xmcompat() -> Iterator[Section]:
     yield Section(title="SYNOPSIS", paragraphs=["xmcompat COMMAND [arguments]"])
     yield Section(title="DESCRIPTION", paragraphs=[str(program.help)])
     yield Section(title="COMMANDS")
-    for name, command in sorted(program.commands.items()):
+    for name, command in _commands(program):
         with click.Context(command, info_name=name) as context:
             usage = " ".join(command.collect_usage_pieces(context))
             entries = [row for param in command.params if (row := param.get_help_record(context))]
@@ -93,6 +93,14 @@ def _xmcompat() -> Iterator[Section]:
     ])  # fmt: skip
     yield Section(title="ENVIRONMENT", entries=_ENVIRONMENT)
     yield Section(title="SEE ALSO", paragraphs=["xm(1), xmdomain.cfg(5)"])
+
+
+def _commands(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Those of GROUP by their names, each group followed by what is in it."""
+    for name, command in sorted(group.commands.items()):
+        yield prefix + name, command
+        if isinstance(command, click.Group):
+            yield from _commands(command, f"{prefix}{name} ")
 
 
 def _xmdomain() -> Iterator[Section]:

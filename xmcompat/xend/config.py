@@ -198,15 +198,17 @@ def _network_script(value: str, values: Mapping[str, object]) -> str:
         return ""
     if name in ("network-nat", "network-route"):
         kind = "translated (NAT)" if name == "network-nat" else "routed"
-        return f"the guests' network was {kind}, not bridged: make one of that kind, and name its bridge in the guests"
-    return f"{name} is a script of this host: see which bridges it made, and make them"
+        return f"the guests' network was {kind}, not bridged: xend and 'xmcompat network' make it from the same words"
+    return f"{name} is a script of this host: 'xmcompat network plan' says what is understood of it"
 
 
 def _vif_script(value: str, values: Mapping[str, object]) -> str:
     name = value.split()[0].rpartition("/")[2] if value.split() else ""
-    if name in ("", "vif-bridge"):
+    if name in ("", "vif-bridge", "vif-openvswitch", "vif-route"):
         return ""
-    return f"{name} is not run: guests that relied on it join a bridge instead"
+    if name == "vif-nat":
+        return "vif-nat needs a network of network-nat on the new host"
+    return f"{name} is a script of this host: bring it to /etc/xen/scripts of the new one, where xm runs it"
 
 
 def _relocation(value: str, values: Mapping[str, object]) -> str:

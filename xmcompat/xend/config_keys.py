@@ -31,8 +31,8 @@ _SAME, _NEAR, _NONE = Fate.CARRIED, Fate.APPROXIMATED, Fate.NO_MEANING
 
 _ROWS: tuple[tuple[str, XendType, str, Fate, str], ...] = (
     # networks
-    ("network-script", _TEXT, "", _NEAR, "made the host's bridges when xend started: make them by hand"),
-    ("vif-script", _TEXT, "vif-bridge", _NEAR, "ran for each interface of a guest: libvirt puts it on its bridge"),
+    ("network-script", _TEXT, "", _NEAR, "makes the host's networks when xend starts; see xmcompat network"),
+    ("vif-script", _TEXT, "vif-bridge", _SAME, "for interfaces that name no script; xm does what Xen's own do"),
     # relocation
     ("xend-relocation-server", _BOOL, "no", _NEAR, "whether guests may come from other hosts: libvirtd's own listeners"),
     ("xend-relocation-port", _NUMBER, "8002", _NEAR, "libvirtd takes 16514 (TLS), ssh or 16509; QEMU 49152 to 49215"),
@@ -82,7 +82,7 @@ _ROWS: tuple[tuple[str, XendType, str, Fate, str], ...] = (
     ("xend-domains-path", _TEXT, "/var/lib/xend/domains", _NONE, "where managed guests are; libvirt's: /etc/libvirt/qemu"),
     ("xend-state-path", _TEXT, "/var/lib/xend/state", _NONE, "libvirt keeps its state in /var/lib/libvirt"),
     ("xend-storage-path", _TEXT, "/var/lib/xend/storage", _NONE, "libvirt's storage pools have places of their own"),
-    ("device-create-timeout", _NUMBER, "100", _NONE, "seconds to wait for a device; libvirt waits as it must"),
+    ("device-create-timeout", _NUMBER, "100", _NEAR, "seconds that scripts of interfaces may take"),
     ("device-destroy-timeout", _NUMBER, "100", _SAME, "seconds that xm block-detach and network-detach wait for the guest"),
     ("qemu-dm-logrotate-count", _NUMBER, "10", _NONE, "max_backups in virtlogd.conf"),
     ("console-limit", _NUMBER, "1024", _NONE, "KiB kept of each console: libvirt keeps none unless told to log it"),

@@ -21,8 +21,10 @@ from xmcompat.xend.announce import announced
 from xmcompat.xend.config import XendConfig
 from xmcompat.xend.config_file import config_path, log_path, read_config_file
 from xmcompat.xend.domains import Domains
+from xmcompat.xend.interfaces import Interfaces
 from xmcompat.xend.keeper import Keeper
 from xmcompat.xend.log import DEFAULT_LEVEL, XendLog
+from xmcompat.xend.network_start import bring_up
 from xmcompat.xend.signals import Signals
 
 #: Seconds between two looks at what may have been missed, and the pauses between attempts to reach libvirt.
@@ -46,6 +48,7 @@ class Daemon:
         self._signals = signals
         self._ready = ready
         self._is_ready = False
+        self._warnings: tuple[str, ...] = ()
         self._first = first
         self._everything = everything
         self._environ = environ
@@ -61,6 +64,7 @@ class Daemon:
             self._log("INFO", "Xend Daemon started" if self._first else "Xend Daemon started again")
             try:
                 self._libvirtd.ensure()
+                self._warnings = bring_up(self._config, self._environ, self._log)
                 if self._first:
                     self._announce()
                 self._serve_until_stopped()
@@ -125,10 +129,13 @@ class Daemon:
         hypervisor = toolstack.hypervisor
         stop_watching = hypervisor.watch_input(self._signals.fd, self._signals.drain)
         try:
-            keeper = Keeper(toolstack, self._log)
+            interfaces = Interfaces(toolstack, self._log)
+            keeper = Keeper(toolstack, self._log, on_change=interfaces.on_event)
             domains = Domains(toolstack, Managed(toolstack), self._log)
             keeper.watch()
             keeper.catch_up()
+            with self._surviving():
+                interfaces.catch_up()
             if not self._is_ready:
                 self._start_pools(toolstack)
                 self._become_ready()
@@ -153,7 +160,7 @@ class Daemon:
     def _become_ready(self) -> None:
         self._is_ready = True
         problem = self._log.problem
-        self._ready((f"xend's log cannot be written: {problem}",) if problem else ())
+        self._ready((*((f"xend's log cannot be written: {problem}",) if problem else ()), *self._warnings))
 
     @contextmanager
     def _surviving(self) -> Iterator[None]:

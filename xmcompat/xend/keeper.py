@@ -13,6 +13,7 @@ import uuid as uuids
 from collections.abc import Callable
 from typing import NamedTuple
 
+from xmcompat import connecting, vif_traces
 from xmcompat.backends import domain_xml, kept_xml
 from xmcompat.backends.hypervisor import DomainInfo, DomainState, GuestEvent, Hypervisor
 from xmcompat.backends.kept_mark import Mark, Phase
@@ -66,9 +67,14 @@ class Keeper:
     LOG takes a level ("INFO") and a text. Errors about one guest are logged; those of the connection are raised.
     """
 
-    def __init__(self, toolstack: Toolstack | Hypervisor, log: Log, options: Options | None = None) -> None:
+    def __init__(
+        self, toolstack: Toolstack | Hypervisor, log: Log, options: Options | None = None,
+        on_change: Callable[[GuestEvent], None] = lambda event: None,
+    ) -> None:  # fmt: skip
+        """ON_CHANGE is called with what libvirt tells of guests that have begun to run, or have gone."""
         self._toolstack = toolstack
         self._log = log
+        self._on_change = on_change
         self._options = options or Options()
         self._due: list[tuple[DomainInfo, XenRecord, Mark]] = []
         self._ends: dict[str, GuestEvent] = {}
@@ -96,6 +102,8 @@ class Keeper:
 
     def on_event(self, event: GuestEvent) -> None:
         """What QEMU says of a guest: an end is remembered, and acted on when the guest starts anew."""
+        if event.kind in ("runs", "gone"):
+            return self._on_change(event)
         if event.kind != "reset":
             if event.by_guest and not (event.kind == "off" and self._crashed(event)):
                 self._ends = {uuid: end for uuid, end in self._ends.items() if event.time - end.time < MEMORY}
@@ -195,7 +203,14 @@ class Keeper:
                     "destroyed, as it may be in a loop.",
                 )  # fmt: skip
             self._step("destroy")
-            self._hypervisor.destroy(info.uuid)
+            self._end(info.uuid, self._hypervisor.destroy)
+
+    def _end(self, uuid: str, call: Callable[[str], None]) -> None:
+        """Make the CALL that ends a domain, and leave nothing of its interfaces."""
+        info = self._hypervisor.find(uuid)
+        back_ends = vif_traces.leaving(self._hypervisor, info)
+        call(uuid)
+        vif_traces.gone(back_ends, info)
 
     def _record(self, uuid: str) -> XenRecord | None:
         text = self._hypervisor.metadata(uuid)
@@ -213,7 +228,7 @@ class Keeper:
         self._step("define")
         self._hypervisor.define_again(kept_xml.marked(self._hypervisor.definition(info.uuid), mark))
         self._step("halt")
-        self._hypervisor.halt(info.uuid)
+        self._end(info.uuid, self._hypervisor.halt)
 
     def _rebuild(self, info: DomainInfo, doomed: Mark) -> None:
         mark = doomed._replace(phase=Phase.REBUILDING)
@@ -224,7 +239,7 @@ class Keeper:
 
     def _destroy_old(self, uuid: str, name: str, mark: Mark) -> None:
         self._step("halt")
-        self._hypervisor.halt(uuid)
+        self._end(uuid, self._hypervisor.halt)
         self._start_new(uuid, name, mark)
 
     def _start_new(self, uuid: str, name: str, mark: Mark) -> None:
@@ -239,14 +254,28 @@ class Keeper:
             raise DomainNotFound(name)  # somebody has destroyed it
         self._step("start")
         try:
-            hypervisor.start_again(uuid)
+            hypervisor.start_again(uuid, paused=self._waits(uuid))
+            self._connect(uuid)
         except (DomainNotFound, HypervisorUnreachable):
             raise
         except XmError as error:
+            hypervisor.halt(uuid)
             hypervisor.set_mark(uuid, mark._replace(phase=Phase.HALTED, copy=""))
             self._log("ERROR", f"Domain {name} could not be started again: {error.line()}. It stays halted.")
             return
         self._settle(uuid, name, mark)
+
+    def _waits(self, uuid: str) -> bool:
+        """Whether its interfaces are to be set up before it runs."""
+        hypervisor = self._hypervisor
+        return connecting.is_ours(hypervisor) and connecting.waits(hypervisor.definition(uuid))
+
+    def _connect(self, uuid: str) -> None:
+        """Set up the interfaces of the new domain, and let it go where it waits for that."""
+        info = self._hypervisor.find(uuid)
+        connecting.connect(self._hypervisor, info)
+        if info.state == DomainState.PAUSED:
+            self._hypervisor.unpause(uuid)
 
     def _is_there(self, uuid: str) -> bool:
         try:
@@ -279,6 +308,7 @@ class Keeper:
             elif known is not None:
                 self._hypervisor.sweep(uuid)
         elif live.phase == Phase.REBUILDING:
+            self._connect(uuid)
             self._settle(uuid, name, live)
         elif live.phase == Phase.MAKING and time.time() - live.since > self._options.loop:
             self._hypervisor.set_mark(uuid, _running(live, self._hypervisor.find(uuid)))
@@ -296,7 +326,7 @@ class Keeper:
             self._destroy_old(uuid, info.name, known)
         elif prepared:
             self._step("halt")
-            hypervisor.halt(uuid)
+            self._end(uuid, hypervisor.halt)
         else:
             record = self._record(uuid)
             if record is not None:

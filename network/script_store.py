@@ -1,0 +1,156 @@
+"""What scripts of Xen's ask XenStore for, where there is none: the values of one interface, in files, for one call.
+
+The tools ``xenstore-read`` and their like stand at the head of the script's PATH. They read and write files in a directory
+of the caller's own, which goes with the call.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from xmcompat.network.programs import NetworkError
+
+#: The tools' names; each is the same program, which looks at its own name.
+TOOLS = ("xenstore-read", "xenstore-write", "xenstore-list", "xenstore-exists", "xenstore-rm")
+#: Where the directory may be made; in some of these no program may be started.
+_PLACES = ("/run", "/tmp", "/var/tmp", "/var/lib")
+#: Bytes of an answer.
+_MOST_ANSWER = 4096
+
+#: Nodes are directories, the value of each is in its file ".value". Paths are relative to those of Domain-0.
+_TOOL = r"""#!/bin/sh
+# Answers for XenStore while a script of Xen's sets up one interface.
+root=${XMCOMPAT_STORE:?}
+tool=${0##*/}
+fail() { echo "$tool: $1" >&2; exit 1; }
+node() {
+  path=${1#/local/domain/0/}
+  case "/$path/" in */../*|*/./*) fail "no path: $1" ;; esac
+  path=$root/${path#/}
+  path=${path%/}
+}
+while :; do
+  case "$1" in
+    -s|-t|-f) shift ;;
+    -p) full=1; shift ;;
+    *) break ;;
+  esac
+done
+[ $# -gt 0 ] || fail "no path is given"
+case "$tool" in
+  xenstore-read)
+    for name in "$@"; do
+      node "$name"
+      [ -e "$path/.value" ] || fail "couldn't read path $name"
+      [ -z "$full" ] || printf '%s: ' "$name"
+      cat "$path/.value"
+      echo
+    done ;;
+  xenstore-write)
+    [ $(($# % 2)) -eq 0 ] || fail "a value is missing"
+    while [ $# -gt 0 ]; do
+      node "$1"
+      mkdir -p "$path" && printf '%s' "$2" >"$path/.value" || fail "couldn't write path $1"
+      shift 2
+    done ;;
+  xenstore-list)
+    for name in "$@"; do
+      node "$name"
+      [ -d "$path" ] || fail "couldn't list path $name"
+      for child in "$path"/*; do
+        [ -d "$child" ] || continue
+        if [ -n "$full" ]; then printf '%s/%s\n' "${name%/}" "${child##*/}"; else printf '%s\n' "${child##*/}"; fi
+      done
+    done ;;
+  xenstore-exists)
+    for name in "$@"; do
+      node "$name"
+      [ -d "$path" ] || exit 1
+    done ;;
+  xenstore-rm)
+    for name in "$@"; do
+      node "$name"
+      [ "$path" != "$root" ] && [ -d "$path" ] || fail "couldn't remove path $name"
+      rm -r "$path"
+    done ;;
+  *) fail "no such tool" ;;
+esac
+exit 0
+"""
+
+
+class Store(NamedTuple):
+    """``programs`` is the directory of the tools, ``values`` that of the nodes."""
+
+    directory: str
+
+    @property
+    def programs(self) -> str:
+        return os.path.join(self.directory, "bin")
+
+    @property
+    def values(self) -> str:
+        return os.path.join(self.directory, "store")
+
+    def output(self) -> str:
+        """The file for what the script writes."""
+        return os.path.join(self.directory, "output")
+
+    def told(self, path: str) -> str:
+        """The value at PATH, in one line, "" for none."""
+        try:
+            with open(os.path.join(self.values, path, ".value"), "rb") as file:
+                return " ".join(file.read(_MOST_ANSWER).decode("utf-8", "replace").split())
+        except OSError:
+            return ""
+
+
+@contextmanager
+def opened(path: str, values: Mapping[str, str]) -> Iterator[Store]:
+    """A store that has VALUES below PATH, until the end of the call. Raises NetworkError."""
+    place = _place()
+    try:
+        directory = tempfile.mkdtemp(prefix="xmcompat-vif-", dir=place)
+    except OSError as error:
+        raise NetworkError(f"no script can be run: {place}: {error.strerror}") from None
+    try:
+        store = Store(directory)
+        _fill(store, path, values)
+        yield store
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _fill(store: Store, path: str, values: Mapping[str, str]) -> None:
+    try:
+        os.mkdir(store.programs, 0o700)
+        for tool in TOOLS:
+            _write(os.path.join(store.programs, tool), _TOOL, 0o700)
+        for name, value in {"": "", **values}.items():
+            node = os.path.join(store.values, path, name)
+            os.makedirs(node, 0o700, exist_ok=True)
+            _write(os.path.join(node, ".value"), value, 0o600)
+    except OSError as error:
+        raise NetworkError(f"no script can be run: {store.directory}: {error.strerror}") from None
+
+
+def _write(path: str, text: str, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(text)
+
+
+def _place() -> str:
+    """A directory of the host in which programs may be started."""
+    for place in _PLACES:
+        try:
+            if not os.statvfs(place).f_flag & os.ST_NOEXEC and os.access(place, os.W_OK):
+                return place
+        except OSError:
+            continue
+    raise NetworkError(f"no script can be run: no program can be started in {', '.join(_PLACES)}")
