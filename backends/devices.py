@@ -71,7 +71,8 @@ class Disk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nic:
-    """One interface on a bridge of the host. ``target`` is the host's device name, "" for libvirt's choice.
+    """One interface on a bridge of the host, or on none ("") with a tap of its own. ``target`` is the host's device name,
+    "" for libvirt's choice.
 
     ``filter`` names a filter of libvirt's, ``addresses`` are the guest's own IPv4 addresses for it. On Open vSwitch,
     ``vlan`` is the tag of what the guest sends without one, ``trunk`` are those that it may use itself.

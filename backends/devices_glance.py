@@ -6,6 +6,7 @@ import re
 
 from xmcompat.backends.glance import Element
 from xmcompat.backends.record import ELEMENT, METADATA_URI, XenRecord, record_of
+from xmcompat.light import NamedTuple
 
 #: The interface's own number in its alias: ours, or the one that libvirt gives at the start.
 _NUMBERED = re.compile(r"(?:ua-vif-|net)([0-9]{1,9})")
@@ -29,6 +30,26 @@ def nics(domain: Element) -> list[tuple[int, str]]:
     found = list(domain.all("devices/interface"))
     numbers = nic_numbers([nic.attribute_of("alias", "name") for nic in found])
     return sorted((number, nic.attribute_of("mac", "address")) for number, nic in zip(numbers, found, strict=True))
+
+
+class Tap(NamedTuple):
+    """The host's end of an interface of a guest that runs. ``bridge`` "" for one on none."""
+
+    number: int
+    mac: str
+    device: str
+    bridge: str
+
+
+def taps(domain: Element) -> list[Tap]:
+    """The host's ends of the interfaces, by number."""
+    found = list(domain.all("devices/interface"))
+    numbers = nic_numbers([nic.attribute_of("alias", "name") for nic in found])
+    return sorted(
+        Tap(number, nic.attribute_of("mac", "address").lower(), nic.attribute_of("target", "dev"),
+            nic.attribute_of("source", "bridge"))
+        for number, nic in zip(numbers, found, strict=True)
+    )  # fmt: skip
 
 
 def nic_numbers(aliases: list[str]) -> list[int]:

@@ -132,10 +132,11 @@ def _network_source(element: etree._Element, source: NetworkSource) -> None:
 
 
 def write_nic(parent: etree._Element, nic: Nic) -> None:
-    element = add(parent, "interface", type="bridge")
+    element = add(parent, "interface", type="bridge" if nic.bridge else "ethernet")
     if nic.mac:
         add(element, "mac", address=nic.mac)
-    add(element, "source", bridge=nic.bridge)
+    if nic.bridge:
+        add(element, "source", bridge=nic.bridge)
     if nic.openvswitch:
         add(element, "virtualport", type="openvswitch")
     _vlan(element, nic)

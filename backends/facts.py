@@ -27,6 +27,7 @@ class HostFacts:
     vnc_listen: str = "127.0.0.1"
     vnc_password: str = ""
     bridge_aliases: tuple[tuple[str, str], ...] = ()
+    small_mtus: tuple[tuple[str, int], ...] = ()  # of bridges that take smaller packets than Ethernet's, in bytes
     openvswitch: tuple[str, ...] = ()    # those of the bridges that are Open vSwitch's
     cpu_vendor: str = ""
     hugepages: int = 0
@@ -36,3 +37,7 @@ class HostFacts:
     dump_crashes: bool = False           # xend's enable-dump
     pool_cpus: tuple[int, ...] | None = None  # of the guest's CPU pool, where that has not all
     knows_pools: bool = False            # whether that was looked up
+    ports: bool = False                  # whether the toolstack itself sets up the host's ends of interfaces
+    vif_script: str = ""                 # xend's vif-script with its words, where ``ports``
+    cards: tuple[tuple[str, str], ...] = ()  # a card that is in a bridge of ours, and that bridge
+    nat_bridge: str = ""                 # of guests that speak in the host's name

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from xmcompat.backends.accelerator import Verdict, decide
 from xmcompat.backends.cgroups import has_cgroup_v2
 from xmcompat.backends.facts import HostFacts
-from xmcompat.backends.local_host import cpu_vendor, free_huge_pages, numa_nodes
+from xmcompat.backends.local_host import cpu_vendor, free_huge_pages, numa_nodes, small_mtus
 from xmcompat.backends.openvswitch import switches_here
 from xmcompat.backends.settings import Settings, is_local, read
 
@@ -29,12 +29,14 @@ def gather(
     verdict = accelerator(hypervisor, environ=environ, settings=settings)
     host = hypervisor.host()
     local = is_local(hypervisor.uri)
+    there = tuple(hypervisor.bridges()) if bridges else ()
     return HostFacts(
         accelerator=verdict.accelerator,
         accelerator_reason="" if verdict.chosen else verdict.reason,
         memory=host.memory,
         cpus=host.cpus,
-        bridges=tuple(hypervisor.bridges()) if bridges else (),
+        bridges=there,
+        small_mtus=small_mtus(there) if local else (),
         bridge_aliases=settings.bridge_aliases,
         openvswitch=tuple(switches_here()) if bridges and local else (),
         cgroup_v2=local and has_cgroup_v2(),

@@ -117,7 +117,8 @@ class DiskUse(NamedTuple):
 
 
 class GuestEvent(NamedTuple):
-    """What happens to a guest: it is "off", has met a "crash", or starts anew ("reset").
+    """What happens to a guest: it is "off", has met a "crash", or starts anew ("reset"); libvirt tells besides when it has
+    begun to run ("runs"), and when nothing is left of it ("gone").
 
     ``by_guest`` False: somebody outside has done it. ``to_reset``: it is off for it wanted to start anew.
     ``time`` is Unix time; ``domid`` is the id that the guest has then.
@@ -240,7 +241,12 @@ class Hypervisor(Persistence, Protocol):
 
     def metadata(self, uuid: str) -> str | None:
         """The text of our element in the domain's metadata, None where it has none."""
-        ...
+
+    def metadata_of(self, infos: Sequence[DomainInfo]) -> dict[str, str | None]:
+        """The same of many, by uuid. One that has gone is left out, here and from what ``vcpus_of`` tells."""
+
+    def domains_with_metadata(self, meanwhile: Callable[[], None]) -> tuple[list[DomainInfo], dict[str, str | None]]:
+        """``domains`` and ``metadata_of`` them. MEANWHILE may be called once, while answers are on their way."""
 
     def start_time(self, uuid: str) -> float | None:
         """Unix time at which the domain's process started, where this host can tell (for domains not made by us)."""
@@ -268,7 +274,8 @@ class Hypervisor(Persistence, Protocol):
 
     def vcpus(self, uuid: str) -> list[VcpuInfo]:
         """Every vcpu that the domain can have, by number; those of a domain that is off are offline."""
-        ...
+
+    def vcpus_of(self, infos: Sequence[DomainInfo]) -> dict[str, list[VcpuInfo]]: ...
 
     def set_vcpus(self, uuid: str, count: int) -> None:
         """Have COUNT vcpus online; returns when the guest has let go of the others, or takes too long for it.
@@ -282,7 +289,8 @@ class Hypervisor(Persistence, Protocol):
 
     def scheduling(self, uuid: str) -> Scheduling | None:
         """None where the host's cgroups do not tell."""
-        ...
+
+    def scheduling_of(self, infos: Sequence[DomainInfo]) -> dict[str, Scheduling | None]: ...
 
     def set_scheduling(self, uuid: str, *, shares: int | None = None, quota: int | None = None) -> None:
         """Set what is not None."""
@@ -342,7 +350,7 @@ class Hypervisor(Persistence, Protocol):
         """Stop it now and leave its definition and mark. Silent for one that is off."""
         ...
 
-    def start_again(self, uuid: str) -> None:
+    def start_again(self, uuid: str, *, paused: bool = False) -> None:
         """Start it from its definition. Silent for one that is there."""
         ...
 

@@ -27,6 +27,8 @@ MAKING_PATIENCE = 60.0
 
 #: QEMU's events that tell of a guest's end, in our words.
 _KINDS = {"SHUTDOWN": "off", "GUEST_PANICKED": "crash", "RESET": "reset"}
+#: libvirt's own numbers: started and resumed, stopped. Of those that it gives for a stop: shut down, crashed.
+_CHANGES, _BY_GUEST = {2: "runs", 4: "runs", 5: "gone"}, (0, 2)
 
 
 class LibvirtLifecycle:
@@ -35,6 +37,7 @@ class LibvirtLifecycle:
     uri: str
     _guests: Any = None
     _registration: int = -1
+    _changes: int = -1
 
     if TYPE_CHECKING:
 
@@ -262,7 +265,7 @@ class LibvirtLifecycle:
                 if error.get_error_code() != _OPERATION_INVALID:
                     raise
 
-    def start_again(self, uuid: str) -> None:
+    def start_again(self, uuid: str, *, paused: bool = False) -> None:
         """Start a domain from its definition. Silent for one that is there. Raises as ``create`` does."""
         from xmcompat.backends.libvirt_errors import failure_of, not_created
 
@@ -271,7 +274,7 @@ class LibvirtLifecycle:
             if domain.isActive():
                 return
             try:
-                domain.create()
+                domain.createWithFlags(self._libvirt.VIR_DOMAIN_START_PAUSED if paused else 0)
             except self._libvirt.libvirtError as error:
                 self._raise_if_lost(error)
                 raise not_created(failure_of(error), "", (), ()) from None
@@ -294,8 +297,16 @@ class LibvirtLifecycle:
             if kind is not None:
                 noted(_guest_event(domain, kind, seconds + micros / 1e6, details))
 
+        def changed(_connection: object, domain: Any, event: int, detail: int, _: object) -> None:
+            kind = _CHANGES.get(event)
+            if kind is not None:
+                noted(GuestEvent(domain.UUIDString(), kind, detail in _BY_GUEST, False, time.time()))
+
         self._guests = self._open_with_events(lambda: None)
         with self._translated():
+            self._changes = self._guests.domainEventRegisterAny(
+                None, self._libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, changed, None
+            )
             self._registration = libvirt_qemu.qemuMonitorEventRegister(
                 self._guests, None, f"^({'|'.join(_KINDS)})$", told, None,
                 libvirt_qemu.VIR_CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX,
@@ -310,6 +321,7 @@ class LibvirtLifecycle:
         import libvirt_qemu
 
         with suppress(self._libvirt.libvirtError):  # it was lost before
+            guests.domainEventDeregisterAny(self._changes)
             libvirt_qemu.qemuMonitorEventDeregister(guests, self._registration)
         self._let_go(guests)
 

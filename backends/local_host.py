@@ -12,16 +12,20 @@ from xmcompat.backends.hypervisor import DomainState, HostInfo, VcpuInfo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 #: Of /proc/stat's times those that are work: user, nice, system, irq, softirq. Guests' time is in the first two.
 BUSY = (0, 1, 2, 5, 6)
 
 
+#: Bytes of the largest packet of a network where nobody has said otherwise.
+ETHERNET_MTU = 1500
+
+
 def host_info(proc: str = "/proc") -> HostInfo:
     """The machine, as ``Hypervisor.host`` wants it."""
-    cpu_lines = [words for words in _lines(f"{proc}/stat") if words[0].startswith("cpu")]
-    ticks = [int(word) for word in cpu_lines[0][1:]]
+    cpu_lines = [line for line in _read(f"{proc}/stat").splitlines() if line.startswith(b"cpu")]
+    ticks = [int(word) for word in cpu_lines[0].split()[1:]]
     busy = sum(ticks[index] for index in BUSY) * (1_000_000_000 // os.sysconf("SC_CLK_TCK"))
     memory = next(int(words[1]) for words in _lines(f"{proc}/meminfo") if words[0] == "MemTotal:")
     return HostInfo(os.uname().nodename, memory, len(cpu_lines) - 1, busy)
@@ -81,25 +85,46 @@ def busy_vcpus(words: Sequence[str], proc: str = "/proc") -> dict[int, bool]:
     """For each vcpu of the QEMU whose arguments hold WORDS in a row, whether it wants a CPU at this moment."""
     busy = {}
     for path in _processes(words, proc):
-        try:
-            for thread in os.scandir(f"{path}/task"):
-                name = _read(f"{thread.path}/comm").split()  # "CPU 0/KVM"
-                number = name[1].partition(b"/")[0] if name[:1] == [b"CPU"] and len(name) == 2 else b""
-                if number.isdigit():
-                    busy[int(number)] = _stat(thread.path)[0] == b"R"
-        except OSError:
-            continue  # it has ended
+        busy.update(_busy_threads(path))
+    return busy
+
+
+def busy_vcpus_by(option: str, proc: str = "/proc") -> dict[str, dict[int, bool]]:
+    """The same of every QEMU whose arguments have OPTION, by the word that follows it; the processes are looked at once."""
+    sign = b"\0" + os.fsencode(option) + b"\0"
+    busy: dict[str, dict[int, bool]] = {}
+    for path, arguments in _all_processes(proc):
+        found = arguments.partition(sign)[2].partition(b"\0")[0]
+        if found:
+            busy.setdefault(os.fsdecode(found), {}).update(_busy_threads(path))
+    return busy
+
+
+def _busy_threads(process: str) -> dict[int, bool]:
+    busy = {}
+    try:
+        for thread in os.listdir(f"{process}/task"):
+            name = _read(f"{process}/task/{thread}/comm").split()  # "CPU 0/KVM"
+            number = name[1].partition(b"/")[0] if name[:1] == [b"CPU"] and len(name) == 2 else b""
+            if number.isdigit():
+                busy[int(number)] = _stat(f"{process}/task/{thread}")[0] == b"R"
+    except OSError:
+        return busy  # it has ended
     return busy
 
 
 def _processes(words: Sequence[str], proc: str) -> Iterator[str]:
     """The directories of the processes whose arguments hold WORDS in a row."""
     wanted = b"\0" + b"\0".join(os.fsencode(word) for word in words) + b"\0"
-    for entry in os.scandir(proc):
-        if entry.name.isdigit():
+    return (path for path, arguments in _all_processes(proc) if wanted in arguments)
+
+
+def _all_processes(proc: str) -> Iterator[tuple[str, bytes]]:
+    """The directory of each process, and its arguments, each with a NUL behind it."""
+    for name in os.listdir(proc):
+        if name.isdigit():
             try:
-                if wanted in _read(f"{entry.path}/cmdline"):
-                    yield entry.path
+                yield f"{proc}/{name}", _read(f"{proc}/{name}/cmdline")
             except OSError:
                 continue  # it has ended, or is none of our business
 
@@ -115,9 +140,10 @@ def host_cpus(proc: str = "/proc", cpus: str = "/sys/devices/system/cpu") -> lis
 
     tick = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
     spent = {}
-    for words in _lines(f"{proc}/stat"):
+    for line in _read(f"{proc}/stat").decode().splitlines():
+        words = line.split() if line.startswith("cpu") else [""]  # the line of all interrupts is long
         number = words[0].removeprefix("cpu")
-        if words[0].startswith("cpu") and number.isdigit():
+        if number.isdigit():
             ticks = [int(word) for word in words[1:]]
             spent[int(number)] = max(sum(ticks[index] for index in BUSY) - sum(ticks[8:10]), 0) * tick
     try:
@@ -136,23 +162,44 @@ def host_cpus(proc: str = "/proc", cpus: str = "/sys/devices/system/cpu") -> lis
 def bridges_here(net: str = "/sys/class/net") -> list[str]:
     """The bridges of this host's (or namespace's) network in the order in which they were made."""
     try:
-        found = [(_index(entry.path), entry.name) for entry in os.scandir(net) if _is_bridge(entry.path)]
+        found = [(_number(f"{entry.path}/ifindex"), entry.name) for entry in os.scandir(net) if _is_bridge(entry.path)]
     except OSError:
         return []
     return [name for _, name in sorted(found)]
+
+
+def small_mtus(bridges: Iterable[str], net: str = "/sys/class/net") -> tuple[tuple[str, int], ...]:
+    """The BRIDGES of this host whose largest packet is smaller than Ethernet's, each with its size in bytes."""
+    sizes = ((name, _number(f"{net}/{name}/mtu")) for name in bridges)
+    return tuple((name, size) for name, size in sizes if 0 < size < ETHERNET_MTU)
+
+
+def link_alias(name: str, net: str = "/sys/class/net") -> str:
+    """What somebody has noted on a link of this host, "" for nothing, and where there is no such link."""
+    try:
+        return _read(f"{net}/{name}/ifalias").decode("utf-8", "replace").rstrip("\n")
+    except OSError:
+        return ""
 
 
 def _is_bridge(device: str) -> bool:
     return os.path.isdir(f"{device}/bridge")
 
 
-def _index(device: str) -> int:
+def _number(path: str) -> int:
     try:
-        return int(_read(f"{device}/ifindex"))
+        return int(_read(path))
     except (OSError, ValueError):
         return 0
 
 
 def _read(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
+    """All of a small file; without the layers of ``open``, which cost more than the kernel's answer."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        parts = []
+        while part := os.read(file, 1 << 16):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(file)

@@ -61,7 +61,7 @@ class FakeLifecycle:
     def halt(self, uuid: str) -> None:
         raise NotImplementedError
 
-    def start_again(self, uuid: str) -> None:
+    def start_again(self, uuid: str, *, paused: bool = False) -> None:
         raise NotImplementedError
 
     def forget(self, uuid: str) -> None:
@@ -84,6 +84,7 @@ class Running:
 class DefinitionsAndDomains:
     """libvirt in the small: a domain may be defined, there, or both; metadata is in its XML."""
 
+    uri: str = "elsewhere"
     defined: dict[str, str] = field(default_factory=dict)
     there: dict[str, Running] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
@@ -184,6 +185,13 @@ class DefinitionsAndDomains:
         self._xml(uuid)
         self.there[uuid].state = DomainState.PAUSED
 
+    def unpause(self, uuid: str) -> None:
+        self._xml(uuid)
+        self.there[uuid].state = DomainState.RUNNING
+
+    def domain_xml(self, uuid: str, *, secrets: bool = False) -> str:
+        return self._xml(uuid)
+
     def definition(self, uuid: str) -> str:
         return self.defined.get(uuid) or self._xml(uuid)
 
@@ -195,14 +203,14 @@ class DefinitionsAndDomains:
         self.there.pop(uuid, None)
         self.reasons[uuid] = _DESTROYED
 
-    def start_again(self, uuid: str) -> None:
+    def start_again(self, uuid: str, *, paused: bool = False) -> None:
         self._xml(uuid)
         if uuid in self.there:
             return
         if self.refusal is not None:
             raise self.refusal
         self.last_id += 1
-        self.there[uuid] = Running(self.last_id, self.defined[uuid])
+        self.there[uuid] = Running(self.last_id, self.defined[uuid], DomainState.PAUSED if paused else DomainState.RUNNING)
 
     def forget(self, uuid: str) -> None:
         del self.defined[uuid]

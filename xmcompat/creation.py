@@ -8,6 +8,7 @@ import uuid as uuids
 from collections.abc import Callable
 from dataclasses import replace
 
+from xmcompat import connecting
 from xmcompat.backends import domain_xml, host_devices
 from xmcompat.backends.facts import HostFacts
 from xmcompat.backends.gather import gather
@@ -38,6 +39,7 @@ from xmcompat.storage.check import Source, assemble
 from xmcompat.storage.sharing import Held
 from xmcompat.toolstack import Created
 from xmcompat.translate.machine import Translation, translate
+from xmcompat.translate.scripts import with_gateway
 from xmcompat.translate.usb import plugged_in
 from xmcompat.vdev import vdev_number
 
@@ -68,16 +70,19 @@ def create(
     machine = _with_real_paths(hypervisor, translation.machine, guest, local=facts.local)
     if facts.local:
         refuse_unstartable(guest, machine)
+    waits = attend is not None or (facts.ports and connecting.prepared(guest.vifs, machine.nics))
     xml = domain_xml.render(machine)
     try:
-        info = start(hypervisor, xml, machine, guest, paused=paused or attend is not None)
+        info = start(hypervisor, xml, machine, guest, paused=paused or waits)
         pools.settle(info, pool_cpus)
+        if facts.ports and guest.vifs:
+            connecting.connect(hypervisor, info, guest.vifs)
         complaint = lookup.complaint() if lookup else None
         created = Created(info, joined(loaded.notes, translation.notes), (*told, *filter(None, (complaint,))))
         if attend is not None:
             attend(created)
-            if not paused:
-                _let_go(hypervisor, info)
+        if waits and not paused:
+            _let_go(hypervisor, info)
     except BaseException:  # Ctrl-C is noticed when the call is over
         _remove(hypervisor, xml, machine.record)
         raise
@@ -124,6 +129,7 @@ def planned(guest: GuestConfig, facts: HostFacts) -> Translation:
 def record_of(guest: GuestConfig) -> XenRecord:
     """What travels with a domain that is started now."""
     source = guest.source if guest.source.startswith("/") or not guest.source else os.path.abspath(guest.source)
+    guest = replace(guest, vifs=tuple(map(with_gateway, guest.vifs)))
     return XenRecord(
         sxp=sxp.write(record_form(guest)), source=source, dialect=guest.dialect.value, started=time.time()
     )

@@ -1,15 +1,19 @@
 """What ``xend-config.sxp`` says that matters to a guest that is made: one reading of the file, for every verb that makes
-one."""
+one; and whether its interfaces are set up by us."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 
 from xmcompat.backends.facts import HostFacts
+from xmcompat.backends.local_host import link_alias
 from xmcompat.errors import ConfigError
+from xmcompat.network import marks
+from xmcompat.network.script import LOG
 from xmcompat.xend.config import YES
-from xmcompat.xend.config_file import read_config_file
+from xmcompat.xend.config_file import log_path, read_config_file
 
 
 def with_host_settings(facts: HostFacts, environ: Mapping[str, str]) -> HostFacts:
@@ -20,15 +24,59 @@ def with_host_settings(facts: HostFacts, environ: Mapping[str, str]) -> HostFact
     """
     if not facts.local:
         return facts
+    facts = replace(facts, ports=sets_up_ports(), nat_bridge=nat_bridge(facts.bridges), cards=cards(facts.bridges))
     try:
         config = read_config_file(environ)
     except ConfigError:
         return facts
     return replace(
         facts,
+        vif_script=config.value("vif-script") if facts.ports else "",
         vnc_listen=config.vnc_listen,
         vnc_password=config.secret,
         keymap=config.value("keymap"),
         default_bridge=config.default_bridge,
         dump_crashes=config.value("enable-dump").lower() in YES,
     )
+
+
+def vif_script(environ: Mapping[str, str]) -> str:
+    """xend's vif-script with its words; that of Xen where the file cannot be read."""
+    try:
+        return read_config_file(environ).value("vif-script")
+    except ConfigError:
+        return ""
+
+
+def script_log(environ: Mapping[str, str]) -> str:
+    """The log of the scripts of guests' interfaces: beside xend's own."""
+    try:
+        config = read_config_file(environ)
+    except ConfigError:
+        return LOG
+    return os.path.join(os.path.dirname(log_path(config)), os.path.basename(LOG))
+
+
+def sets_up_ports() -> bool:
+    """Whether this process may change the host's network; for others libvirt's own filters and limits must do."""
+    return os.geteuid() == 0
+
+
+def nat_bridge(bridges: tuple[str, ...]) -> str:
+    """The one of the BRIDGES that network-nat has made, "" for none."""
+    return next((name for name in bridges if (mark := marks.read(link_alias(name))) and mark.kind == "nat"), "")
+
+
+def cards(bridges: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """The cards that are in the BRIDGES that network-bridge has made, each with its bridge."""
+    marked = ((name, marks.read(link_alias(name))) for name in bridges)
+    return tuple((mark.values["uplink"], name) for name, mark in marked
+                 if mark and mark.kind == "bridge" and "uplink" in mark.values)  # fmt: skip
+
+
+def xend_number(environ: Mapping[str, str], name: str, default: float) -> float:
+    """A number of xend's settings; DEFAULT where there is none. xend itself tells what is wrong with its file."""
+    try:
+        return float(read_config_file(environ).value(name))
+    except (ConfigError, ValueError):
+        return default

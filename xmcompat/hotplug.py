@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import count
 
+from xmcompat import connecting
 from xmcompat.backends.devices import BlockSource, Bus, Disk, DiskDevice, FileSource
 from xmcompat.backends.domain_xml_hotplug import (
     Drive,
@@ -34,6 +35,7 @@ from xmcompat.config.specs import vbd_of
 from xmcompat.creation import with_real_paths
 from xmcompat.errors import ConfigError, DeviceError, DevicePresent, DomainNotFound, OperationError
 from xmcompat.guest import Dialect, FirmwareBoot, GuestConfig, GuestKind, Vbd, Vif
+from xmcompat.host_settings import with_host_settings
 from xmcompat.network import mac as macs
 from xmcompat.notes import Fate
 from xmcompat.plugging import Device, Plugging, Seen
@@ -211,13 +213,28 @@ class Devices:
         guest, findings = self._guest(seen, vifs=(vif,))
         nic = added_nic(guest, self._facts(), number, findings)
         told = _settled(findings)
+        if seen.live and connecting.is_ours(self._hypervisor):
+            connecting.prepared((vif,), (nic,), number=number)
         own = number if seen.live else None
         device = Device(number, "vif", f"ua-vif-{number}" if seen.live else "", nic_xml(nic, own))
         try:
-            self._plugging.plug(seen, device, forms.with_device(seen.form, vif_form(vif)), vifs=number + 1)
+            self._plugging.plug(
+                seen, device, forms.with_device(seen.form, vif_form(vif)), vifs=number + 1,
+                then=lambda: self._connect(seen, vif),
+            )  # fmt: skip
         except DeviceError as error:  # libvirt counts no other interface
             raise DeviceError(error.message.replace("Device 0 (vif)", f"Device {number} (vif)"), hint=error.hint) from None
         return told
+
+    def _connect(self, seen: Seen, vif: Vif) -> None:
+        """Where that fails, and the guest does not let go of the interface, it is at least on no network."""
+        if not seen.live:
+            return
+        try:
+            connecting.connect(self._hypervisor, seen.info, (vif,), only=vif.mac)
+        except BaseException:
+            connecting.cut_off(self._hypervisor, seen.info, vif.mac)
+            raise
 
     def detach_nic(self, designation: str, name: str, *, force: bool = False) -> None:
         """Take an interface away, by its number or MAC address; as ``detach_disk``."""
@@ -230,9 +247,11 @@ class Devices:
             form, _ = _without(seen, lambda device: forms.text(device, "mac").lower() == same, NICS)
             alias = found.alias if seen.live else ""
             device = Device(found.number, "vif", alias, nic_xml(found.nic))
+            back_ends = connecting.leaving(self._hypervisor, seen.info, only=same) if seen.live else ()
             self._plugging.take_away(seen, device, form, vifs=_next_number(seen))
         if seen.live and not force:
             self._plugging.wait(seen, device, os.environ)
+        connecting.gone(back_ends, seen.info)
 
     # -- what both have in common
 
@@ -248,13 +267,14 @@ class Devices:
     def _facts(self) -> HostFacts:
         """What is to be known of the host for an interface."""
         local = is_local(self._hypervisor.uri)
-        return HostFacts(
+        facts = HostFacts(
             accelerator=Accelerator.KVM,
             bridges=tuple(self._hypervisor.bridges()),
             bridge_aliases=read_settings(os.environ).bridge_aliases,
             openvswitch=tuple(switches_here()) if local else (),
             local=local,
         )
+        return with_host_settings(facts, os.environ)
 
     def _refuse_unknown_back_end(self, domain: str) -> None:
         """Raise xend's sentence for a domain that is not there; of one that is, translation says why it cannot serve."""

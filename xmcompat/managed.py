@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from xmcompat import creation, recorded
+from xmcompat import connecting, creation, recorded, vif_traces
 from xmcompat.backends import domain_xml
 from xmcompat.backends.gather import gather
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
@@ -22,6 +22,7 @@ from xmcompat.config import sxp
 from xmcompat.config.read import read_record_form
 from xmcompat.describe import recorded_form
 from xmcompat.errors import (
+    DeviceError,
     DomainEnding,
     DomainExists,
     DomainNotFound,
@@ -33,6 +34,7 @@ from xmcompat.errors import (
 from xmcompat.guest import FirmwareBoot, GuestConfig
 from xmcompat.host_settings import with_host_settings
 from xmcompat.kept import mark_started
+from xmcompat.network.steps import Interrupted
 from xmcompat.notes import joined
 from xmcompat.pool_rules import POOL0
 from xmcompat.preflight import refuse_overlong, refuse_suspended, refuse_too_large, refuse_unstartable
@@ -186,6 +188,7 @@ class Managed:
             if guest is not None:
                 mark_started(self._hypervisor, started, guest, crash_ends=machine.on_crash in _ENDS)
             pools.settle(started, pool_cpus)
+            connecting.connect(self._hypervisor, started)
         except BaseException:
             self._end(info.uuid)
             raise
@@ -223,6 +226,7 @@ class Managed:
             raise OperationError("Domain is not running")
         if not self.is_managed(info):
             raise OperationError("Domain is not managed by Xend lifecycle support.")
+        back_ends = vif_traces.leaving(self._hypervisor, info)
         try:
             job = self._hypervisor.begin_suspend(info.uuid)
         except DomainNotFound:
@@ -241,6 +245,7 @@ class Managed:
         except BaseException:
             job.abort()
             raise
+        vif_traces.gone(back_ends, info)
         if self._hypervisor.marks(info.uuid)[1] is not None:
             self._hypervisor.set_mark(info.uuid, None, live=False)  # what ended it need not be guessed later
 
@@ -279,6 +284,7 @@ class Managed:
         try:
             started = self._hypervisor.start_known(info.uuid)
             self._renew(started)
+            self._connect(started)
         except DomainExists:
             raise OperationError("Cannot resume domain that is not suspended.") from None
         except XmError:
@@ -299,6 +305,15 @@ class Managed:
             raise OperationError(
                 f"Failed to read stored checkpoint file: {error.line()}",
                 hint=f"put the file back, or give its memory up by 'virsh managedsave-remove {info.name}'",
+            ) from None
+
+    def _connect(self, started: DomainInfo) -> None:
+        """Its image has gone: where its interfaces cannot be connected, it stays, paused."""
+        try:
+            connecting.connect(self._hypervisor, started)
+        except (DeviceError, Interrupted) as error:
+            raise OperationError(
+                f"it is there, and paused: {error.line()}", hint=f"'xm unpause {started.name}' lets it run all the same"
             ) from None
 
     def _renew(self, started: DomainInfo) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
@@ -23,11 +23,10 @@ from xmcompat.backends.settings import is_local
 from xmcompat.config import sxp
 from xmcompat.config.device_forms import carried_over
 from xmcompat.describe import recorded_form
-from xmcompat.errors import ConfigError, ConnectionLost, DomainEnding, DomainNotFound, OperationError, XmError
+from xmcompat.errors import ConnectionLost, DomainEnding, DomainNotFound, OperationError, XmError
+from xmcompat.host_settings import xend_number
 from xmcompat.render.domain_sxp import form_of
 from xmcompat.toolstack import DOM0_UUID, Toolstack
-from xmcompat.xend.client_options import CONFIG_PATH, CONFIG_VARIABLE
-from xmcompat.xend.config import read_xend_config
 
 Tree = list[object]
 
@@ -116,8 +115,11 @@ class Plugging:
 
     # -- in
 
-    def plug(self, seen: Seen, device: Device, form: Tree, *, vifs: int | None = None) -> None:
-        """Put the device in, and keep FORM. Where that fails, or is broken off, the device is taken back out.
+    def plug(
+        self, seen: Seen, device: Device, form: Tree, *, vifs: int | None = None, then: Callable[[], None] | None = None
+    ) -> None:
+        """Put the device in, do what is to be done THEN, and keep FORM. Where that fails, or is broken off, the device is
+        taken back out.
 
         VIFS is the number of the next interface. Raises DevicePresent, DeviceError, HypervisorError; where the device
         could not be taken back out, the error says so.
@@ -126,6 +128,8 @@ class Plugging:
         try:
             self.attach(seen, device.xml)
             attached = True
+            if then is not None:
+                then()
             self._keep(seen, form, vifs)
         except XmError as error:
             name = f"device {device.number} ({device.kind})"
@@ -221,7 +225,7 @@ class Plugging:
 
     def wait(self, seen: Seen, device: Device, environ: Mapping[str, str]) -> None:
         """Wait until the guest has let go of the device. Raises OperationError where that takes too long."""
-        timeout = _setting(environ, "device-destroy-timeout", DESTROY_TIMEOUT)
+        timeout = xend_number(environ, "device-destroy-timeout", DESTROY_TIMEOUT)
         if not self._wait_gone(seen.info.uuid, device.alias, timeout):
             raise OperationError(f"Device {device.number} ({device.kind}) could not be disconnected. ")
 
@@ -274,13 +278,3 @@ class Plugging:
             self._hypervisor.set_metadata(seen.info.uuid, kept, known=not two)
         except (DomainNotFound, DomainEnding):
             return  # it has ended since
-
-
-def _setting(environ: Mapping[str, str], name: str, default: float) -> float:
-    """A number of xend's settings; DEFAULT where there is none. xend itself tells what is wrong with its file."""
-    path = environ.get(CONFIG_VARIABLE, CONFIG_PATH)
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return float(read_xend_config(file.read(), path).value(name))
-    except (OSError, ConfigError, ValueError):
-        return default

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import stat
 import time
 from typing import TYPE_CHECKING
 
-from xmcompat import recorded
+from xmcompat import connecting, recorded, vif_traces
 from xmcompat.backends import domain_xml
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.backends.settings import is_local
@@ -44,6 +45,10 @@ if TYPE_CHECKING:
 BACK = 15.0
 
 _RUNS = (DomainState.RUNNING, DomainState.BLOCKED)
+#: The signals that end a program from outside.
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: Seconds until a domain that somebody else has just begun to start has its id.
+_BEGINNING = 3.0
 #: The end of what libvirt says when a file cannot be written.
 _REASON = re.compile(
     r"(No space left on device|Disk quota exceeded|File too large|Input/output error|Read-only file system|"
@@ -62,9 +67,23 @@ class PendingSave:
         self._running = running
         self._over = False
         self._config = sxp.pretty(describe(toolstack.hypervisor, info, toolstack.record(info)), 80)
-        self._made = _unfinished(path)
+        self._back_ends = () if running else vif_traces.leaving(toolstack.hypervisor, info)
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # a file without a save, or the reverse, must not be left
         try:
-            self._job = toolstack.hypervisor.begin_save(info.uuid, self._made, running=running)
+            self._begin()
+        except BaseException:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+            raise
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)  # raises what has come meanwhile
+        except BaseException:
+            self.abandon()
+            raise
+
+    def _begin(self) -> None:
+        self._made = _unfinished(self.path)
+        try:
+            self._job = self._toolstack.hypervisor.begin_save(self.info.uuid, self._made, running=self._running)
         except BaseException:
             save_file.remove(self._made)
             raise
@@ -94,8 +113,9 @@ class PendingSave:
         self._sweep()
 
     def _sweep(self) -> None:
-        """Nothing is to be left of one that was known for staying after its end alone."""
+        """Nothing is to be left of one that was known for staying after its end alone, nor of its interfaces."""
         if not self._running:
+            vif_traces.gone(self._back_ends, self.info)
             try:
                 self._toolstack.hypervisor.sweep(self.info.uuid)
             except XmError:
@@ -138,6 +158,7 @@ class PendingSave:
         try:
             found = save_file.read(self._made)
             info = self._toolstack.hypervisor.restore(self.info.uuid, self._made, found.offset)
+            connecting.connect(self._toolstack.hypervisor, info)
             if found.running:
                 self._toolstack.hypervisor.unpause(info.uuid)
         except (XmError, OSError) as error:
@@ -252,13 +273,15 @@ class Saving:
             info = self._hypervisor.restore(uuid, path, found.offset)
         except OSError as error:
             raise OperationError(f"can't read guest state file {path}: {error.strerror}") from None
-        except (DomainEnding, HypervisorError) as error:
+        except (DomainEnding, DomainExists, HypervisorError) as error:
+            self._refuse_just_taken(machine, error)
             raise OperationError(f"Restore failed: {error.line()}") from None
         except ConnectionLost:
             self._settle_loss(uuid, path)
             raise
         try:
             recorded.renew(self._hypervisor, info)
+            connecting.connect(self._hypervisor, info)
             if attend is not None:
                 attend(info)
             if found.running and not paused:
@@ -289,6 +312,15 @@ class Saving:
             if (machine.name, machine.uuid) != (holder.name, holder.uuid):
                 raise OperationError(DomainExists(holder.name, None).message)
             refuse_suspended(self._hypervisor, holder)
+
+    def _refuse_just_taken(self, machine: Machine, error: XmError) -> None:
+        """The same once libvirt has refused it with ERROR: somebody else may just be starting it."""
+        deadline = time.monotonic() + (_BEGINNING if "already" in error.line() else 0)
+        while True:
+            self._refuse_taken(machine)
+            if time.monotonic() >= deadline:
+                return
+            time.sleep(0.05)
 
     def _refuse_too_large(self, machine: Machine) -> None:
         left = self._hypervisor.host().memory - DOM0_MIN_MEM

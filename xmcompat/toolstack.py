@@ -16,10 +16,10 @@ from xmcompat.light import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
-    from xmcompat.backends.hypervisor import Hypervisor
+    from xmcompat.backends.hypervisor import HostInfo, Hypervisor
     from xmcompat.backends.machine import XenRecord
     from xmcompat.config.load import Loaded
     from xmcompat.console_session import ConsoleSession
@@ -59,7 +59,7 @@ class Toolstack(Endings):
         """The toolstack of this host, or of URI. Nothing is contacted yet."""
 
         def connect() -> Hypervisor:
-            from xmcompat.backends.libvirt_kvm import connect as connect_libvirt
+            from xmcompat.backends.libvirt_reading import connect as connect_libvirt
 
             return connect_libvirt(uri)
 
@@ -95,8 +95,23 @@ class Toolstack(Endings):
         """
         if designations:
             return [self.find(designation) for designation in designations]
-        guests = self.hypervisor.domains()
-        return sorted([self._domain0(guests), *guests], key=lambda info: info.name.encode())
+        return self._all(self.hypervisor.domains())
+
+    def _all(self, guests: list[DomainInfo], host: HostInfo | None = None) -> list[DomainInfo]:
+        return sorted([self._domain0(guests, host), *guests], key=lambda info: info.name.encode())
+
+    def domains_with_records(
+        self, meanwhile: Callable[[], None] = lambda: None
+    ) -> tuple[list[DomainInfo], dict[str, XenRecord | None]]:
+        """All ``domains``, and their ``records``. MEANWHILE may be called once, while answers are on their way."""
+        hosts: list[HostInfo] = []
+
+        def look_at_host() -> None:
+            meanwhile()
+            hosts.append(self.hypervisor.host())
+
+        guests, texts = self.hypervisor.domains_with_metadata(look_at_host)
+        return self._all(guests, hosts[0] if hosts else None), {DOM0_UUID: None, **_records(texts)}
 
     def find(self, designation: str) -> DomainInfo:
         """By name, then by id, then by uuid; Domain-0 by any of its three."""
@@ -109,9 +124,9 @@ class Toolstack(Endings):
                 return self._domain0(None)
             raise
 
-    def _domain0(self, guests: list[DomainInfo] | None) -> DomainInfo:
+    def _domain0(self, guests: list[DomainInfo] | None, host: HostInfo | None = None) -> DomainInfo:
         """The host itself as the privileged domain: its memory, its cpus, and what the guests left of their time."""
-        host = self.hypervisor.host()
+        host = host or self.hypervisor.host()
         spent = sum(info.cpu_time for info in (self.hypervisor.domains() if guests is None else guests))
         return DomainInfo(
             domid=0, name=DOM0_NAME, uuid=DOM0_UUID, state=DomainState.RUNNING, memory=host.memory,
@@ -151,17 +166,23 @@ class Toolstack(Endings):
             for info in infos
         ]  # fmt: skip
 
-    def describe(self, infos: Sequence[DomainInfo], designations: Sequence[str] = ()) -> list[list[object]]:
-        """The ``(domain ...)`` form of each, as ``list --long`` shows it.
+    def describe(
+        self, infos: Sequence[DomainInfo], designations: Sequence[str] = (),
+        records: Mapping[str, XenRecord | None] | None = None,
+    ) -> list[list[object]]:
+        """The ``(domain ...)`` form of each, as ``list --long`` shows it. RECORDS are theirs, where they are known.
 
         One that has gone meanwhile is left out; where it was asked for by its DESIGNATION, DomainNotFound is raised.
         """
         from xmcompat.describe import describe
 
         forms = []
+        known = records if records is not None else self.records(infos)
         for index, info in enumerate(self.told_suspended(infos)):
             try:
-                forms.append(describe(self.hypervisor, info, self.record(info)))
+                if info.uuid not in known:
+                    raise DomainNotFound(info.name)
+                forms.append(describe(self.hypervisor, info, known[info.uuid]))
             except DomainNotFound:
                 if designations:
                     raise DomainNotFound(designations[index]) from None
@@ -171,12 +192,12 @@ class Toolstack(Endings):
         """What xm kept with the domain; None for one that xm did not start."""
         if info.uuid == DOM0_UUID:
             return None
-        text = self.hypervisor.metadata(info.uuid)
-        if text is None:
-            return None
-        from xmcompat.backends.domain_xml import read_record
+        return _record(self.hypervisor.metadata(info.uuid))
 
-        return read_record(text)
+    def records(self, infos: Sequence[DomainInfo]) -> dict[str, XenRecord | None]:
+        """The same of many, by uuid; one that has gone meanwhile is left out."""
+        guests = [info for info in infos if info.uuid != DOM0_UUID]
+        return {DOM0_UUID: None, **_records(self.hypervisor.metadata_of(guests))}
 
     @property
     def tuning(self) -> Tuning:
@@ -247,6 +268,11 @@ class Toolstack(Endings):
         self._mark_paused(info, True)
 
     def unpause(self, designation: str) -> None:
+        info = self._started(designation, "unpause")
+        if info.state == DomainState.PAUSED:
+            from xmcompat import vif_traces
+
+            self.done(lambda _uuid: vif_traces.repair(self.hypervisor, info), info, designation)
         info = self.on_started(designation, "unpause", self.hypervisor.unpause)
         self._mark_paused(info, False)
 
@@ -285,7 +311,12 @@ class Toolstack(Endings):
             raise DomainNotFound(designation) from None
         except DomainEnding:
             deadline = time.monotonic() + ENDING_PATIENCE
-            while self._again(info, designation).started:
+            while (now := self._again(info, designation)).started:
+                if now.state == DomainState.CRASHED:
+                    raise OperationError(
+                        f"Domain '{designation}' has crashed, and is only kept in the list",
+                        hint=f"'xm destroy {designation}' takes it out",
+                    ) from None
                 if time.monotonic() > deadline:
                     raise OperationError(f"Domain '{designation}' does not answer") from None
                 time.sleep(0.05)
@@ -305,7 +336,11 @@ class Toolstack(Endings):
             info = self.find(designation)
             self._refuse_domain0(info, designation, "destroy")
             if info.domid is not None:
+                from xmcompat import vif_traces
+
+                back_ends = vif_traces.leaving(self.hypervisor, info)
                 self.done(self.hypervisor.destroy, info, designation)
+                vif_traces.gone(back_ends, info)
         except DomainNotFound:
             if designation.isdecimal():
                 raise OperationError("(3, 'No such process')") from None
@@ -352,3 +387,15 @@ class Toolstack(Endings):
         if not self.done(open_it, info, designation):
             raise OperationError(f"Domain '{designation}' is not started")
         return opened[0]
+
+
+def _records(texts: dict[str, str | None]) -> dict[str, XenRecord | None]:
+    return {uuid: _record(text) for uuid, text in texts.items()}
+
+
+def _record(text: str | None) -> XenRecord | None:
+    if text is None:
+        return None
+    from xmcompat.backends.record import read_record
+
+    return read_record(text)

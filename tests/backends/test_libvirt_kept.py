@@ -58,7 +58,7 @@ def row(hypervisor: LibvirtKvm, name: str) -> tuple[int | None, str] | None:
 @pytest.fixture
 def without_wire(node: PrivateLibvirtd, monkeypatch: pytest.MonkeyPatch) -> Iterator[LibvirtKvm]:
     """A connection that asks libvirt itself for everything."""
-    monkeypatch.setattr("xmcompat.backends.libvirt_kvm.open_wire", lambda uri: None)
+    monkeypatch.setattr("xmcompat.backends.libvirt_reading.open_wire", lambda uri: None)
     hypervisor = connect(node.uri)
     yield hypervisor
     hypervisor.close()
@@ -168,9 +168,9 @@ def test_a_listing_of_guests_that_run_asks_for_no_marks(hypervisor: LibvirtKvm, 
     asked: list[int] = []
     call = wire._call
 
-    def counted(calls: list[tuple[int, bytes]]) -> list[bytes | int]:
+    def counted(calls: list[tuple[int, bytes]], meanwhile: Callable[[], None] = lambda: None) -> list[bytes | int]:
         asked.extend(procedure for procedure, _ in calls)
-        return call(calls)
+        return call(calls, meanwhile)
 
     wire._call = counted  # type: ignore[method-assign]
     assert len(hypervisor.domains()) == 1

@@ -11,11 +11,13 @@ import pytest
 from xmcompat.backends.local_host import (
     bridges_here,
     busy_vcpus,
+    busy_vcpus_by,
     cpu_vendor,
     free_huge_pages,
     host_cpus,
     host_info,
     numa_nodes,
+    small_mtus,
     start_time,
 )
 
@@ -85,6 +87,13 @@ def test_bridges_come_in_the_order_in_which_they_were_made(tmp_path: Path) -> No
     assert bridges_here(str(tmp_path / "none")) == []
 
 
+def test_bridges_that_take_smaller_packets_than_ethernet(tmp_path: Path) -> None:
+    for name, size in (("vnet0004", "1450\n"), ("xenbr0", "1500\n"), ("jumbo", "9000\n"), ("odd", "\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mtu").write_text(size)
+    assert small_mtus(["xenbr0", "vnet0004", "jumbo", "odd", "gone"], str(tmp_path)) == (("vnet0004", 1450),)
+
+
 def test_the_cpus_of_the_host_with_their_time_less_that_of_guests(tmp_path: Path) -> None:
     tick = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
     (tmp_path / "stat").write_text(
@@ -110,3 +119,5 @@ def test_a_vcpu_is_busy_while_its_thread_is(tmp_path: Path) -> None:
         (thread / "stat").write_text(f"{number} ({name}) {state} 1 1 1\n")
     assert busy_vcpus(("-uuid", "abc"), str(tmp_path)) == {0: False, 1: True}
     assert busy_vcpus(("-uuid", "none"), str(tmp_path)) == busy_vcpus(("-uuid", "other"), str(tmp_path)) == {}
+    assert busy_vcpus_by("-uuid", str(tmp_path)).get("abc") == {0: False, 1: True}
+    assert "none" not in busy_vcpus_by("-uuid", str(tmp_path))

@@ -26,6 +26,8 @@ UUID = "5d3f0a44-8a7d-4b7c-9a53-0f1f4f7f1c01"
 @pytest.fixture(autouse=True)
 def _emulated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XMCOMPAT_ACCELERATOR", "tcg")
+    monkeypatch.setattr("xmcompat.host_settings.sets_up_ports", lambda: False)
+    monkeypatch.setattr("xmcompat.connecting.sets_up_ports", lambda: False)
 
 
 @pytest.fixture

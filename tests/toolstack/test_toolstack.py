@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.fakes import FakeHypervisor, domain
@@ -113,7 +115,7 @@ class Racing(FakeHypervisor):
 
     def _lost(self, uuid: str) -> None:
         if not self.lasts:
-            self.known.pop(uuid)
+            self.known.pop(uuid, None)
         raise self.error or DomainNotFound(uuid)
 
     pause = unpause = shutdown = reboot = destroy = _lost
@@ -131,6 +133,17 @@ def racing(error: XmError | None, info: DomainInfo) -> tuple[Toolstack, Racing]:
     fake = Racing(known={info.uuid: info}, records={info.uuid: RECORD})
     fake.error = error
     return Toolstack(lambda: fake), fake
+
+
+def test_a_crashed_domain_that_is_kept_is_not_waited_for() -> None:
+    """What QEMU left says that it does not run, though it is in the list."""
+    stack, fake = racing(DomainEnding("domain is not running"), domain("web", 7, state=DomainState.CRASHED))
+    fake.lasts = 1
+    begun = time.monotonic()
+    with pytest.raises(OperationError) as caught:
+        stack.pause("web")
+    assert caught.value.line() == "Domain 'web' has crashed, and is only kept in the list; 'xm destroy web' takes it out"
+    assert time.monotonic() - begun < 1
 
 
 RECORD = """<domain type="qemu"><name>web</name><metadata><xc:guest xmlns:xc="urn:xmcompat:guest:1"

@@ -161,11 +161,64 @@ def test_what_is_no_rate_is_told_by_xm_and_refused_by_xl() -> None:
 
 
 @pytest.mark.parametrize("script", ["vif-route", "/etc/xen/scripts/vif-nat"])
-def test_routes_and_translation_are_not_there_yet(script: str) -> None:
+def test_libvirt_alone_neither_routes_nor_translates(script: str) -> None:
     found = done(Vif(script=script, ip="192.0.2.1", gatewaydev="eth0"))
-    assert [fate for fate, _ in said(found, "vif[0]")][-2:].count(Fate.NOT_YET) >= 1
     assert (found.machine.nics[0].bridge, found.machine.nics[0].filter) == ("xenbr0", "")
-    assert [note.value for note in found.notes if note.fate is Fate.NOT_YET] == [f"script={script}", "ip=192.0.2.1"]
+    told = [note.value for note in found.notes if note.fate is Fate.APPROXIMATED and note.key == "vif[0]"]
+    assert told == [f"script={script}", "ip=192.0.2.1"]
+
+
+PORTS = replace(HOST, ports=True)
+
+
+def test_where_we_set_up_the_hosts_ends_libvirt_filters_and_limits_nothing() -> None:
+    one = nic(Vif(ip="192.0.2.10 2001:db8::/64", rate="10Mb/s"), facts=PORTS)
+    assert (one.filter, one.addresses, one.outbound_average, one.outbound_burst) == ("", (), None, None)
+    assert said(done(Vif(ip="192.0.2.10", rate="10Mb/s"), facts=PORTS), "vif[0]") == []
+
+
+@pytest.mark.parametrize(
+    ("vif", "default", "bridge"),
+    [
+        (Vif(script="vif-route", ip="192.0.2.1"), "", ""),
+        (Vif(script="vif-route", bridge="xenbr0"), "", ""),
+        (Vif(ip="192.0.2.1"), "vif-route netdev=eth1", ""),
+        (Vif(script="vif-bridge"), "vif-route netdev=eth1", "xenbr0"),
+        (Vif(script="vif-nat"), "", "xennat0"),
+        (Vif(bridge="eth1"), "vif-nat", "xennat0"),
+        (Vif(script="vif-mine"), "", ""),
+        (Vif(script="vif-mine bridge=eth1"), "", "eth1"),
+        (Vif(script="/etc/xen/scripts/vif-mine", bridge="eth1"), "vif-nat", "eth1"),
+        (Vif(script="vif-bridge bridge=eth1"), "", "eth1"),
+        (Vif(), "vif-bridge bridge=eth1", "eth1"),
+    ],
+)
+def test_where_interfaces_are_plugged_in_by_their_scripts(vif: Vif, default: str, bridge: str) -> None:
+    facts = replace(PORTS, vif_script=default, nat_bridge="xennat0", bridges=(*HOST.bridges, "xennat0"))
+    assert nic(vif, facts=facts).bridge == bridge
+
+
+def test_translation_needs_its_network() -> None:
+    with pytest.raises(DeviceError) as caught:
+        nic(Vif(script="vif-nat"), facts=PORTS)
+    assert caught.value.line() == (
+        "Device 0 (vif) could not be connected. No network-nat is up on this host, which vif-nat needs"
+    )
+
+
+@pytest.mark.parametrize(("ip", "word"), [("192.0.2.300", "192.0.2.300"), ("192.0.2.1 web", "web"), ("10/8x", "10/8x")])
+def test_what_is_no_address_is_refused_where_it_would_be_a_filter(ip: str, word: str) -> None:
+    with pytest.raises(NotConvertible) as caught:
+        done(Vif(ip=ip), facts=PORTS)
+    assert caught.value.line() == (
+        f"web1.cfg: vif[0] = ip={ip}: '{word}' is no IP address; write one like 192.0.2.10 or 192.0.2.0/24"
+    )
+
+
+def test_the_gateway_of_a_routed_interface_is_carried() -> None:
+    assert said(done(Vif(script="vif-route", gatewaydev="eth1"), facts=PORTS), "vif[0]") == []
+    notes = done(Vif(gatewaydev="eth1"), facts=PORTS).notes
+    assert [note.fate for note in notes if note.key == "vif[0]"] == [Fate.NO_MEANING]
 
 
 def test_scripts_of_the_users_own_are_not_run() -> None:
@@ -256,6 +309,13 @@ def test_the_mtu(mtu: int | None, kept: int | None) -> None:
     assert bool(said(found, "vif[0]")) == (mtu != kept)
 
 
+def test_a_guest_on_an_overlay_knows_the_size_of_its_packets() -> None:
+    host = replace(HOST, bridges=("xenbr0", "vnet0004"), small_mtus=(("vnet0004", 1450),))
+    vifs = (Vif(bridge="vnet0004"), Vif(bridge="xenbr0"), Vif(bridge="vnet0004", mtu=1400))
+    found = translate(replace(PV, vifs=vifs), host)
+    assert [nic.mtu for nic in found.machine.nics] == [1450, None, 1400]
+
+
 def test_interfaces_come_in_the_order_of_the_numbers_that_they_ask_for() -> None:
     guest = replace(PV, vifs=(Vif(bridge="eth1"), Vif(devid=4), Vif(devid=1), Vif(mac="00:16:3e:00:00:09")))
     found = translate(guest, HOST, macs=["00:16:3e:00:00:01", "00:16:3e:00:00:02", "00:16:3e:00:00:03"]).machine
@@ -280,3 +340,11 @@ def test_bits_and_bytes_agree(number: int, scale: str) -> None:
 def test_no_rate_fails_in_an_unplanned_way(text: str) -> None:
     limit = bandwidth(text)
     assert limit is None or (limit[0] >= 1 and limit[1] >= 64)
+
+
+@pytest.mark.parametrize("named", ["eth7", "xenbr7"])
+def test_the_name_of_a_card_means_our_bridge_that_it_is_in(named: str) -> None:
+    facts = replace(HOST, bridges=("br-out",), cards=(("eth7", "br-out"),))
+    assert nic(Vif(bridge=named), facts=facts).bridge == "br-out"
+    with pytest.raises(DeviceError, match="Could not find bridge device eth8"):
+        nic(Vif(bridge="eth8"), facts=facts)

@@ -25,6 +25,8 @@ Xm = Callable[..., Result]
 def host(monkeypatch: pytest.MonkeyPatch) -> FakeHypervisor:
     """The hypervisor that every Toolstack of the test talks to; empty at first."""
     fake = FakeHypervisor()
+    monkeypatch.setattr("xmcompat.host_settings.sets_up_ports", lambda: False)  # its interfaces are not this host's
+    monkeypatch.setattr("xmcompat.connecting.sets_up_ports", lambda: False)
     monkeypatch.setattr(Toolstack, "open", classmethod(lambda cls, uri=None: cls(lambda: fake)))
     return fake
 

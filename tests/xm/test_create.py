@@ -197,6 +197,11 @@ def test_a_configuration_that_is_not_there_shows_usage_options_and_use(
     assert "\nOptions:\n\n" in out
 
 
+def test_control_characters_in_the_name_of_a_missing_file_are_shown_and_not_sent(xm: Xm, starts: Starts) -> None:
+    line = "Error: Unable to open config file: no\\x1b[31m\\n\\x07\\x9bfile\n"
+    assert xm("create", "--path=.", "no\x1b[31m\n\x07\x9bfile").err == line
+
+
 def test_a_bad_option_shows_the_same(xm: Xm, starts: Starts) -> None:
     out = usage_text("create") + after_usage("create") + "\n"
     assert xm("create", "web1.cfg", "-z") == (1, out, "Error: option -z not recognized\n")

@@ -398,3 +398,20 @@ def test_a_lone_double_dash_is_a_word_and_never_an_error_of_the_program(verb: st
     result = xm(verb, "--", *["9"] * most)
     assert "internal error" not in result.err
     assert result.status in (0, 1, 3)
+
+
+WORDS = ["-l", "--long", "--label", "--state=x", "--state", "--pool", "-v", "--vcpus", "--lo", "--", "-", "-lv", "a", "b"]
+
+
+@given(words=st.lists(st.sampled_from(WORDS), max_size=5), name=st.sampled_from(["list", "uptime", "console", "info"]))
+def test_plain_options_are_read_as_getopt_reads_them(words: list[str], name: str) -> None:
+    def outcome(quick: bool) -> object:
+        with pytest.MonkeyPatch.context() as patched:
+            if not quick:
+                patched.setattr(dispatch.options, "_is_plain", lambda *_: False)
+            try:
+                return dispatch.options.read(VERBS[name], words)
+            except dispatch.options.BadOption as error:
+                return error.line()
+
+    assert outcome(True) == outcome(False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,12 @@ import pytest
 from tests.fakes import FakeHypervisor, domain
 from tests.fakes_saving import image, xml_of
 from tests.xm.conftest import Xm
-from xmcompat.backends.hypervisor import DomainState
+from xmcompat.backends.hypervisor import DomainInfo, DomainState, SaveJob
 from xmcompat.backends.kept_mark import Mark, Phase
-from xmcompat.errors import ConnectionLost, DomainEnding, HypervisorError, XmError
+from xmcompat.errors import ConnectionLost, DomainEnding, DomainExists, HypervisorError, XmError
 from xmcompat.migration import save_file
 from xmcompat.toolstack import Toolstack
+from xmcompat.xm.signals import Ended, raised
 
 WEB1 = domain("web1", 7, uuid="11111111-2222-4333-8444-555555555555")
 SAVE_USAGE = "Usage: xm save [-c] <Domain> <CheckpointFile>\n"
@@ -285,6 +287,36 @@ def test_a_restore_that_fails(host: FakeHypervisor, xm: Xm, tmp_path: Path) -> N
     host.restore_error = HypervisorError("Cannot access storage file '/x.img'")
     assert xm("restore", saved(tmp_path)).err == "Error: Restore failed: Cannot access storage file '/x.img'\n"
     assert host.known == {}
+
+
+@pytest.mark.parametrize("error", [HypervisorError("domain 'web1' is already active"), DomainExists("web1", 9)])
+def test_of_two_restores_at_once_the_loser_names_the_domain_that_is_there(
+    host: FakeHypervisor, xm: Xm, tmp_path: Path, error: XmError
+) -> None:
+    class Winner(FakeHypervisor):
+        def restore(self, uuid: str, path: str, offset: int) -> DomainInfo:
+            self.known[WEB1.uuid] = WEB1._replace(domid=9)
+            raise error
+
+    host.__class__ = Winner
+    status, _, err = xm("restore", saved(tmp_path))
+    assert (status, err) == (1, "Error: Domain 'web1' already exists with ID '9'\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_between_the_file_and_the_save_leaves_neither(
+    web1: FakeHypervisor, tmp_path: Path, number: signal.Signals
+) -> None:
+    class Interrupted(FakeHypervisor):
+        def begin_save(self, uuid: str, path: str, *, running: bool = False) -> SaveJob:
+            os.kill(os.getpid(), number)
+            return super().begin_save(uuid, path, running=running)
+
+    web1.__class__ = Interrupted
+    with pytest.raises(Ended), raised():
+        Toolstack(lambda: web1).saving.save("web1", str(tmp_path / "web1.save"))
+    assert list(tmp_path.iterdir()) == []
+    assert web1.find("web1").state == WEB1.state
 
 
 def test_one_that_was_saved_paused_stays_so(host: FakeHypervisor, xm: Xm, tmp_path: Path) -> None:

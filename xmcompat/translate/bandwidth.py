@@ -10,6 +10,7 @@ _RATE = re.compile(r"([0-9]{1,20})([GMK]?)([Bb])/s(?:@([0-9]{1,20})([mu]?)s)?")
 _SCALE = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 _INTERVAL = {"": Fraction(1), "m": Fraction(1, 10**3), "u": Fraction(1, 10**6)}
 _MOST_CREDIT = 2**32 - 1
+_LEAST_CREDIT = 64 * 1024
 
 
 def is_rate(text: str) -> bool:
@@ -22,6 +23,21 @@ def bandwidth(rate: str) -> tuple[int, int] | None:
     Kilobytes are of 1000 bytes. Xen hands out credit for each interval of 50 ms, if none is given; less than 64 KiB
     of it would drop large segments here.
     """
+    limit = _limit(rate)
+    if limit is None:
+        return None
+    speed, credit = limit
+    return max(1, math.floor(speed / 1000 + Fraction(1, 2))), max(_LEAST_CREDIT // 1024, math.ceil(credit / 1024))
+
+
+def limit_in_bytes(rate: str) -> tuple[int, int] | None:
+    """(bytes a second, bytes that may come at once) of the same; None for no limit."""
+    limit = _limit(rate)
+    return None if limit is None else (max(1, math.floor(limit[0])), max(_LEAST_CREDIT, math.ceil(limit[1])))
+
+
+def _limit(rate: str) -> tuple[Fraction, Fraction] | None:
+    """Bytes a second, and the credit of bytes for each interval."""
     found = _RATE.fullmatch(rate.strip())
     if not found:
         return None
@@ -30,4 +46,4 @@ def bandwidth(rate: str) -> tuple[int, int] | None:
     credit = speed * (int(interval) * _INTERVAL[fraction] if interval else Fraction(50, 1000))
     if not speed or not credit or credit > _MOST_CREDIT:
         return None
-    return max(1, math.floor(speed / 1000 + Fraction(1, 2))), max(64, math.ceil(credit / 1024))
+    return speed, credit

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from xmcompat.backends.facts import HostFacts
 from xmcompat.guest import Vif
 from xmcompat.translate.findings import Findings
+from xmcompat.translate.scripts import Kind, Script, script_of
 
 _GUESSED_BRIDGE = "xenbr0"
 _OPEN_VSWITCH = re.compile(r"([^.:]+)(?:\.([0-9]{1,4}))?((?::[0-9]{1,4})*)")
@@ -26,17 +27,15 @@ class Port:
     trunk: tuple[int, ...] = ()
 
 
-def script_of(vif: Vif) -> str:
-    """The name of the interface's script, "" for the host's own."""
-    return vif.script.rpartition("/")[2]
-
-
 def port(facts: HostFacts, vif: Vif, index: int, findings: Findings) -> Port:
     """Where the interface is plugged in. Only Xen's script for Open vSwitch reads VLANs behind a bridge's name."""
     if vif.bridge and not _NAME.fullmatch(vif.bridge):
         findings.refuse(f"vif[{index}]", "no bridge can be called that", value=f"bridge={vif.bridge}")
-    if script_of(vif) != "vif-openvswitch":
-        bridge = _bridge(facts, vif.bridge, index, findings)
+    script = script_of(vif, facts.vif_script)
+    if facts.ports and script.kind is not Kind.BRIDGE:
+        return _unlike_xens(facts, vif, script, index, findings)
+    if script.base != "vif-openvswitch":
+        bridge = _bridge(facts, vif.bridge or _named(script), index, findings)
         return Port(bridge=bridge, openvswitch=bridge in facts.openvswitch)
     found = _OPEN_VSWITCH.fullmatch(vif.bridge)
     tags = [int(tag) for tag in re.findall("[.:]([0-9]+)", vif.bridge)]
@@ -56,6 +55,27 @@ def port(facts: HostFacts, vif: Vif, index: int, findings: Findings) -> Port:
     )  # fmt: skip
 
 
+def _named(script: Script) -> str:
+    return script.value("bridge") if script.base == "vif-bridge" else ""
+
+
+def _unlike_xens(facts: HostFacts, vif: Vif, script: Script, index: int, findings: Findings) -> Port:
+    """What is routed has a tap on no bridge, as has what a script of the user's own connects unless it is told of a
+    bridge."""
+    if script.kind is Kind.NAT:
+        if not facts.nat_bridge:
+            findings.unconnected(
+                f"Device {index} (vif) could not be connected. No network-nat is up on this host, which "
+                f"{script.base} needs"
+            )
+        return Port(bridge=facts.nat_bridge or _GUESSED_BRIDGE)
+    named = vif.bridge or script.value("bridge")
+    if script.kind is Kind.ROUTE or not named:
+        return Port(bridge="")
+    bridge = _bridge(facts, named, index, findings)
+    return Port(bridge=bridge, openvswitch=bridge in facts.openvswitch)
+
+
 def _switch(facts: HostFacts, name: str, index: int, findings: Findings) -> str:
     """The bridge of Open vSwitch: looked for among those that are known, where any is."""
     if not name and facts.default_bridge in facts.openvswitch:
@@ -69,8 +89,8 @@ def _switch(facts: HostFacts, name: str, index: int, findings: Findings) -> str:
 
 
 def _bridge(facts: HostFacts, named: str, index: int, findings: Findings) -> str:
-    """The one that stands for the bridge named; eth0 for a missing xenbr0 (the later naming); the first one where none
-    is named."""
+    """The one that stands for the bridge named; eth0 for a missing xenbr0 (the later naming); our bridge of the card eth0
+    for either; the first one where none is named."""
     there = facts.bridges
     named = named or facts.default_bridge
     device = f"Device {index} (vif) could not be connected."
@@ -94,5 +114,10 @@ def _bridge(facts: HostFacts, named: str, index: int, findings: Findings) -> str
     if old_name and f"eth{old_name[1]}" in there:
         findings.carried(f"vif[{index}]", f"eth{old_name[1]} serves, as with Xen's scripts", value=f"bridge={bridge}")
         return f"eth{old_name[1]}"
+    ours = dict(facts.cards)
+    made = ours.get(bridge) or (ours.get(f"eth{old_name[1]}") if old_name else None)
+    if made:
+        findings.carried(f"vif[{index}]", f"{made} serves, the bridge of that card", value=f"bridge={bridge}")
+        return made
     findings.unconnected(f"{device} Could not find bridge device {bridge}")
     return bridge

@@ -15,8 +15,9 @@ from xmcompat.backends.devices import Nic
 from xmcompat.backends.facts import HostFacts
 from xmcompat.guest import Dialect, GuestConfig, GuestKind, Vif
 from xmcompat.translate.bandwidth import bandwidth, is_rate
-from xmcompat.translate.bridges import port, script_of
+from xmcompat.translate.bridges import port
 from xmcompat.translate.findings import Findings
+from xmcompat.translate.scripts import Kind, script_of
 
 #: Emulated models; Xen's users wrote some of them in QEMU's own way.
 MODELS = {
@@ -33,9 +34,8 @@ FILTER = "clean-traffic"
 #: What the kernel takes, in bytes.
 _LEAST_MTU, _MOST_MTU = 68, 65535
 
-#: Xen's scripts that put an interface on a bridge.
-_BRIDGING = ("", "vif-bridge", "vif-openvswitch")
-_ROUTING = ("vif-route", "vif-nat")
+#: Scripts of Xen's that do more than put an interface on a bridge, or otherwise.
+_UNLIKE_BRIDGES = ("vif-vnic", "vif2")
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.IGNORECASE)
 
@@ -81,9 +81,12 @@ def nic_at(guest: GuestConfig, facts: HostFacts, index: int, vif: Vif, findings:
     """The interface VIF of the guest, which is its number INDEX."""
     key = f"vif[{index}]"
     _check_mac(vif.mac, key, findings)
+    _tell_script(vif, facts, key, findings)
     _tell_unused(guest, vif, key, findings)
     plugged = port(facts, vif, index, findings)
     average, burst = _bandwidth(guest, vif, key, findings)
+    if facts.ports:
+        average = burst = None
     nic = Nic(
         mac=vif.mac.lower(),
         bridge=plugged.bridge,
@@ -91,11 +94,14 @@ def nic_at(guest: GuestConfig, facts: HostFacts, index: int, vif: Vif, findings:
         target=_target(vif, key, findings),
         outbound_average=average,
         outbound_burst=burst,
-        mtu=_mtu(vif, key, findings),
+        mtu=_mtu(vif, key, findings) or dict(facts.small_mtus).get(plugged.bridge),
         openvswitch=plugged.openvswitch,
         vlan=plugged.vlan,
         trunk=plugged.trunk,
     )
+    if facts.ports:
+        _check_addresses(vif, key, findings)
+        return nic
     addresses = _addresses(vif, key, findings, filtered=not nic.openvswitch)
     return replace(nic, filter=FILTER, addresses=addresses) if addresses else nic
 
@@ -115,21 +121,6 @@ def _check_mac(mac: str, key: str, findings: Findings) -> None:
 
 def _tell_unused(guest: GuestConfig, vif: Vif, key: str, findings: Findings) -> None:
     findings.back_end(key, vif.backend, value=f"backend={vif.backend}")
-    script = script_of(vif)
-    if script in _ROUTING:
-        what = "routed" if script == "vif-route" else "translated"
-        findings.not_yet(
-            key, f"the interface joins a bridge; nothing is {what} for it", value=f"script={vif.script}",
-            suggestion="give it an address of the bridge's network, or set up the host's end yourself",
-        )  # fmt: skip
-    elif script not in _BRIDGING:
-        findings.approximated(
-            key, "the interface joins a bridge; the script is not run", value=f"script={vif.script}",
-            suggestion="do by hand what it did beyond that",
-        )  # fmt: skip
-    if vif.gatewaydev:
-        findings.no_meaning(key, "the host's interface for vif-route, which is not run",
-                            value=f"gatewaydev={vif.gatewaydev}", harmless=script != "vif-route")  # fmt: skip
     if vif.accel:
         findings.no_meaning(key, "a network card's acceleration for Xen", value=f"accel={vif.accel}",
                             harmless=guest.dialect is Dialect.XL)  # xl warns of it itself  # fmt: skip
@@ -139,13 +130,43 @@ def _tell_unused(guest: GuestConfig, vif: Vif, key: str, findings: Findings) -> 
         findings.no_meaning(key, "a hint for drivers of Xen's", value=f"trusted={vif.trusted:d}", harmless=True)
 
 
+def _tell_script(vif: Vif, facts: HostFacts, key: str, findings: Findings) -> None:
+    """What becomes of the interface's script."""
+    script = script_of(vif)
+    routed = script.kind in (Kind.ROUTE, Kind.NAT)
+    if routed and not facts.ports:
+        what = "routes" if script.kind is Kind.ROUTE else "translates"
+        findings.approximated(
+            key, f"the interface joins a bridge; libvirt alone {what} nothing for it, as xm create does",
+            value=f"script={vif.script}", suggestion="start it by xm create, or set up the host's end yourself",
+        )  # fmt: skip
+    elif script.base in _UNLIKE_BRIDGES or (script.kind is Kind.OWN and not facts.ports):
+        findings.approximated(
+            key, "the interface joins a bridge; the script is not run", value=f"script={vif.script}",
+            suggestion="do by hand what it did beyond that",
+        )  # fmt: skip
+    if vif.gatewaydev and not (facts.ports and script.kind is Kind.ROUTE):
+        findings.no_meaning(key, "the host's interface for vif-route, which is not run",
+                            value=f"gatewaydev={vif.gatewaydev}", harmless=script.kind is not Kind.ROUTE)  # fmt: skip
+
+
+def _check_addresses(vif: Vif, key: str, findings: Findings) -> None:
+    """Refuse what is no address or network in ``ip=``."""
+    for word in vif.ip.replace(";", " ").split():
+        try:
+            ipaddress.ip_interface(word)
+        except ValueError:
+            findings.refuse(key, f"'{word}' is no IP address; write one like 192.0.2.10 or 192.0.2.0/24",
+                            value=f"ip={vif.ip}")  # fmt: skip
+
+
 def _addresses(vif: Vif, key: str, findings: Findings, *, filtered: bool) -> tuple[str, ...]:
     """The addresses for the filter, which takes single ones of IPv4 alone; () for no filter."""
     words = vif.ip.replace(";", " ").split()
     if not words:
         return ()
-    if script_of(vif) in _ROUTING:
-        findings.not_yet(key, "no route leads to it", value=f"ip={vif.ip}")
+    if script_of(vif).kind in (Kind.ROUTE, Kind.NAT):
+        findings.approximated(key, "nothing leads to it, or keeps the guest from using others", value=f"ip={vif.ip}")
         return ()
     single = [address for address in map(_single, words) if address]
     if not filtered or len(single) < len(words):
