@@ -10,12 +10,13 @@ venv=.venv
 tour_packages=(
     libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils
     python3 python3-venv python3-pip python3-setuptools python3-wheel
-    python3-libvirt python3-lxml python3-pyroute2 python3-click
-    e2fsprogs kmod iproute2 util-linux zstd ca-certificates
+    python3-libvirt python3-lxml python3-click
+    iproute2 nftables dnsmasq-base e2fsprogs kmod util-linux zstd ca-certificates
 )
 
 #: What the tests use beyond that.
-check_packages=("${tour_packages[@]}" procps openssh-client groff-base swtpm swtpm-tools ovmf zsh)
+check_packages=("${tour_packages[@]}" procps openssh-client groff-base swtpm swtpm-tools ovmf zsh
+    iptables openvswitch-switch user-mode-linux systemd)
 
 say() { printf '[setup] %s\n' "$*"; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
@@ -84,7 +85,7 @@ require_python() {
 # installed, and one from PyPI would have to be compiled against it. Hence the system's own Python, too.
 make_venv() {
     require_python
-    if [ -x $venv/bin/python ] && $venv/bin/python -c 'import libvirt, lxml, pyroute2, click, pip' 2>/dev/null; then
+    if [ -x $venv/bin/python ] && $venv/bin/python -c 'import libvirt, lxml, click, pip' 2>/dev/null; then
         return
     fi
     say "make the virtual environment $venv"

@@ -25,8 +25,8 @@ OPERATIONS = {*VALUES, "backends", "config", "translate", "network", "storage", 
 TOOLSTACK = {
     "toolstack", "tuning", "creation", "preflight", "describe", "console_session", "events", "frontends", "display", "kept",
     "labels", "statistics", "pools", "pool_store", "pool_rules", "hotplug", "plugging", "saving",
-    "hostdevices", "passing", "passing_pci", "passing_scsi", "passing_usb",
-    "host_settings", "managed", "recorded", "endings",
+    "vnets", "hostdevices", "passing", "passing_pci", "passing_scsi", "passing_usb",
+    "host_settings", "managed", "recorded", "endings", "connecting", "vifs", "vif_steps", "vif_nat", "vif_traces",
 }  # fmt: skip
 PROGRAM = {*OPERATIONS, *TOOLSTACK, "render", "__init__"}
 
@@ -61,8 +61,10 @@ MAY_IMPORT = {
     "pool_rules": {*OPERATIONS, *TOOLSTACK},
     "pool_store": {*OPERATIONS, *TOOLSTACK, "xend.config", "xend.client_options"},
     "events": {*OPERATIONS, *TOOLSTACK},
+    "vnets": {*OPERATIONS, *TOOLSTACK},
     "hotplug": {*OPERATIONS, *TOOLSTACK},
     **{name: {*OPERATIONS, *TOOLSTACK} for name in ("hostdevices", "passing", "passing_pci", "passing_scsi", "passing_usb")},
+    **{name: {*OPERATIONS, *TOOLSTACK} for name in ("connecting", "vifs", "vif_steps", "vif_nat", "vif_traces")},
     "plugging": {*OPERATIONS, *TOOLSTACK, "render", "xend.config", "xend.client_options"},
     "kept": {*OPERATIONS, *TOOLSTACK},
     "host_settings": {*OPERATIONS, "xend.config", "xend.config_file"},
@@ -75,7 +77,7 @@ MAY_IMPORT = {
     "tour": {*COMMON, *(f"backends.{name}" for name in ("domain_xml", "libvirt_kvm", "private_libvirtd"))},
 }
 #: Heavy libraries, and the only files that may name them.
-LIBRARIES = {"libvirt": {"backends.libvirt_kvm"}, "pyroute2": set()}
+LIBRARIES = {"libvirt": {"backends.libvirt_kvm"}}
 
 #: What the rooms without I/O may not use. Scripts that config evaluates may ask for the time, and config reads files.
 OUTSIDE = {"subprocess", "socket", "shutil", "tempfile", "select", "fcntl", "pty", "http", "urllib"}
@@ -175,6 +177,6 @@ def test_xm_list_loads_nothing_that_it_does_not_need(node: PrivateLibvirtd) -> N
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Name "), done.stderr
     loaded = {name.split(".")[0] for name in done.stderr.split()} - {"xmcompat"}
-    assert not loaded & {"libvirt", "lxml", "pyroute2", "click", "dataclasses", "typing", "subprocess", "re"}
+    assert not loaded & {"libvirt", "lxml", "click", "dataclasses", "typing", "subprocess", "re"}
     rooms = {name.split(".")[1] for name in done.stderr.split() if name.startswith("xmcompat.")}
     assert not rooms & {"config", "translate", "network", "storage", "tour", "tool"}

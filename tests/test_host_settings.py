@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from xmcompat.backends.machine import Accelerator
 from xmcompat.host_settings import with_host_settings
 
 FACTS = HostFacts(accelerator=Accelerator.KVM, bridges=("br0", "xenbr2"))
+#: Those of whoever may set up the interfaces of guests himself, where no file says anything.
+OWN = replace(FACTS, ports=True, vif_script="vif-bridge")
 TEXT = """
 (vnc-listen 0.0.0.0)
 (vncpasswd 'geheim')
@@ -19,6 +22,11 @@ TEXT = """
 (vif-script 'vif-bridge bridge=xenbr2')
 (enable-dump Yes)
 """
+
+
+@pytest.fixture(autouse=True)
+def root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
 
 
 @pytest.fixture
@@ -29,8 +37,17 @@ def environ(tmp_path: Path) -> dict[str, str]:
 
 def test_what_the_file_says_is_taken(environ: dict[str, str]) -> None:
     assert with_host_settings(FACTS, environ) == replace(
-        FACTS, vnc_listen="0.0.0.0", vnc_password="geheim", keymap="de", default_bridge="xenbr2", dump_crashes=True
-    )
+        OWN, vif_script="vif-bridge bridge=xenbr2", vnc_listen="0.0.0.0", vnc_password="geheim", keymap="de",
+        default_bridge="xenbr2", dump_crashes=True,
+    )  # fmt: skip
+
+
+def test_who_may_not_change_the_network_leaves_interfaces_to_libvirt(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    found = with_host_settings(FACTS, environ)
+    assert (found.ports, found.vif_script, found.default_bridge) == (False, "", "xenbr2")
 
 
 def test_a_hypervisor_elsewhere_has_settings_of_its_own(environ: dict[str, str]) -> None:
@@ -40,8 +57,8 @@ def test_a_hypervisor_elsewhere_has_settings_of_its_own(environ: dict[str, str])
 @pytest.mark.parametrize("text", ["", "(vnc-listen", "(enable-dump maybe)"])
 def test_a_file_that_says_nothing_changes_nothing(environ: dict[str, str], tmp_path: Path, text: str) -> None:
     (tmp_path / "xend-config.sxp").write_text(text)
-    assert with_host_settings(FACTS, environ) == FACTS
+    assert with_host_settings(FACTS, environ) == OWN
 
 
 def test_without_a_file_nothing_changes(tmp_path: Path) -> None:
-    assert with_host_settings(FACTS, {"XEND_CONFIG": str(tmp_path / "none")}) == FACTS
+    assert with_host_settings(FACTS, {"XEND_CONFIG": str(tmp_path / "none")}) == OWN

@@ -21,7 +21,7 @@ def operations() -> dict[str, type]:
     found = {}
     for name, member in inspect.getmembers(Toolstack, lambda member: isinstance(member, property)):
         word = member.fget.__annotations__["return"]
-        module = re.search(rf"from (\S+) import {word}\b", inspect.getsource(sys.modules[Toolstack.__module__]))
+        module = re.search(rf"from (\S+) import (?:\w+, )*{word}\b", inspect.getsource(sys.modules[Toolstack.__module__]))
         assert module is not None, name
         if name != "hypervisor":
             found[name] = getattr(__import__(module[1], fromlist=[word]), word)
