@@ -16,7 +16,7 @@ def check_name(name: str) -> None:
     """Raises NetworkError where no link can have it, or none that is written into a mark."""
     if len(name.encode("utf-8", "surrogateescape")) > LONGEST_NAME:
         raise NetworkError(f"'{name}' is longer than the {LONGEST_NAME} bytes that a link's name may have")
-    if not re.fullmatch(r"[A-Za-z0-9_.:@+~-]+", name) or name in (".", "..", "all", "default"):
+    if not re.fullmatch(r"[A-Za-z0-9_.:@+~][A-Za-z0-9_.:@+~-]*", name) or name in (".", "..", "all", "default"):
         raise NetworkError(f"'{name}' cannot be the name of a link", hint="write letters, digits, '.', '_' or '-'")
 
 

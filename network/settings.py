@@ -99,7 +99,7 @@ def unusable(name: str) -> str:
     """Why no link can have NAME; "" if it can."""
     if len(name.encode(errors="replace")) > LONGEST_NAME:
         return f"'{name}' is longer than the {LONGEST_NAME} bytes that a link's name may have"
-    if not re.fullmatch(r"[A-Za-z0-9_.:@-]+", name) or name in (".", ".."):
+    if not re.fullmatch(r"[A-Za-z0-9_.:@][A-Za-z0-9_.:@-]*", name) or name in (".", ".."):
         return f"'{name}' cannot be the name of a link"
     return ""
 

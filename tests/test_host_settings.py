@@ -54,10 +54,15 @@ def test_a_hypervisor_elsewhere_has_settings_of_its_own(environ: dict[str, str])
     assert with_host_settings(replace(FACTS, local=False), environ) == replace(FACTS, local=False)
 
 
-@pytest.mark.parametrize("text", ["", "(vnc-listen", "(enable-dump maybe)"])
+@pytest.mark.parametrize("text", ["", "(enable-dump maybe)"])
 def test_a_file_that_says_nothing_changes_nothing(environ: dict[str, str], tmp_path: Path, text: str) -> None:
     (tmp_path / "xend-config.sxp").write_text(text)
     assert with_host_settings(FACTS, environ) == OWN
+
+
+def test_a_file_that_cannot_be_read_changes_nothing(environ: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "xend-config.sxp").write_text("(vnc-listen")
+    assert with_host_settings(FACTS, environ) == replace(OWN, vif_script="")
 
 
 def test_without_a_file_nothing_changes(tmp_path: Path) -> None:

@@ -9,15 +9,20 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tests.lab.fixtures import CHECKOUT
-from tests.lab.lan import Place
 from xmcompat.network import host as hosts
 from xmcompat.network import steps
 from xmcompat.network.plans import Mode
 from xmcompat.network.programs import NetworkError
 from xmcompat.network.steps import Action
 from xmcompat.network.wanted import Nat, Network, Routing
+
+if TYPE_CHECKING:
+    from tests.lab.lan import Place  # a process for each failure: it loads what it needs and no more
+
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 #: What happens at the action NUMBER: it fails before or after it has acted, or the process is killed after it.
 BEFORE, AFTER, KILL, NEVER = "before", "after", "kill", "never"

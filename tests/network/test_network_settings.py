@@ -70,6 +70,7 @@ def test_every_kind_of_network() -> None:
         ("[network.bridges.b]\nuplink = 3", "network.bridges.b.uplink must be text"),
         ("[network.bridges.b]\nuplink = 'a name that is long'", "network.bridges.b.uplink 'a name that is long' is longer than"),
         ("[network.bridges.a-name-that-is-too-long]", "network.bridges has a name that cannot be"),
+        ("[network.segments.-x]", "network.segments has a name that cannot be: '-x'"),
         ("[network.bridges.b]\nvlan = 5", "network.bridges.b.uplink is missing"),
         ("[network.bridges.b]\nuplink='e'\nvlan = 4095", "network.bridges.b.vlan must be a number from 1 to 4094"),
         ("[network.bridges.b]\nuplink='eth0123456789'\nvlan = 100", "network.bridges.b.vlan 'eth0123456789.100' is longer"),
