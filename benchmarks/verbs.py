@@ -40,6 +40,9 @@ class Pair(NamedTuple):
     bar: float
 
 
+#: What an installed xm is.
+LAUNCHER = "from xmcompat.xm.main import run; run()"
+
 def for_each(command: str) -> tuple[str, ...]:
     """COMMAND of virsh for every guest, in one process."""
     return tuple(f"{command} guest{number};" for number in range(GUESTS))
@@ -154,7 +157,7 @@ def main() -> int:
     try:
         private.start()
         write_roms(directory)
-        xm = [options.xm] if options.xm else [sys.executable, "-m", "xmcompat.xm"]
+        xm = [options.xm] if options.xm else [sys.executable, "-c", LAUNCHER]
         programs = Programs(xm, ["virsh", "-q", "-c", private.uri], environment(private.uri))
         add_guests(private.uri, directory, 0, GUESTS)
         print(f"{'verb':<29} {'against':<22} {'virsh ms':>8} {'xm ms':>8} {'ratio':>6} {'bar':>4}")
