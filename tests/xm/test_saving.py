@@ -309,7 +309,7 @@ def test_a_signal_between_the_file_and_the_save_leaves_neither(
 ) -> None:
     class Interrupted(FakeHypervisor):
         def begin_save(self, uuid: str, path: str, *, running: bool = False) -> SaveJob:
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)  # to this thread, whatever others there are
             return super().begin_save(uuid, path, running=running)
 
     web1.__class__ = Interrupted
