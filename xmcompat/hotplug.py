@@ -205,9 +205,13 @@ class Devices:
     def _attach_nic(self, seen: Seen, vif: Vif, passed: int) -> tuple[str, ...]:
         """PASSED numbers are left out: QEMU may hold them for interfaces of which libvirt lost its own knowledge when it
         was killed."""
-        there = {one.nic.mac.lower() for one in seen.nics}
-        there |= {forms.text(device, "mac").lower() for _, device in forms.devices_of(seen.form, NICS)}
-        if vif.mac.lower() in there:
+        there = {one.nic.mac.lower(): one.alias for one in seen.nics}
+        recorded = {forms.text(device, "mac").lower() for _, device in forms.devices_of(seen.form, NICS)}
+        if self._is_left(seen, there.get(vif.mac.lower(), "")) and vif.mac.lower() not in recorded:
+            self._connect(seen, vif)
+            self._plugging.keep(seen, forms.with_device(seen.form, vif_form(vif)))
+            return ()
+        if vif.mac.lower() in {*there, *recorded}:
             raise OperationError(f'The mac "{vif.mac}" is already defined')
         number = _next_number(seen) + passed
         guest, findings = self._guest(seen, vifs=(vif,))
@@ -225,6 +229,10 @@ class Devices:
         except DeviceError as error:  # libvirt counts no other interface
             raise DeviceError(error.message.replace("Device 0 (vif)", f"Device {number} (vif)"), hint=error.hint) from None
         return told
+
+    def _is_left(self, seen: Seen, alias: str) -> bool:
+        """Whether the interface of that ALIAS is one that a call has plugged in, of which nothing may be recorded."""
+        return alias.startswith("ua-vif-") and seen.live and is_local(self._hypervisor.uri)
 
     def _connect(self, seen: Seen, vif: Vif) -> None:
         """Where that fails, and the guest does not let go of the interface, it is at least on no network."""
