@@ -58,7 +58,7 @@ def servers(host: Place) -> list[str]:
 # -- the law of undoing
 
 
-@pytest.mark.parametrize("wanted", [PLAIN, WANTED], ids=["plain", "dhcp"])
+@pytest.mark.parametrize("wanted", [WANTED], ids=["dhcp"])
 def test_the_law_of_undoing(lan: OneHost, wanted: Nat) -> None:
     set_sysctls(lan.host, HARDENED)
     lan.host.run("nft", "-f", "-", input=OTHERS)
