@@ -151,7 +151,7 @@ def _rules(port: Port) -> Iterator[str]:
     yield "ether type != arp ether type != ip ether type != ip6 drop"
     four, _ = networks(port)
     yield f"ether type ip6 jump {chain_of(port.device, 'ipv6')}"
-    yield from _ipv4_rules(four)
+    yield from _ipv4_rules(port.device, four)
     yield from _arp_rules(mac, four)
 
 
@@ -214,9 +214,13 @@ def _arp_rules(mac: str, four: list[IPv4Network] | None) -> Iterator[str]:
         yield _unless("arp saddr ip", _or_none_yet(four))
 
 
-def _ipv4_rules(four: list[IPv4Network] | None) -> Iterator[str]:
-    """From 0.0.0.0 there comes what asks for an address, whole and to everybody."""
+def _ipv4_rules(device: str, four: list[IPv4Network] | None) -> Iterator[str]:
+    """From 0.0.0.0 there comes what asks for an address, whole and to everybody.
+
+    A packet that says that it is longer or shorter than it is has no ports for nftables, but for clients of DHCP.
+    """
     yield "ip protocol udp udp sport 67 drop"
+    yield f"ip protocol udp ip frag-off & 0x1fff == 0 jump {chain_of(device, 'fragments')}"
     if four is None:
         return
     yield _unless("ip saddr", _or_none_yet(four))
@@ -259,8 +263,9 @@ def _ipv6_rules(device: str, own: list[IPv6Network]) -> Iterator[str]:
 
 
 #: The first of several fragments must show that it has nothing in it that is checked elsewhere; later ones are nothing
-#: without it. Neighbour discovery is never in fragments (RFC 6980).
+#: without it. Neighbour discovery is never in fragments (RFC 6980). UDP of IPv4 must show its ports, in fragments or not.
 _FRAGMENTS = (
+    "meta protocol ip udp sport 0-65535 return",
     "frag frag-off != 0 return",
     "icmpv6 type 128-129 return",             # echo
     "udp sport != 547 return",

@@ -67,6 +67,10 @@ def _works(command: str) -> bool:
     try:
         programs.run(("unshare", "--net", *words))
     except ProgramFailed as error:
+        if error.said.startswith("unshare: failed to execute"):
+            raise NetworkError(
+                f"the program '{words[0]}' cannot be started", hint=programs.package_hint(words[0])
+            ) from None
         if error.said.startswith("unshare:"):
             raise NetworkError(
                 f"what this kernel can limit cannot be found out: {error.said}", hint="only root may do that"

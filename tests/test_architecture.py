@@ -24,7 +24,7 @@ VALUES = {*COMMON, "guest", "notes", "backends.machine", "backends.devices", "ba
 OPERATIONS = {*VALUES, "backends", "config", "translate", "network", "storage", "migration"}
 TOOLSTACK = {
     "toolstack", "tuning", "creation", "preflight", "describe", "console_session", "events", "frontends", "display", "kept",
-    "labels", "statistics", "pools", "pool_store", "pool_rules", "hotplug", "plugging", "saving",
+    "labels", "statistics", "pools", "pool_store", "pool_rules", "hotplug", "hotplug_nics", "pluggable", "plugging", "saving", "pending_save",
     "vnets", "hostdevices", "passing", "passing_pci", "passing_scsi", "passing_usb",
     "host_settings", "managed", "recorded", "endings", "connecting", "vifs", "vif_steps", "vif_nat", "vif_traces",
 }  # fmt: skip
@@ -55,14 +55,14 @@ MAY_IMPORT = {
     "describe": {*OPERATIONS, *TOOLSTACK, "render"},
     "console_session": {*OPERATIONS, *TOOLSTACK},
     "tuning": {*OPERATIONS, *TOOLSTACK},
-    "saving": {*OPERATIONS, *TOOLSTACK},
+    **{name: {*OPERATIONS, *TOOLSTACK} for name in ("saving", "pending_save")},
     "statistics": {*OPERATIONS, *TOOLSTACK},
     "pools": {*OPERATIONS, *TOOLSTACK},
     "pool_rules": {*OPERATIONS, *TOOLSTACK},
     "pool_store": {*OPERATIONS, *TOOLSTACK, "xend.config", "xend.client_options"},
     "events": {*OPERATIONS, *TOOLSTACK},
     "vnets": {*OPERATIONS, *TOOLSTACK},
-    "hotplug": {*OPERATIONS, *TOOLSTACK},
+    **{name: {*OPERATIONS, *TOOLSTACK} for name in ("hotplug", "hotplug_nics", "pluggable")},
     **{name: {*OPERATIONS, *TOOLSTACK} for name in ("hostdevices", "passing", "passing_pci", "passing_scsi", "passing_usb")},
     **{name: {*OPERATIONS, *TOOLSTACK} for name in ("connecting", "vifs", "vif_steps", "vif_nat", "vif_traces")},
     "plugging": {*OPERATIONS, *TOOLSTACK, "render", "xend.config", "xend.client_options"},

@@ -313,14 +313,15 @@ def is_marked(port: Port) -> bool:
 
 
 def leaving(
-    hypervisor: Hypervisor, info: DomainInfo, *, only: str = "", environ: Mapping[str, str] = os.environ
+    hypervisor: Hypervisor, info: DomainInfo, *, only: str = "", vifs: Sequence[Vif] | None = None,
+    environ: Mapping[str, str] = os.environ,
 ) -> tuple[BackEnd, ...]:  # fmt: skip
-    """What is to be passed to ``gone`` when the domain, or its interface of the MAC address ONLY, has gone. Never raises
-    XmError."""
+    """What is to be passed to ``gone`` when the domain, or its interface of the MAC address ONLY, has gone. VIFS are as for
+    ``connect``. Never raises XmError."""
     try:
         if not is_ours(hypervisor):
             return ()
-        found = back_ends(hypervisor, info, None, environ)
+        found = back_ends(hypervisor, info, vifs, environ)
     except XmError:
         return ()
     return tuple(one for one in found if one.waits and (not only or one.port.mac == only.lower()))

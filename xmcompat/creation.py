@@ -8,7 +8,7 @@ import uuid as uuids
 from collections.abc import Callable
 from dataclasses import replace
 
-from xmcompat import connecting
+from xmcompat import connecting, vif_traces
 from xmcompat.backends import domain_xml, host_devices
 from xmcompat.backends.facts import HostFacts
 from xmcompat.backends.gather import gather
@@ -149,7 +149,7 @@ def _remove(hypervisor: Hypervisor, xml: str, record: XenRecord | None) -> None:
     try:
         found = hypervisor.metadata(uuid)
         if found is not None and domain_xml.read_record(found) == record:
-            hypervisor.destroy(uuid)
+            vif_traces.end(hypervisor, hypervisor.find(uuid), hypervisor.destroy)
     except XmError:
         return  # it never was, or has ended by itself
 

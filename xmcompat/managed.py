@@ -202,7 +202,7 @@ class Managed:
 
     def _end(self, uuid: str) -> None:
         try:
-            self._hypervisor.destroy(uuid)
+            vif_traces.end(self._hypervisor, self._hypervisor.find(uuid), self._hypervisor.destroy)
         except XmError:
             return  # it has ended by itself
 

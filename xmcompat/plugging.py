@@ -17,7 +17,7 @@ from xmcompat.backends import domain_xml
 from xmcompat.backends.domain_lock import locked
 from xmcompat.backends.domain_xml_hostdevs import device_aliases
 from xmcompat.backends.domain_xml_hotplug import PluggedDisk, PluggedNic, controller_xml, plugged_disks, plugged_nics
-from xmcompat.backends.hypervisor import DomainInfo
+from xmcompat.backends.hypervisor import DomainInfo, DomainState, Hypervisor
 from xmcompat.backends.record import XenRecord
 from xmcompat.backends.settings import is_local
 from xmcompat.config import sxp
@@ -37,6 +37,8 @@ _AGAIN = 5.0
 #: Seconds for a device that is taken back out.
 _UNDO = 5.0
 _POLL = 0.1
+
+_RUNS = (DomainState.RUNNING, DomainState.BLOCKED)
 
 
 class Seen(NamedTuple):
@@ -80,6 +82,30 @@ class Device(NamedTuple):
     kind: str
     alias: str
     xml: str
+
+
+class Stopped:
+    """A guest that does not run until it is to ``go_on``: while an interface is added it could send what it must not.
+
+    One that does not run already is left alone. Raises DomainNotFound, HypervisorError.
+    """
+
+    def __init__(self, hypervisor: Hypervisor, info: DomainInfo) -> None:
+        self._hypervisor, self._uuid = hypervisor, info.uuid
+        self._stopped = info.state in _RUNS
+        try:
+            if self._stopped:
+                hypervisor.pause(info.uuid)
+        except BaseException:  # Ctrl-C is noticed when the call is over
+            self.go_on()
+            raise
+
+    def go_on(self) -> None:
+        """May be repeated. Silent where it has ended."""
+        if self._stopped:
+            self._stopped = False
+            with suppress(DomainNotFound, DomainEnding):
+                self._hypervisor.unpause(self._uuid)
 
 
 class Plugging:

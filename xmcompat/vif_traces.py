@@ -14,7 +14,7 @@ from xmcompat.errors import XmError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from xmcompat.backends.hypervisor import DomainInfo, Hypervisor
     from xmcompat.vifs import BackEnd
@@ -44,6 +44,18 @@ def gone(back_ends: tuple[BackEnd, ...], info: DomainInfo, environ: Mapping[str,
         from xmcompat import connecting
 
         connecting.gone(back_ends, info, environ=environ)
+
+
+def end(hypervisor: Hypervisor, info: DomainInfo, call: Callable[[str], None]) -> None:
+    """Make the CALL that ends a domain, and take away what those of its interfaces leave that had been connected: where its
+    start fails the others have been taken back already."""
+    back_ends = leaving(hypervisor, info)
+    if back_ends:
+        from xmcompat import connecting
+
+        back_ends = tuple(one for one in back_ends if connecting.is_marked(one.port))
+    call(info.uuid)
+    gone(back_ends, info)
 
 
 def repair(hypervisor: Hypervisor, info: DomainInfo, environ: Mapping[str, str] = os.environ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ import pytest
 
 from tests.e2e.conftest import Bench, Writer
 from tests.e2e.test_concurrency import started
-from tests.lab.fixtures import CHECKOUT, destroy_all
+from tests.lab.fixtures import CHECKOUT, destroy_all, xm_command
 from xmcompat.backends.private_libvirtd import PrivateLibvirtd
 
 pytestmark = [pytest.mark.libvirt, pytest.mark.timeout(300)]
@@ -492,3 +493,105 @@ def test_a_script_that_is_not_to_be_trusted_is_refused_before_anything_begins(be
         done = bench.xm("create", "-q", "web1.cfg", **scripts.env)
         assert (done.stderr, done.status) == (f"Error: Device 0 (vif) could not be connected. {said}\n", 1)
     assert bench.remains() == ([], [])
+
+
+BROKEN_OFF = """
+import sys
+from xmcompat.config.load import find_config, load
+from xmcompat.toolstack import Toolstack
+
+def attend(_created):
+    raise KeyboardInterrupt
+
+verb, name = sys.argv[1:]
+with Toolstack.open() as xen:
+    try:
+        if verb == "create":
+            xen.create(load(find_config(name)), attend=attend)
+        elif verb == "start":
+            xen.managed.start(name, attend=attend)
+        else:
+            xen.saving.restore(name, attend=attend)
+    except KeyboardInterrupt:
+        print("broken off")
+"""
+
+
+@pytest.mark.parametrize("verb", ["create", "start", "restore"])
+def test_a_start_that_is_broken_off_once_the_interfaces_are_connected_leaves_nothing_of_them(
+    bench: Bench, pv: Writer, verb: str
+) -> None:
+    before, scripts, log = snapshot(bench), Scripts(bench), bench.directory / "calls"
+    scripts.write("vif-mine", f'echo "$1" >>{log}\n')
+    vifs = [f"{VIF},ip=192.0.2.1,rate=1MB/s", f"mac={MAC[:-1]}2,bridge=xenbr1,script=vif-mine"]
+    pv("web1.cfg", vif=vifs, disk=[])
+    if verb == "start":
+        assert bench.xm("new", "-q", "web1.cfg").status == 0
+    if verb == "restore":
+        assert bench.xm("create", "-q", "web1.cfg", **scripts.env).status == 0
+        assert bench.xm("save", "web1", "web1.save", **scripts.env).status == 0
+    log.write_text("")
+    settings = {"PYTHONPATH": str(CHECKOUT), "XMCOMPAT_URI": bench.node.uri, "XMCOMPAT_ACCELERATOR": "tcg", **scripts.env}
+    words = ["env", *(f"{key}={value}" for key, value in settings.items()), sys.executable, "-c", BROKEN_OFF, verb]
+    place = {"create": "web1.cfg", "start": "web1", "restore": "web1.save"}[verb]
+    assert inside(bench, "sh", "-c", 'cd "$0" && exec "$@"', str(bench.directory), *words, place) == "broken off\n"
+    assert snapshot(bench) == before
+    assert log.read_text().split() == ["online", "offline"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_while_a_script_works_leaves_no_guest(bench: Bench, pv: Writer, number: signal.Signals) -> None:
+    before, scripts, log = snapshot(bench), Scripts(bench), bench.directory / "calls"
+    log.write_text("")
+    scripts.write("vif-mine", f'echo "$1" >>{log}; [ "$1" = offline ] || sleep 60\n')
+    pv("web1.cfg", vif=[f"mac={MAC[:-1]}0,bridge=xenbr0,ip=192.0.2.1,rate=1MB/s", f"{VIF},script=vif-mine"], disk=[])
+    env = {"XMCOMPAT_ACCELERATOR": "tcg", **scripts.env, "XEND_CONFIG": "/none"}
+    argv = xm_command(bench.node, "create", "-q", "web1.cfg", cwd=bench.directory, env=env)
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        deadline = time.monotonic() + 20
+        while log.read_text() != "online\n" and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.killpg(process.pid, number)
+        assert (process.communicate(timeout=20)[1], process.returncode) == ("", -number)
+    assert bench.remains() == ([], []) and snapshot(bench) == before
+    assert log.read_text() == "online\noffline\n"
+    assert "sleep" not in inside(bench, "ps", "-eo", "args")
+
+
+def test_a_guest_does_not_run_while_an_interface_more_is_without_its_filter(bench: Bench, pv: Writer) -> None:
+    watched, states = bench.directory / "watched", bench.directory / "states"
+    watched.mkdir(exist_ok=True)
+    real = inside(bench, "sh", "-c", "command -v nft").strip()
+    (watched / "nft").write_text(f"""#!/bin/sh
+virsh -c '{bench.node.uri}' domstate web1 >>{states}
+[ ! -e {watched}/broken ] || {{ echo "Error: no nft today" >&2; exit 1; }}
+[ ! -e {watched}/slow ] || sleep 1
+exec {real} "$@"
+""")
+    (watched / "nft").chmod(0o755)
+    path = f"{watched}:{os.environ['PATH']}"
+    pv("web1.cfg", vif=[])
+    assert bench.xm("create", "-q", "web1.cfg").status == 0
+    assert bench.xm("network-attach", "web1", f"mac={MAC}", "bridge=xenbr0", "ip=192.0.2.1", PATH=path) == ("", "", 0)
+    assert set(states.read_text().split()) == {"paused"}
+    assert bench.hypervisor.find("web1").state == "running"
+    (watched / "broken").touch()
+    assert bench.xm("network-attach", "web1", f"mac={MAC[:-1]}2", "ip=192.0.2.2", PATH=path).status == 1
+    assert bench.hypervisor.find("web1").state == "running"
+    (watched / "broken").unlink()
+    (watched / "slow").touch()
+    for digit, number in ((4, signal.SIGTERM), (5, signal.SIGINT)):
+        argv = xm_command(bench.node, "network-attach", "web1", f"mac={MAC[:-1]}{digit}", "ip=192.0.2.4", env={"PATH": path})
+        with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+            states.write_text("")
+            while not states.read_text():
+                assert process.poll() is None
+                time.sleep(0.02)
+            os.killpg(process.pid, number)
+            process.communicate(timeout=30)
+        assert process.returncode == -number
+        assert bench.hypervisor.find("web1").state == "running"
+    (watched / "slow").unlink()
+    assert bench.xm("pause", "web1").status == 0
+    assert bench.xm("network-attach", "web1", f"mac={MAC[:-1]}8", "ip=192.0.2.8", PATH=path) == ("", "", 0)
+    assert bench.hypervisor.find("web1").state == "paused"

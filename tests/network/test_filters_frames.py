@@ -70,6 +70,19 @@ def later4(payload: Payload) -> Payload:
     return Payload(f.IPV4, head[:10] + struct.pack("!H", f.checksum(head)) + head[12:] + payload.data[20:])
 
 
+def of_length(payload: Payload, length: int) -> Payload:
+    """An IPv4 packet that says that it has LENGTH bytes: nftables finds no ports in it, clients of DHCP that read all
+    frames do."""
+    head = payload.data[:2] + struct.pack("!H", length) + payload.data[4:10] + bytes(2) + payload.data[12:20]
+    return Payload(f.IPV4, head[:10] + struct.pack("!H", f.checksum(head)) + head[12:] + payload.data[20:])
+
+
+def first4(payload: Payload) -> Payload:
+    """An IPv4 packet as the first fragment of another one."""
+    head = payload.data[:6] + struct.pack("!H", 0x2000) + payload.data[8:10] + bytes(2) + payload.data[12:20]
+    return Payload(f.IPV4, head[:10] + struct.pack("!H", f.checksum(head)) + head[12:] + payload.data[20:])
+
+
 def icmp6(source: str, target: str, kind: int, body: bytes = bytes(20)) -> Payload:
     return f._icmp6(source, target, kind, body)
 
@@ -77,6 +90,7 @@ def icmp6(source: str, target: str, kind: int, body: bytes = bytes(20)) -> Paylo
 OPTIONS = bytes([0]) + b"\x01\x04" + bytes(4)                 # of a header with room for eight bytes
 ALERT = bytes([0]) + b"\x05\x02\x00\x00\x01\x00"              # for routers
 RA = f.router_advertisement(MAC, LOCAL, "2001:db8:bad::")
+OFFER = f.dhcp(f.DHCP_OFFER, MAC, address=FOREIGN, server=OWN)
 HELLO = f.udp(OWN6, GATEWAY6, 1000, 2000, bytes(64))
 DHCP6_ANSWER = f.udp(LOCAL, "ff02::1", 547, 546, bytes(40))
 NA_FOREIGN = f.neighbour_advertisement(MAC, FOREIGN6)
@@ -109,7 +123,11 @@ CASES = [
     Case("a fragment from 0.0.0.0", eth(later4(f.udp("0.0.0.0", "255.255.255.255", 68, 67, b"x"))), "none held 6"),
     Case("a fragment of the own address", eth(later4(f.udp(OWN, GATEWAY, 1, 2, b"x"))), "none held 4 6 46"),
     Case("a fragment of a foreign address", eth(later4(f.udp(FOREIGN, GATEWAY, 1, 2, b"x"))), "none held 6"),
-    Case("DHCP offer", eth(f.dhcp(f.DHCP_OFFER, MAC, address=FOREIGN, server=OWN)), "none held"),
+    Case("DHCP offer", eth(OFFER), "none held"),
+    Case("DHCP offer of a wrong length", eth(of_length(OFFER, 2000)), "none held"),
+    Case("DHCP offer without a length", eth(of_length(OFFER, 0)), "none held"),
+    Case("UDP from port 547", eth(f.udp(OWN, GATEWAY, 547, 2000, b"x")), "none held 4 6 46"),
+    Case("UDP in its first fragment", eth(first4(f.udp(OWN, GATEWAY, 1000, 2000, bytes(16)))), "none held 4 6 46"),
     Case("own IPv6", eth(HELLO), "none held 4 6 46"),
     Case("own IPv6 of a network", eth(f.udp("2001:db8:5::7", GATEWAY6, 1000, 2000, b"x")), "none held 4 6 46"),
     Case("foreign IPv6", eth(f.udp(FOREIGN6, GATEWAY6, 1000, 2000, b"x")), "none held 4"),

@@ -108,6 +108,19 @@ def test_without_rights_nothing_is_taken_for_missing(monkeypatch: pytest.MonkeyP
         rate.means_for(LIMITED)
 
 
+@pytest.mark.parametrize(("program", "package"), [("tc", "iproute2"), ("nft", "nftables")])
+def test_a_program_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch, program: str, package: str) -> None:
+    def run(words: tuple[str, ...], *, text: str = "") -> str:
+        if words[2] == program:
+            raise ProgramFailed(words, 127, f"unshare: failed to execute {program}: No such file or directory")
+        return ""
+
+    monkeypatch.setattr(programs, "run", run)
+    with pytest.raises(NetworkError, match=f"the program '{program}' cannot be started") as raised:
+        rate.means_for(LIMITED)
+    assert raised.value.hint == f"install the package {package}"
+
+
 def test_this_kernel_has_some_means_and_keeps_nothing_of_the_trial() -> None:
     assert rate.means_for(LIMITED).sending in ("ifb", "nft")
     assert rate.means_for(LIMITED).receiving in ("tbf", "htb", "nft")

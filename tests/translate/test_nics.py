@@ -160,6 +160,28 @@ def test_what_is_no_rate_is_told_by_xm_and_refused_by_xl() -> None:
         done(Vif(rate="fast"), replace(PV, dialect=Dialect.XL))
 
 
+@pytest.mark.parametrize("rate", ["fast", "10Mb", "-10Mb/s"])
+def test_where_limits_are_ours_what_is_no_rate_is_refused(rate: str) -> None:
+    with pytest.raises(NotConvertible, match=f"rate={rate}: that is no rate; write one like 10Mb/s@50ms"):
+        done(Vif(rate=rate), facts=PORTS)
+
+
+@pytest.mark.parametrize("rate", ["0MB/s", "1MB/s@0ms", "100GB/s@1s"])
+def test_a_rate_that_limits_nothing_is_told(rate: str) -> None:
+    assert said(done(Vif(rate=rate), facts=PORTS), "vif[0]") == [(Fate.APPROXIMATED, "that limits nothing, as with xm")]
+
+
+@pytest.mark.parametrize("name", ["1234567890123456", "a/b", ".."])
+def test_where_its_end_is_ours_a_name_that_no_link_can_have_is_refused(name: str) -> None:
+    with pytest.raises(NotConvertible, match=f"vifname={name}: "):
+        done(Vif(vifname=name), facts=PORTS)
+
+
+def test_an_address_of_zeros_is_refused() -> None:
+    with pytest.raises(NotConvertible, match="that is no MAC address"):
+        done(Vif(mac="00:00:00:00:00:00"))
+
+
 @pytest.mark.parametrize("script", ["vif-route", "/etc/xen/scripts/vif-nat"])
 def test_libvirt_alone_neither_routes_nor_translates(script: str) -> None:
     found = done(Vif(script=script, ip="192.0.2.1", gatewaydev="eth0"))

@@ -411,6 +411,7 @@ def test_one_that_cannot_be_connected_stays_halted(ours: list[str], monkeypatch:
         raise DeviceError("Device 0 (vif) could not be connected. no tc today")
 
     monkeypatch.setattr("xmcompat.connecting.connect", refuse)
+    monkeypatch.setattr("xmcompat.vif_traces.end", lambda hypervisor, info, call: call(info.uuid))
     world = World()
     world.libvirt.boot(guest(), defined=True)
     world.end("reboot")

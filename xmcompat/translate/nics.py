@@ -84,14 +84,14 @@ def nic_at(guest: GuestConfig, facts: HostFacts, index: int, vif: Vif, findings:
     _tell_script(vif, facts, key, findings)
     _tell_unused(guest, vif, key, findings)
     plugged = port(facts, vif, index, findings)
-    average, burst = _bandwidth(guest, vif, key, findings)
+    average, burst = _bandwidth(guest, facts, vif, key, findings)
     if facts.ports:
         average = burst = None
     nic = Nic(
         mac=vif.mac.lower(),
         bridge=plugged.bridge,
         model=_model(guest, vif, key, findings),
-        target=_target(vif, key, findings),
+        target=_target(facts, vif, key, findings),
         outbound_average=average,
         outbound_burst=burst,
         mtu=_mtu(vif, key, findings) or dict(facts.small_mtus).get(plugged.bridge),
@@ -109,7 +109,7 @@ def nic_at(guest: GuestConfig, facts: HostFacts, index: int, vif: Vif, findings:
 def _check_mac(mac: str, key: str, findings: Findings) -> None:
     if not mac:
         return
-    if not _MAC.fullmatch(mac):
+    if not _MAC.fullmatch(mac) or not mac.strip("0:"):
         findings.refuse(key, "that is no MAC address; write six bytes as in 00:16:3e:12:34:56", value=f"mac={mac}")
     elif mac[:2].lower() == "fe":
         findings.refuse(
@@ -225,7 +225,7 @@ def _model(guest: GuestConfig, vif: Vif, key: str, findings: Findings) -> str:
     return model
 
 
-def _target(vif: Vif, key: str, findings: Findings) -> str:
+def _target(facts: HostFacts, vif: Vif, key: str, findings: Findings) -> str:
     name = vif.vifname
     if not name:
         return ""
@@ -234,6 +234,8 @@ def _target(vif: Vif, key: str, findings: Findings) -> str:
         why = f"it is longer than {LONGEST_NAME} characters"
     elif not re.fullmatch(r"[a-zA-Z0-9_.\-]+", name) or name in (".", ".."):
         why = "no network device can be called that"
+    if why and facts.ports:
+        findings.refuse(key, f"{why}; write up to {LONGEST_NAME} letters, digits, '.', '-' or '_'", value=f"vifname={name}")
     elif name.startswith(_LIBVIRTS):
         why = "libvirt keeps such names for itself"
     if why:
@@ -242,18 +244,22 @@ def _target(vif: Vif, key: str, findings: Findings) -> str:
     return name
 
 
-def _bandwidth(guest: GuestConfig, vif: Vif, key: str, findings: Findings) -> tuple[int | None, int | None]:
+def _bandwidth(
+    guest: GuestConfig, facts: HostFacts, vif: Vif, key: str, findings: Findings
+) -> tuple[int | None, int | None]:  # fmt: skip
     if not vif.rate:
         return None, None
     limit = bandwidth(vif.rate)
     if limit is not None:
         return limit
-    if not is_rate(vif.rate):
-        if guest.dialect is Dialect.XL:
-            findings.refuse(key, "that is no rate; write one like 10Mb/s@50ms", value=f"rate={vif.rate}")
-        else:
-            findings.approximated(
-                key, "that is no rate; the interface is not limited, as with xm", value=f"rate={vif.rate}",
-                suggestion="write one like 10Mb/s@50ms",
-            )  # fmt: skip
+    if is_rate(vif.rate):
+        findings.approximated(key, "that limits nothing, as with xm", value=f"rate={vif.rate}",
+                              suggestion="write one like 10Mb/s@50ms, or leave it out")  # fmt: skip
+    elif guest.dialect is Dialect.XL or facts.ports:
+        findings.refuse(key, "that is no rate; write one like 10Mb/s@50ms", value=f"rate={vif.rate}")
+    else:
+        findings.approximated(
+            key, "that is no rate; the interface is not limited, as with xm", value=f"rate={vif.rate}",
+            suggestion="write one like 10Mb/s@50ms",
+        )  # fmt: skip
     return None, None

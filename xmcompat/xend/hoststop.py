@@ -15,7 +15,7 @@ from typing import NamedTuple
 from xmcompat import events
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.errors import XmError
-from xmcompat.saving import PendingSave
+from xmcompat.pending_save import PendingSave
 from xmcompat.toolstack import DOM0_UUID, Toolstack
 from xmcompat.xend.autostart import Report, auto_guests
 from xmcompat.xend.sysconfig import Settings

@@ -259,7 +259,7 @@ class Keeper:
         except (DomainNotFound, HypervisorUnreachable):
             raise
         except XmError as error:
-            hypervisor.halt(uuid)
+            vif_traces.end(hypervisor, hypervisor.find(uuid), hypervisor.halt)
             hypervisor.set_mark(uuid, mark._replace(phase=Phase.HALTED, copy=""))
             self._log("ERROR", f"Domain {name} could not be started again: {error.line()}. It stays halted.")
             return

@@ -68,6 +68,8 @@ def _make(words: Words, verb: str) -> int:
         _say_notes(loaded.notes, quiet=quiet)
         sys.stdout.write(_dry_form(loaded))
         return 0
+    from xmcompat import creation  # noqa: F401 - now: libraries in C swallow what a signal raises while they are loaded
+
     with Toolstack.open() as toolstack:
 
         def begin(attend: Attend | None) -> Created:
@@ -78,7 +80,11 @@ def _make(words: Words, verb: str) -> int:
         elif words.has("console_autoconnect"):
             on_console(toolstack, begin, quiet=quiet)
         else:
-            say_started(begin(None), quiet=quiet)
+            from xmcompat.xm import signals
+
+            with signals.raised():
+                created = begin(None)
+            say_started(created, quiet=quiet)
     return 0
 
 

@@ -42,8 +42,12 @@ def network_attach(words: Words) -> int:
         if pair.count("=") != 1 or key not in NIC_KEYS or not value:
             raise OperationError(f"Invalid argument: {pair}")
         given[key] = value
+    from xmcompat.xm import signals
+
     with Toolstack.open() as toolstack:
-        warn(toolstack.devices.attach_nic(domain, given))
+        with signals.raised():
+            told = toolstack.devices.attach_nic(domain, given)
+        warn(told)
     return 0
 
 
