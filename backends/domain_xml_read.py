@@ -24,9 +24,6 @@ from xmcompat.backends.record import XenRecord, record_of
 from xmcompat.backends.xml_elements import ON_OFF, attribute, heard, kibibytes, number
 from xmcompat.errors import HypervisorError
 
-#: Buses of pointers and keyboards that every PC has.
-_PS2 = ("ps2", "xen", "")
-
 
 def parse(xml: str) -> Machine:
     """See ``domain_xml.parse``."""
@@ -47,9 +44,7 @@ def parse(xml: str) -> Machine:
         machine_type=attribute(root.find("os/type"), "machine") or "pc",
         arch=attribute(root.find("os/type"), "arch") or "x86_64",
         cpu_mode=attribute(root.find("cpu"), "mode"),
-        cpu_features=tuple(
-            (feature.get("name", ""), feature.get("policy", "require")) for feature in root.iterfind("cpu/feature")
-        ),
+        cpu_features=processor.features(root),
         cpu_migratable=heard(attribute(root.find("cpu"), "migratable"), ON_OFF),
         acpi=root.find("features/acpi") is not None,
         apic=root.find("features/apic") is not None,
@@ -75,11 +70,7 @@ def parse(xml: str) -> Machine:
         graphics=tuple(devices.graphics(element) for element in root.iterfind("devices/graphics")),
         video=devices.video(root.find("devices/video/model")),
         usb=devices.usb(root),
-        inputs=tuple(
-            (element.get("type", ""), element.get("bus", ""))
-            for element in root.iterfind("devices/input")
-            if element.get("bus", "") not in _PS2  # every PC has those
-        ),
+        inputs=devices.inputs(root),
         sounds=tuple(element.get("model", "") for element in root.iterfind("devices/sound")),
         channels=devices.channels(root),
         folders=devices.folders(root),

@@ -80,3 +80,8 @@ def hyperv(root: etree._Element) -> tuple[str, ...]:
         for element in root.iterfind("features/hyperv/*")
         if attribute(element, "state") == "on" and element.tag != "vendor_id"
     )
+
+
+def features(root: etree._Element) -> tuple[tuple[str, str], ...]:
+    """(name, policy) of each feature of the processor that is named."""
+    return tuple((element.get("name", ""), element.get("policy", "require")) for element in root.iterfind("cpu/feature"))

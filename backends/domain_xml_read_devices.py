@@ -27,6 +27,9 @@ USB = "piix3-uhci"
 #: The channels that a Machine has words for.
 _CHANNELS = ("pty", "unix", "spicevmc")
 
+#: Buses of pointers and keyboards that every PC has.
+_PS2 = ("ps2", "xen", "")
+
 
 def disk(element: etree._Element) -> Disk:
     driver, target = element.find("driver"), element.find("target")
@@ -231,3 +234,9 @@ def scsi(root: etree._Element) -> tuple[str, ...]:
         if element.get("type") == "scsi" and (model := element.get("model"))
     ]
     return tuple(model for _, model in sorted(found, key=lambda one: one[0]))
+
+
+def inputs(root: etree._Element) -> tuple[tuple[str, str], ...]:
+    """(type, bus) of pointers and keyboards, those that every PC has left out."""
+    found = ((element.get("type", ""), element.get("bus", "")) for element in root.iterfind("devices/input"))
+    return tuple(one for one in found if one[1] not in _PS2)

@@ -394,8 +394,6 @@ def _records(texts: dict[str, str | None]) -> dict[str, XenRecord | None]:
 
 
 def _record(text: str | None) -> XenRecord | None:
-    if text is None:
-        return None
     from xmcompat.backends.record import read_record
 
-    return read_record(text)
+    return None if text is None else read_record(text)

@@ -66,14 +66,7 @@ def build(
         check(option, entries(known, option) if isinstance(known.get(option, []), list) else [])
     kind = _kind(known)
     vcpus, online = _vcpus(known)
-    memory = number(known, "memory", 128)
-    maxmem = number(known, "maxmem", 0) or None
-    if memory <= 0:
-        raise ConfigError("Invalid Configuration: memory_dynamic_max must be greater than zero")
-    if maxmem is not None and maxmem < memory:
-        raise ConfigError(
-            "Invalid Configuration: memory_dynamic_max must be less than or equal to memory_static_max"
-        )
+    memory, maxmem = _memory(known)
     poweroff, reboot, crash = (_action(known, event) for event in _EVENTS)
     return GuestConfig(
         name=_name(known, default_name),
@@ -109,6 +102,19 @@ def build(
         unknown={key: value for key, value in values.items() if key not in KEYS},
         lines=dict(lines or {}),
     )
+
+
+def _memory(known: Values) -> tuple[int, int | None]:
+    """In MiB: what the guest has, and the most that it can get, None where that is the same."""
+    memory = number(known, "memory", 128)
+    maxmem = number(known, "maxmem", 0) or None
+    if memory <= 0:
+        raise ConfigError("Invalid Configuration: memory_dynamic_max must be greater than zero")
+    if maxmem is not None and maxmem < memory:
+        raise ConfigError(
+            "Invalid Configuration: memory_dynamic_max must be less than or equal to memory_static_max"
+        )
+    return memory, maxmem
 
 
 def _refuse_unfit(known: Values) -> None:
