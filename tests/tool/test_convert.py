@@ -457,10 +457,21 @@ def test_a_full_device_is_one_line(here: Path) -> None:
 
 def test_ctrl_c_ends_it_without_a_traceback(here: Path) -> None:
     process = started(here, "-", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    time.sleep(0.7)  # until it waits for its input
+    reading = "0 0x0 "  # the system call read of descriptor 0
+    while not Path(f"/proc/{process.pid}/syscall").read_text().startswith(reading):
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
     assert (process.stderr.read().strip(), process.wait(30)) == (b"", 130)
+
+
+def test_ctrl_c_while_the_program_is_loaded_is_no_traceback_either(here: Path) -> None:
+    (here / "click.py").write_text("raise KeyboardInterrupt\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "xmcompat.tool", "convert", "web1"], cwd=here, capture_output=True, timeout=30,
+        env={**os.environ, "PYTHONPATH": f"{here}:{Path(__file__).parents[2]}"},
+    )  # fmt: skip
+    assert (done.stdout, done.stderr, done.returncode) == (b"", b"", 130)
 
 
 LOADED = """

@@ -1,0 +1,16 @@
+"""The entry of the ``xmcompat`` program: Ctrl-C ends it without a traceback while its commands are still being loaded."""
+
+from __future__ import annotations
+
+import os
+
+SIGINT = 2
+
+
+def run() -> None:
+    """Load the program and run it; does not return."""
+    try:
+        from xmcompat.tool.main import run as run_loaded
+    except KeyboardInterrupt:
+        os._exit(128 + SIGINT)
+    run_loaded()
