@@ -29,10 +29,11 @@ def operations() -> dict[str, type]:
 
 
 def public(kind: type) -> list[str]:
-    """The methods of a class that are no one's secret."""
+    """The methods of a class, those of the classes that it is made of among them, that are no one's secret."""
     return [
         name
-        for name, member in vars(kind).items()
+        for one in kind.__mro__[:-1]
+        for name, member in vars(one).items()
         if not name.startswith("_") and (inspect.isfunction(member) or isinstance(member, classmethod | staticmethod))
     ]
 
