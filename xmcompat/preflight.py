@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from xmcompat.backends.machine import BlockSource, FileSource, Machine
-from xmcompat.errors import ConfigError, DomainExists, DomainNotFound, OperationError, XmError
+from xmcompat.errors import ConfigError, DeviceError, DomainExists, DomainNotFound, OperationError, XmError
 from xmcompat.guest import GuestConfig, KernelBoot
 from xmcompat.toolstack import DOM0_NAME, DOM0_UUID
 from xmcompat.translate.machine import LONGEST_NAME
@@ -148,3 +148,11 @@ def refuse_unstartable(guest: GuestConfig, machine: Machine) -> None:
                 hint="run grub-install in the guest, or copy its kernel and ramdisk to this host and name them with "
                 "kernel= and ramdisk=",
             )  # fmt: skip
+
+
+def refuse_missing_bridge(machine: Machine, bridges: Sequence[str]) -> None:
+    """Raise xm's sentence where an interface is to be on none of the host's BRIDGES; those of Open vSwitch are not among
+    them, and left to libvirt."""
+    for number, nic in enumerate(machine.nics):
+        if nic.bridge and not nic.openvswitch and nic.bridge not in bridges:
+            raise DeviceError(f"Device {number} (vif) could not be connected. Could not find bridge device {nic.bridge}")

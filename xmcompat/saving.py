@@ -29,7 +29,7 @@ from xmcompat.errors import (
 )
 from xmcompat.migration import save_file
 from xmcompat.pending_save import BACK, RUNS, PendingSave
-from xmcompat.preflight import DOM0_MIN_MEM, refuse_suspended
+from xmcompat.preflight import DOM0_MIN_MEM, refuse_missing_bridge, refuse_suspended
 from xmcompat.toolstack import DOM0_NAME, DOM0_UUID, Toolstack
 
 if TYPE_CHECKING:
@@ -106,6 +106,8 @@ class Saving:
         self._refuse_remote("restored")
         self._refuse_taken(machine)
         self._refuse_too_large(machine)
+        if machine.nics:
+            refuse_missing_bridge(machine, self._hypervisor.bridges())
         uuid = machine.uuid or ""
         self._hypervisor.sweep(machine.name, uuid)
         try:

@@ -254,6 +254,21 @@ def saved(tmp_path: Path, info: object = WEB1, *, config: bytes = b"(domain (nam
     return str(path)
 
 
+def test_a_bridge_that_has_gone_meanwhile_is_named_as_create_names_it(
+    host: FakeHypervisor, xm: Xm, tmp_path: Path
+) -> None:
+    path = Path(saved(tmp_path))
+    devices = "<devices><interface type='bridge'><mac address='00:16:3e:00:00:01'/><source bridge='%s'/></interface></devices>"
+    there, gone = (xml_of(WEB1).replace("</domain>", f"{devices % name}</domain>") for name in ("xenbr0", "xenbr7"))
+    head = b"LinuxGuestRecord" + len(b"(domain)").to_bytes(4, "big") + b"(domain)"
+    path.write_bytes(head + image(gone))
+    result = xm("restore", str(path))
+    said = "Error: Device 0 (vif) could not be connected. Could not find bridge device xenbr7\n"
+    assert (result.status, result.err, host.known) == (1, said, {})
+    path.write_bytes(head + image(there))
+    assert xm("restore", str(path)).status == 0
+
+
 def test_a_name_that_is_taken(web1: FakeHypervisor, xm: Xm, tmp_path: Path) -> None:
     result = xm("restore", saved(tmp_path))
     assert (result.status, result.err) == (1, "Error: Domain 'web1' already exists with ID '7'\n")
