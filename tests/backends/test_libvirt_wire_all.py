@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid as uuids
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from struct import pack
 
@@ -19,23 +19,10 @@ from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.backends.libvirt_kvm import LibvirtKvm, connect
 from xmcompat.backends.libvirt_wire import NotAsExpected
 from xmcompat.backends.libvirt_wire_domain import LOOKUP_BY_UUID
-from xmcompat.backends.private_libvirtd import PrivateLibvirtd
 from xmcompat.backends.record import METADATA_URI
 
 RECORD = "<x:guest xmlns:x='urn:xmcompat:guest:1' dialect='xm'>(vm (name r\u00f6se))</x:guest>"
 UUID = str(uuids.UUID(bytes=bytes(range(16))))
-
-
-@pytest.fixture
-def both(node: PrivateLibvirtd) -> Iterator[tuple[LibvirtKvm, LibvirtKvm]]:
-    """One that may use the wire, and one that has only libvirt."""
-    wired, plain = connect(node.uri), connect(node.uri)
-    plain._close_wire()
-    assert wired._wire is not None
-    yield wired, plain
-    assert wired._wire is not None, "the wire was given up: something was not as expected"
-    wired.close()
-    plain.close()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid as uuids
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from struct import pack
 
@@ -15,24 +15,11 @@ from tests.backends.test_libvirt_wire import Peer
 from tests.lab.fixtures import Starter
 from tests.lab.guests import tick_xml
 from xmcompat.backends import libvirt_wire_domain, libvirt_wire_tuning
-from xmcompat.backends.libvirt_kvm import LibvirtKvm, connect
+from xmcompat.backends.libvirt_kvm import LibvirtKvm
 from xmcompat.backends.libvirt_wire import NotAsExpected
-from xmcompat.backends.private_libvirtd import PrivateLibvirtd
 from xmcompat.errors import DomainNotFound
 
 RECORD = "<x:guest xmlns:x='urn:xmcompat:guest:1' dialect='xm'>(vm (name r\u00f6se))</x:guest>"
-
-
-@pytest.fixture
-def both(node: PrivateLibvirtd) -> Iterator[tuple[LibvirtKvm, LibvirtKvm]]:
-    """One that may use the wire, and one that has only libvirt."""
-    wired, plain = connect(node.uri), connect(node.uri)
-    plain._close_wire()
-    assert wired._wire is not None
-    yield wired, plain
-    assert wired._wire is not None, "the wire was given up: something was not as expected"
-    wired.close()
-    plain.close()
 
 
 QUESTIONS: dict[str, Callable[[LibvirtKvm, str], object]] = {

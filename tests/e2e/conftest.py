@@ -51,26 +51,33 @@ def bench(node: PrivateLibvirtd, hypervisor: LibvirtKvm, lab_directory: Path, re
 
 @pytest.fixture
 def pv(bench: Bench) -> Writer:
-    """Write a PV configuration whose kernel file has the marks of a bzImage; it starts, and does nothing."""
+    """Write a PV configuration for the bench; see ``pv_writer``."""
+    return pv_writer(bench.directory)
+
+
+def pv_writer(directory: Path) -> Writer:
+    """Writes PV configurations to DIRECTORY whose kernel file has the marks of a bzImage; it starts, and does nothing."""
     kernel = bytearray(64 * 1024)
     kernel[0x1FE:0x200] = b"\x55\xaa"
     kernel[0x200:0x202] = b"\xeb\x62"
     kernel[0x202:0x206] = b"HdrS"
     kernel[0x206:0x208] = b"\x0d\x02"
     kernel[0x211] = 1
-    (bench.directory / "vmlinuz").write_bytes(kernel)
-    (bench.directory / "root.img").write_bytes(bytes(1024 * 1024))
+    (directory / "vmlinuz").write_bytes(kernel)
+    (directory / "root.img").write_bytes(bytes(1024 * 1024))
 
     def write(name: str = "web1.cfg", **settings: object) -> Path:
         values: dict[str, object] = {
-            "kernel": str(bench.directory / "vmlinuz"),
+            "kernel": str(directory / "vmlinuz"),
             "memory": 32,
             "name": name.removesuffix(".cfg"),
             "root": "/dev/xvda2 ro",
-            "disk": [f"file:{bench.directory}/root.img,xvda2,w"],
+            "disk": [f"file:{directory}/root.img,xvda2,w"],
             "vif": ["bridge=xenbr0"],
             **settings,
         }
-        return bench.config(name, "".join(f"{key} = {value!r}\n" for key, value in values.items() if value is not None))
+        path = directory / name
+        path.write_text("".join(f"{key} = {value!r}\n" for key, value in values.items() if value is not None))
+        return path
 
     return write

@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.network_hosts import configure, device_of, left_over, lies_that_pass, network, xm
 from tests.lab.lan import NodeHost
 from tests.lab.linux_guests import XmGuest
-from tests.lab.networks import Booter, TwoNodes
+from tests.lab.networks import Booter, TwoNodes, boot_side_by_side
 from tests.lab.snapshot import Snapshot
 from tests.lab.stations import Ear
 
@@ -42,10 +42,9 @@ def bench(two_nodes: TwoNodes, boot: Booter) -> Iterator[Bench]:
         configure(host, "(network-script 'network-bridge netdev=up0 bridge=xenbr0')")
         network(host, "up", "--confirm", input="yes\n")
         vnets(host, peer)
-    guests = {
-        **boot(one, {"here": [f"bridge=vnet0004,mac={MAC},ip={HERE}"]}),
-        **boot(two, {"there": ["bridge=vnet0004", "bridge=vnet0005"]}),
-    }
+    guests = boot_side_by_side(boot, {
+        one: {"here": [f"bridge=vnet0004,mac={MAC},ip={HERE}"]}, two: {"there": ["bridge=vnet0004", "bridge=vnet0005"]},
+    })  # fmt: skip
     guests["here"].use(f"{HERE}/24")
     guests["there"].use(f"{THERE}/24")
     yield Bench(two_nodes, before, guests["here"], guests["there"])

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,8 +98,11 @@ def lab_directory() -> Iterator[Path]:
     """This run's own folder in the lab."""
     remove_stale_labs()
     directory = LABS / str(os.getpid())
-    directory.mkdir(parents=True)
-    (directory / "owner").write_text(f"{os.getpid()} {process_start(os.getpid())}")
+    LABS.mkdir(parents=True, exist_ok=True)
+    new = LABS.with_name(f"{LABS.name}-{os.getpid()}")  # whoever starts at the same time takes one without an owner for stale
+    new.mkdir(exist_ok=True)
+    (new / "owner").write_text(f"{os.getpid()} {process_start(os.getpid())}")
+    new.rename(directory)
     try:
         yield directory
     finally:
@@ -108,7 +112,14 @@ def lab_directory() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def node(lab_directory: Path) -> Iterator[PrivateLibvirtd]:
     """A libvirtd in its own namespaces, with the bridges xenbr0 and xenbr1."""
-    node = PrivateLibvirtd(lab_directory / "node", name="lab", own_network=True, bridges=BRIDGES)
+    with running_node(lab_directory / "node", "lab") as node:
+        yield node
+
+
+@contextmanager
+def running_node(directory: Path, name: str) -> Iterator[PrivateLibvirtd]:
+    """Another such libvirtd, of DIRECTORY."""
+    node = PrivateLibvirtd(directory, name=name, own_network=True, bridges=BRIDGES)
     node.start()
     try:
         yield node

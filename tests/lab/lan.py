@@ -23,15 +23,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests.lab import bare_init, snapshot
+from tests.lab import bare_init
 from tests.lab.fixtures import CHECKOUT, Outcome
-from tests.lab.inside import echo_answered, open_socket
-from tests.lab.snapshot import Snapshot, snapshot_of
+from tests.lab.inside import echo_answered, forked, open_socket
+from tests.lab.snapshot import Snapshot, taken
 from xmcompat.backends.private_libvirtd import PrivateLibvirtd
 
 OUTSIDE = "198.51.100.1"
 OUTSIDE6 = "2001:db8:1::1"
 UPLINK = "up0"
+
+T = TypeVar("T")
 
 
 class Place:
@@ -81,6 +83,10 @@ class Place:
         """What ARGV says inside, as JSON: ``host.json("ip", "-j", "link")``."""
         return json.loads(self.run(*argv) or "[]")
 
+    def call(self, act: Callable[[], T], *, timeout: float = 60.0) -> T:
+        """What the function ACT returns inside, in a process forked for it; see ``inside.forked``."""
+        return forked(self.pid, act, seconds=timeout)
+
     def python(self, code: str, *words: str, input: str = "", timeout: float = 60.0) -> str:
         """What the Python program CODE prints inside; xmcompat and tests can be imported."""
         stdout, stderr, status = self.outcome(
@@ -113,7 +119,7 @@ class Place:
 
     def snapshot(self) -> Snapshot:
         """The whole state of its network; waits until addresses that are being tried can be used."""
-        return snapshot_of(self.run(sys.executable, "-I", "-S", snapshot.__file__))
+        return self.call(taken)
 
     def links(self) -> list[str]:
         """The names of its network devices."""

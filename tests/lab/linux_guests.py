@@ -128,6 +128,15 @@ class LinuxGuest:
         once = f"ping -q -c1 -W{seconds} {options} {address} >/dev/null 2>&1"
         return self.run(" || ".join([once] * count), timeout=30.0 + count * seconds)[0] == 0
 
+    def answering(self, *addresses: str, count: int = 2, seconds: int = 2) -> list[str]:
+        """Those of ADDRESSES that answer, all of them asked at the same time; see ``pings``."""
+        asked = []
+        for address in addresses:
+            once = f"ping -q -c1 -W{seconds} {address} >/dev/null 2>&1"
+            asked.append(f"{{ {{ {' || '.join([once] * count)}; }} && echo answers {address}; }} &")
+        said = self.run(f"{' '.join(asked)} wait", timeout=30.0 + count * seconds)[1].splitlines()
+        return [address for address in addresses if f"answers {address}" in said]
+
     def use(self, *addresses: str, gateway: str | None = None, device: str = "eth0") -> None:
         """Give DEVICE exactly ADDRESSES (with their length), and GATEWAY as the way to all others."""
         words = [f"ip addr flush dev {device} scope global", f"ip link set {device} up"]
@@ -161,11 +170,11 @@ class LinuxGuest:
         self.close()
         self._open()
         deadline = time.monotonic() + timeout
+        mark = uuid.uuid4().hex[:10]  # a late answer to an earlier question is one too
         while True:
-            mark = uuid.uuid4().hex[:10]
             self._say(f'stty -echo; echo "=R""{mark}"\n')
             try:
-                self._hear(re.compile(f"=R{mark}\n"), 1.0, "stty")
+                self._hear(re.compile(f"=R{mark}\n"), 0.3, "stty")
                 return
             except AssertionError:
                 assert time.monotonic() < deadline, f"{self.name} has no shell after {timeout} s"

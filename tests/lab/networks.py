@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -144,6 +145,13 @@ def boot(network_guest: GuestFiles) -> Iterator[Booter]:
     yield start
     for guest in made:
         guest.stop()
+
+
+def boot_side_by_side(boot: Booter, vifs: Mapping[NodeHost, Mapping[str, Sequence[str]]]) -> dict[str, XmGuest]:
+    """Guests of several hosts, which boot at the same time."""
+    with ThreadPoolExecutor(len(vifs)) as at_once:
+        booted = list(at_once.map(boot, vifs.keys(), vifs.values()))
+    return {name: guest for guests in booted for name, guest in guests.items()}
 
 
 class QemuBooter(Protocol):

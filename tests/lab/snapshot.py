@@ -4,7 +4,7 @@ Links (with their details and bridge ports), addresses, routes and rules of both
 forwarding entries, nftables rules, queueing disciplines with classes and filters, and every sysctl of net.ipv4,
 net.ipv6 and net.bridge. What moves by itself is taken out: counters, handles, timers, lifetimes, learnt neighbours.
 
-Run as a program inside the namespace it prints all that as JSON; it needs the standard library alone.
+``taken`` is for a process that is in the namespace, with its mounts.
 """
 
 from __future__ import annotations
@@ -13,29 +13,27 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 #: Seconds that addresses have to become usable before they are described as they are.
 SETTLE = 3.0
 
-QUERIES = {
-    "link": ("ip", "-j", "-d", "link"),
-    "addr": ("ip", "-j", "addr"),
-    "route4": ("ip", "-j", "-4", "route", "show", "table", "all"),
-    "route6": ("ip", "-j", "-6", "route", "show", "table", "all"),
-    "rule4": ("ip", "-j", "-4", "rule"),
-    "rule6": ("ip", "-j", "-6", "rule"),
-    "proxy": ("ip", "-j", "neigh", "show", "proxy"),
-    "neigh": ("ip", "-j", "neigh", "show", "nud", "permanent"),
-    "fdb": ("bridge", "-j", "fdb"),
-    "nft": ("nft", "-j", "list", "ruleset"),
-    "qdisc": ("tc", "-j", "qdisc"),
-}
+#: The programs that tell what there is, what each is fed with, and the sections that it answers, one JSON value each.
+QUERIES = (
+    (("ip", "-j", "-d", "link"), "", ("link",)),
+    (("ip", "-j", "-4", "-batch", "-"), "route show table all\nrule\n", ("route4", "rule4")),
+    (("ip", "-j", "-6", "-batch", "-"), "route show table all\nrule\n", ("route6", "rule6")),
+    (("ip", "-j", "-batch", "-"), "neigh show proxy\nneigh show nud permanent\n", ("proxy", "neigh")),
+    (("bridge", "-j", "fdb"), "", ("fdb",)),
+    (("nft", "-j", "list", "ruleset"), "", ("nft",)),
+    (("tc", "-j", "qdisc"), "", ("qdisc",)),
+)
+ADDRESSES = (("ip", "-j", "addr"), "", ("addr",))
+Query = tuple[tuple[str, ...], str, tuple[str, ...]]
+Sections = dict[str, list[dict[str, Any]]]
 
 SYSCTLS = ("ipv4", "ipv6", "bridge")
 
@@ -95,9 +93,18 @@ class Snapshot:
         return "\n".join(sorted([*gone, *come], key=lambda line: (line[2:], line[0])))
 
 
-def snapshot_of(text: str) -> Snapshot:
-    """From what this program printed. Pure."""
-    found = json.loads(text)
+def taken() -> Snapshot:
+    """The state of the network that this process is in, once addresses that are being tried can be used."""
+    deadline = time.monotonic() + SETTLE
+    while _unsettled((addresses := _asked([ADDRESSES]))["addr"]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    asking = [(_start(query), query) for query in QUERIES]
+    sysctls = _sysctls()
+    found = dict(pair for process, query in asking for pair in _answers(process, query).items())
+    return _described({**found, **addresses, "traffic": _traffic_control(found["qdisc"]), "sysctl": sysctls})
+
+
+def _described(found: Mapping[str, Any]) -> Snapshot:
     lines: list[str] = []
     for section, names in NAMES.items():
         lines += sorted(_object_lines(section, names, found.get(section) or []))
@@ -160,10 +167,33 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 # -- inside the namespace
 
 
-def _ask(argv: Sequence[str]) -> list[dict[str, Any]]:
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=True)
-    answer = json.loads(done.stdout or "[]")
-    return list(answer["nftables"] if isinstance(answer, dict) else answer)
+def _start(query: Query) -> subprocess.Popen[str]:
+    """The program runs; it has been fed."""
+    argv, text, _ = query
+    process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    process.stdin.write(text)
+    return process
+
+
+def _answers(process: subprocess.Popen[str], query: Query) -> Sections:
+    """What the program says, by section. Raises AssertionError where it fails."""
+    argv, _, names = query
+    stdout, stderr = process.communicate(timeout=20)
+    assert process.returncode == 0, f"{' '.join(argv)}: {stderr}"
+    found: Sections = {}
+    decoder, place = json.JSONDecoder(), 0
+    for name in names:
+        while place < len(stdout) and stdout[place].isspace():
+            place += 1
+        value, place = decoder.raw_decode(stdout, place)
+        found[name] = list(value["nftables"] if isinstance(value, dict) else value)
+    assert not stdout[place:].strip(), f"{' '.join(argv)} says more than was asked: {stdout}"
+    return found
+
+
+def _asked(queries: Sequence[Query]) -> Sections:
+    return {name: value for query in queries for name, value in _answers(_start(query), query).items()}
 
 
 def _unsettled(addresses: Sequence[Mapping[str, Any]]) -> bool:
@@ -180,14 +210,20 @@ def _sysctls() -> dict[str, str]:
     found = {}
     for top in SYSCTLS:
         for folder, _, files in os.walk(f"/proc/sys/net/{top}"):
-            for file in files:
-                path = Path(folder) / file
-                if file in MOVING_SYSCTLS:
+            for name in files:
+                if name in MOVING_SYSCTLS:
                     continue
+                path = f"{folder}/{name}"
                 try:
-                    found[str(path.relative_to("/proc/sys")).replace("/", ".")] = path.read_text().strip()
+                    file = os.open(path, os.O_RDONLY)
                 except OSError:
                     continue  # cannot be read, or its link has just gone
+                try:
+                    found[path.removeprefix("/proc/sys/").replace("/", ".")] = os.read(file, 1 << 16).decode().strip()
+                except OSError:
+                    continue
+                finally:
+                    os.close(file)
     return found
 
 
@@ -207,17 +243,3 @@ def _traffic_control(qdiscs: Sequence[Mapping[str, Any]]) -> list[str]:
             found = (re.sub(MOVING_WORDS, "", line) for line in done.stdout.splitlines())
             lines += [f"{what} {device} {' '.join(line.split())}" for line in found if line.strip()]
     return lines
-
-
-def main() -> None:
-    deadline = time.monotonic() + SETTLE
-    while _unsettled(_ask(QUERIES["addr"])) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    found: dict[str, Any] = {section: _ask(argv) for section, argv in QUERIES.items()}
-    found["traffic"] = _traffic_control(found["qdisc"])
-    found["sysctl"] = _sysctls()
-    json.dump(found, sys.stdout)
-
-
-if __name__ == "__main__":
-    main()

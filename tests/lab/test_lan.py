@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.lab.lan import OUTSIDE, OUTSIDE6, BareHost, address, address6
 from tests.lab.linux_guests import XmGuest
 from tests.lab.networks import Booter, Joiner, OneHost, OneNode, QemuBooter, TwoHosts, TwoNodes
 from tests.lab.stations import Ear, send, throughput
+from xmcompat.network.programs import ProgramFailed
 
 MAC = "00:16:3e:00:00:01"
 
@@ -75,6 +77,21 @@ def test_programs_of_xmcompat_run_in_a_bare_host(lan: OneHost) -> None:
     stdout, stderr, status = lan.host.program("xmcompat.xm", "help")
     assert (status, stderr) == (0, "")
     assert "xm" in stdout
+
+
+def test_a_function_runs_inside_and_its_error_comes_out(lan: OneHost) -> None:
+    assert lan.host.call(lambda: (socket.gethostname(), os.getcwd())) == ("host1", "/")
+
+    def fails() -> None:
+        raise ProgramFailed(("ip", "link"), 2, "no link today")
+
+    with pytest.raises(ProgramFailed, match="no link today") as caught:
+        lan.host.call(fails)
+    assert caught.value.status == 2
+    with pytest.raises(AssertionError, match="ended without a word, with the status 9"):
+        lan.host.call(lambda: os._exit(9))
+    with pytest.raises(AssertionError, match="did not end within"):
+        lan.host.call(lambda: time.sleep(60), timeout=0.2)
 
 
 def test_a_snapshot_is_the_same_once_a_change_is_undone(lan: OneHost) -> None:

@@ -10,7 +10,7 @@ import pytest
 from xmcompat.network import bridge, moving
 from xmcompat.network.found import MAKING, UP, Found
 from xmcompat.network.host import Address, Host, Link, Route, root_server
-from xmcompat.network.moving import Lease
+from xmcompat.network.moving import Lease, Move
 from xmcompat.network.programs import NetworkError
 from xmcompat.network.steps import Step
 from xmcompat.network.wanted import Bridge
@@ -79,7 +79,7 @@ def test_the_commands_on_the_way_up() -> None:
         "ip addr del 198.51.100.12/24 dev eth0",
         "ip addr del 198.51.100.11/24 dev eth0",
         "sysctl -w net.ipv6.conf.xenbr0.accept_dad=1",
-        "ip link set dev xenbr0 alias xmcompat bridge uplink=eth0 antispoof=yes state=up",
+        "ip link set dev xenbr0 alias 'xmcompat bridge uplink=eth0 antispoof=yes state=up'",
     ]
 
 
@@ -89,7 +89,7 @@ def test_the_commands_on_the_way_down() -> None:
         replace(one, rest=("label", "xenbr0:1")) if "label" in one.rest else one for one in host.addresses
     ))  # fmt: skip
     found = commands(bridge.down(XENBR0, host))
-    assert found[0] == "ip link set dev xenbr0 alias xmcompat bridge uplink=eth0 state=making dad=1"
+    assert found[0] == "ip link set dev xenbr0 alias 'xmcompat bridge uplink=eth0 state=making dad=1'"
     assert found[-1] == "ip link del dev xenbr0"
     assert "ip addr add 198.51.100.12/24 label eth0:1 dev eth0" in found
     assert found.index("ip addr add 198.51.100.11/24 broadcast 198.51.100.255 dev eth0") < found.index("ip link set dev eth0 nomaster")
@@ -176,7 +176,7 @@ LAN = Link(index=4, name="lan", kind="bridge", mac="02:00:00:00:00:04")
         (Bridge(name="xenbr0", uplink="lan"), with_links(LAN),
          "lan is a bridge, and cannot be in the bridge xenbr0; connect guests to lan"),
         (Bridge(name="xenbr0", uplink="lo"), HOST,
-         "lo cannot be in a bridge: it does not carry Ethernet of others; use a card"),
+         "'lo' is the host's way to itself, and leads to nobody else; name a network card"),
         (Bridge(name="xenbr0", uplink="mv0"), with_links(Link(index=4, name="mv0", kind="macvlan", mac="02:00:00:00:00:05")),
          "mv0 (macvlan) cannot be in a bridge: it does not carry Ethernet of others; use a card"),
         (XENBR0, with_links(Link(index=4, name="mv0", kind="macvtap", parent="eth0")),
@@ -247,7 +247,7 @@ def test_dhcp_on_the_card_is_told_and_its_address_kept() -> None:
     host = replace(HOST, addresses=(LEASED,))
     found = commands(bridge.up(XENBR0, host))
     assert "ip addr add 198.51.100.11/24 dev xenbr0" in found
-    assert found[-1].endswith("uplink=eth0 lease=198.51.100.11/3600/1800 state=up")
+    assert found[-1].endswith("uplink=eth0 lease=198.51.100.11/3600/1800 state=up'")
     (said,) = bridge.cautions(XENBR0, host, ["dhclient (process 412)"])
     assert said == (
         "198.51.100.11 is configured by DHCP (dhclient (process 412)): xenbr0 keeps the address without end; let the host's "
@@ -286,3 +286,13 @@ def test_what_a_router_advertised_keeps_its_lifetimes() -> None:
         "ip -6 route flush exact 2001:db8:5::/64 dev eth0 table main",
     ]
     assert bridge.cautions(XENBR0, host) == ["the temporary IPv6 addresses of eth0 end in time; xenbr0 draws its own"]
+
+
+@pytest.mark.parametrize("words", [("from", "2001:db8:2::/64"), ("tos", "0x10")])
+def test_a_route_that_differs_in_what_it_is_for_is_another_one(words: tuple[str, str]) -> None:
+    plain = Route(device="eth0", destination="192.0.2.0/24", gateway="198.51.100.1", words=("192.0.2.0/24", "via", "198.51.100.1"))
+    special = replace(plain, words=("192.0.2.0/24", *words, "via", "198.51.100.1"))
+    there = replace(special, device="xenbr0")
+    host = replace(HOST, routes=(*HOST.routes, plain, special, there))
+    made = [str(step.do) for step in Move(host, "eth0", "xenbr0", {}).steps(()) if "append 192.0.2.0" in str(step.do)]
+    assert made == ["ip -4 route append 192.0.2.0/24 via 198.51.100.1 dev xenbr0"]

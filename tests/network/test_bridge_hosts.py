@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
+from tests.lab.frames import ALL_NODES_MAC, ethernet, router_advertisement
 from tests.lab.lan import OUTSIDE, BareHost, address, address6, end
 from tests.lab.networks import Joiner, OneHost
-from tests.network.undoing import breaches
-from xmcompat.network.wanted import Bridge
-
-#: Takes bridges up or down and says what it has seen: the steps, what remains to be done, the milliseconds.
-DRIVER = """
-import json, sys, time
-from xmcompat.network import bridge, host, steps
+from tests.lab.stations import send
+from tests.network.undoing import AFTER, BEFORE, FINISHED, WAYS, Made, tried
+from xmcompat.network import bridge, host, plans, steps
 from xmcompat.network.programs import NetworkError
 from xmcompat.network.wanted import Bridge
-verb, pairs = json.loads(sys.argv[1])
-said = []
-for name, uplink in pairs:
-    wanted = Bridge(name=name, uplink=uplink)
-    begun = time.perf_counter()
-    try:
-        plan = getattr(bridge, verb)(wanted, host.read())
-        steps.take(plan)
-    except NetworkError as error:
-        said.append(error.line())
-        continue
-    took = 1000 * (time.perf_counter() - begun)
-    now = host.read()
-    said.append({"steps": [step.text for step in plan], "again": len(getattr(bridge, verb)(wanted, now)), "ms": took,
-                 "wrong": bridge.verify(wanted, now), "found": [one.state for one in bridge.found(now)]})
-print(json.dumps(said))
-"""
 
 #: What a host's card may have beside a plain address: more addresses, a label, a second address of the same network,
 #: routes of other tables, one to a gateway outside all networks, metrics, a lifetime.
@@ -59,9 +39,24 @@ route add 2001:db8:78::/48 dev up0
 """
 
 
-def bridged(host: BareHost, verb: str, *pairs: tuple[str, str]) -> list[dict[str, object]]:
-    found: list[dict[str, object]] = json.loads(host.python(DRIVER, json.dumps([verb, pairs or [("xenbr0", "up0")]])))
-    return found
+def bridged(host: BareHost, verb: str, *pairs: tuple[str, str]) -> list[Any]:
+    """Take bridges with these names and uplinks up or down; what each has seen, or the line of its error."""
+    return host.call(lambda: [one_bridged(verb, *pair) for pair in pairs or [("xenbr0", "up0")]])
+
+
+def one_bridged(verb: str, name: str, uplink: str) -> str | dict[str, Any]:
+    """The steps, what remains to be done, the milliseconds, what is wrong and found afterwards."""
+    wanted = Bridge(name=name, uplink=uplink)
+    begun = time.perf_counter()
+    try:
+        plan = getattr(bridge, verb)(wanted, host.read())
+        steps.take(plan)
+    except NetworkError as error:
+        return error.line()
+    took = 1000 * (time.perf_counter() - begun)
+    now = host.read()
+    return {"steps": [step.text for step in plan], "again": len(getattr(bridge, verb)(wanted, now)), "ms": took,
+            "wrong": bridge.verify(wanted, now), "found": [one.state for one in bridge.found(now)]}  # fmt: skip
 
 
 @pytest.fixture
@@ -73,15 +68,15 @@ def rich(lan: OneHost) -> OneHost:
     return lan
 
 
+#: What was half taken down and is taken up again has a longer mark than before.
+WAYS_OF = {"up": WAYS, "down": (BEFORE, AFTER, FINISHED)}
+
+
 @pytest.mark.parametrize("verb", ["up", "down"])
 def test_whatever_fails_leaves_the_host_as_it_was(rich: OneHost, verb: str) -> None:
-    ways = ("before", "after")
-    assert breaches(rich.host, "bridge", Bridge(name="xenbr0", uplink="up0"), verb, needed=25, ways=ways) == []
-
-
-@pytest.mark.parametrize(("verb", "way"), [("up", "killed"), ("up", "finished"), ("down", "killed")])
-def test_a_change_that_was_killed_is_undone_or_finished(rich: OneHost, verb: str, way: str) -> None:
-    assert breaches(rich.host, "bridge", Bridge(name="xenbr0", uplink="up0"), verb, needed=25, ways=(way,)) == []
+    actions, breaches = tried(rich.host, Made(Bridge(name="xenbr0", uplink="up0")), verb, WAYS_OF[verb])
+    assert breaches == []
+    assert actions >= 25
 
 
 @pytest.mark.parametrize("verb", ["up", "down"])
@@ -91,7 +86,9 @@ def test_whatever_fails_leaves_a_card_down_that_was(lan: OneHost, verb: str) -> 
     for state in ("up", "down"):  # the first time gives it a queue that stays
         lan.host.run("ip", "link", "set", "spare.0", state)
     assert not lan.host.outcome("ip", "link", "show", "dev", "spare.0", "up").stdout
-    assert breaches(lan.host, "bridge", Bridge(name="br.spare.fiftee", uplink="spare.0"), verb, needed=4) == []
+    actions, breaches = tried(lan.host, Made(Bridge(name="br.spare.fiftee", uplink="spare.0")), verb, WAYS_OF[verb])
+    assert breaches == []
+    assert actions >= 4
 
 
 def test_the_bridge_has_what_the_card_had(rich: OneHost) -> None:
@@ -182,24 +179,22 @@ def test_a_connection_from_outside_lives_through_up_and_down(lan: OneHost) -> No
     assert longest < 3000
 
 
-WATCHER = """
-import json, subprocess, sys
-from xmcompat.network import bridge, host, steps
-from xmcompat.network.wanted import Bridge
-def lacking():
-    now = host.read(tables=False)
-    gone = [] if all(any(r.destination == "default" and r.family == f for r in now.routes) for f in (4, 6)) else ["route"]
-    return gone + [a for a in sys.argv[1:] if not any(one.address == a for one in now.addresses)]
-for verb in ("up", "down"):
-    for step in getattr(bridge, verb)(Bridge(name="xenbr0", uplink="up0"), host.read()):
-        steps.act(step.do)
-        if found := lacking():
-            print(verb, step.text, *found)
-"""
+def watched() -> list[tuple[str, ...]]:
+    """The bridge comes and goes; the steps after which an address or a default route is missing, with what is."""
+    found = []
+    for verb in ("up", "down"):
+        for step in getattr(bridge, verb)(Bridge(name="xenbr0", uplink="up0"), host.read()):
+            steps.act(step.do)
+            now = host.read(tables=False)
+            there = {str(route.family) for route in now.routes if route.destination == "default"}
+            there |= {one.address for one in now.addresses}
+            if missing := {"4", "6", address(1), address6(1)} - there:
+                found.append((verb, step.text, *sorted(missing)))
+    return found
 
 
 def test_neither_an_address_nor_a_default_route_is_ever_missing(lan: OneHost) -> None:
-    assert lan.host.python(WATCHER, address(1), address6(1)) == ""
+    assert lan.host.call(watched) == []
 
 
 def test_ipv6_can_be_used_at_once_although_addresses_are_tried(lan: OneHost) -> None:
@@ -246,20 +241,10 @@ def test_two_bridges_are_made_and_go_in_any_order(lan: OneHost) -> None:
     assert before.difference(lan.host.snapshot()) == ""
 
 
-ADVERTISER = """
-import socket, struct, sys
-raw = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
-index = socket.if_nametoindex("lan")
-raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
-prefix = socket.inet_pton(socket.AF_INET6, "2001:db8:5::")
-option = struct.pack("!BBBBIII", 3, 4, 64, 0xC0, 86400, 14400, 0) + prefix
-raw.sendto(struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0) + option, ("ff02::1", 0, 0, index))
-"""
-
-
 def advertised(lan: OneHost, device: str, metric: int) -> list[dict[str, object]]:
     """Send a router advertisement; what the host then has on DEVICE as default routes, once one has METRIC."""
-    lan.outside.python(ADVERTISER)
+    advert = router_advertisement("02:00:00:00:00:01", "fe80::ff:fe00:1", prefix="2001:db8:5::")
+    send(lan.outside, "lan", ethernet("02:00:00:00:00:01", ALL_NODES_MAC, advert))
     for _ in range(40):
         routes: list[dict[str, object]] = lan.host.json("ip", "-j", "-6", "route", "show", "default", "dev", device)
         if any(route["metric"] == metric for route in routes):
@@ -293,23 +278,21 @@ def test_what_a_router_advertises_follows_the_card_and_is_not_doubled(lan: OneHo
     assert before.difference(lan.host.snapshot()) == ""
 
 
-#: What "network-bridge" without words wants: a bridge of the default route's device, with its name. Twice, then away.
-DEFAULT = """
-from xmcompat.network import host, plans, steps
-from xmcompat.network.wanted import Bridge
-for name in ("up0", "up0", "br-up0"):
-    plan = plans.plan_up([Bridge(name=name, uplink="")], host.read())
-    steps.take(plan.steps)
-    print(len(plan.steps) > 0, plans.complaints(host.read()), [link.name for link in host.read().links])
-steps.take(plans.plan_down(host.read()).steps)
-"""
+def by_default() -> list[tuple[bool, list[str], list[str]]]:
+    """What "network-bridge" without words wants: a bridge of the default route's device, with its name. Twice, then away."""
+    said = []
+    for name in ("up0", "up0", "br-up0"):
+        plan = plans.plan_up([Bridge(name=name, uplink="")], host.read())
+        steps.take(plan.steps)
+        said.append((len(plan.steps) > 0, plans.complaints(host.read()), [link.name for link in host.read().links]))
+    steps.take(plans.plan_down(host.read()).steps)
+    return said
 
 
 def test_the_default_network_bridge_is_made_once_and_taken_away(lan: OneHost) -> None:
     before = lan.host.snapshot()
-    assert lan.host.python(DEFAULT).splitlines() == [
-        "True [] ['lo', 'up0', 'br-up0']", "False [] ['lo', 'up0', 'br-up0']", "False [] ['lo', 'up0', 'br-up0']",
-    ]  # fmt: skip
+    there = ["lo", "up0", "br-up0"]
+    assert lan.host.call(by_default) == [(True, [], there), (False, [], there), (False, [], there)]
     assert before.difference(lan.host.snapshot()) == ""
 
 

@@ -16,7 +16,7 @@ from xmcompat.network.host import Address, Host, Link, Route, Server
 from xmcompat.network.nat_addresses import nat_address, router_address
 from xmcompat.network.plans import plan_up
 from xmcompat.network.programs import NetworkError
-from xmcompat.network.steps import Command, Setting, Step
+from xmcompat.network.steps import Setting, Step
 from xmcompat.network.wanted import Forward, Nat, Routing
 
 HOST = Host(
@@ -103,7 +103,7 @@ def test_routing_and_nat_that_are_planned_together_both_know_what_was_before() -
         ({"network": "10.1.0.0/16"}, {"links": (*HOST.links, OURS)},
          "'xennat0' has the network 10.0.0.0/16, not 10.1.0.0/16; take it down first"),
         ({"forwards": (WEB, replace(WEB, address="10.0.3.2"))}, {},
-         "tcp port 8080 is to lead to 10.0.3.1 and to 10.0.3.2"),
+         "tcp port 8080 is to lead to 10.0.3.1:80 and to 10.0.3.2:80"),
         ({"forwards": (replace(WEB, address="10.0.0.1"),)}, {},
          "forward 'tcp 8080 10.0.0.1:80': no guest behind 'xennat0' can have 10.0.0.1; choose one in 10.0.0.0/16"),
     ],
@@ -221,15 +221,6 @@ def test_the_host_is_the_router_of_a_static_guest_while_it_is_there() -> None:
 # -- forwards
 
 
-def test_one_forward_is_added_and_removed_without_touching_others() -> None:
-    other = Forward(protocol="udp", port=8080, address="10.0.3.2", port_inside=53)
-    (step,) = forwards.add(WEB, WANTED, (other,))
-    assert step.do == Command(("nft", "-f", "-"), "add element inet xmcompat nat-forwards-xennat0 { tcp . 8080 : 10.0.3.1 . 80 }\n")
-    assert forwards.add(WEB, WANTED, (other, WEB)) == ()
-    (back,) = forwards.remove("tcp", 8080, WANTED, (other, WEB))
-    assert (back.do, back.undo) == (step.undo[0], (step.do,))
-
-
 @pytest.mark.parametrize(
     ("values", "said"),
     [
@@ -237,20 +228,27 @@ def test_one_forward_is_added_and_removed_without_touching_others() -> None:
         ({"port": 0}, "forward 'tcp 0 10.0.3.1:80': there is no port 0; ports are 1 to 65535"),
         ({"port_inside": 65536}, "forward 'tcp 8080 10.0.3.1:65536': there is no port 65536; ports are 1 to 65535"),
         ({"address": "www"}, "forward 'tcp 8080 www:80': no guest behind 'xennat0' can have www; choose one in 10.0.0.0/16"),
-        ({"address": "10.0.3.7"}, "forward 'tcp 8080 10.0.3.7:80': tcp port 8080 leads to 10.0.3.1:80 already;"
-                                  " remove that first, or choose another port"),
+        ({"address": "fd00::5"}, "forward 'tcp 8080 [fd00::5]:80': no guest behind 'xennat0' can have fd00::5; choose one in 10.0.0.0/16"),
     ],
 )  # fmt: skip
 def test_a_forward_that_cannot_be_is_refused(values: dict[str, Any], said: str) -> None:
     with pytest.raises(NetworkError) as caught:
-        forwards.add(replace(WEB, **values), WANTED, (WEB,))
+        forwards.check(replace(WEB, **values), WANTED)
     assert caught.value.line() == said
 
 
-def test_a_forward_that_is_not_there_cannot_be_removed() -> None:
-    with pytest.raises(NetworkError) as caught:
-        forwards.remove("udp", 8080, WANTED, (WEB,))
-    assert caught.value.line() == "udp port 8080 is not forwarded; those that are: tcp 8080"
+def test_elements_of_another_kind_are_none_of_ours() -> None:
+    strange = {"map": {"name": "nat-forwards-xennat0", "elem": [["tcp", {"drop": None}], ["x"], 7, [{"concat": [1]}, 2]]}}
+    assert forwards.found("xennat0", replace(HOST, tables={"inet": (strange,)})) == ()
+
+
+@pytest.mark.parametrize("alias", ["xmcompat nat network=garbage", "xmcompat nat uplink= network="])
+def test_a_mark_that_lies_is_taken_away_all_the_same(alias: str) -> None:
+    host = replace(HOST, links=(*HOST.links, replace(OURS, alias=alias)))
+    (one,) = nat.found(host)
+    assert next(step.text for step in nat.down(one.wanted, host)) == "remove the bridge 'xennat0'"
+    nameless = {"rule": {"chain": "note-nat-x", "comment": "xmcompat nat"}}
+    assert nat.found(replace(HOST, tables={"inet": (nameless,)})) == ()
 
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"

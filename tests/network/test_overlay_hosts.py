@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,54 +10,40 @@ import pytest
 from tests.lab.frames import ARP, BROADCAST, Payload, arp_request
 from tests.lab.lan import BareHost, address, address6
 from tests.lab.networks import OneHost, TwoHosts
-from tests.lab.snapshot import Snapshot
 from tests.lab.stations import Ear, Station, joined
-
-#: Takes an overlay up or down on the host that runs it. FAILING is the number of the action that goes wrong, and HOW:
-#: "instead" of it an error, an error "after" it, or "killed" after it.
-DRIVER = """
-import json, os, sys
-from xmcompat.network import host, overlay, steps
-from xmcompat.network.programs import NetworkError
+from tests.network.undoing import Change, Made, tried, wrong_of
+from xmcompat.network import host as hosts
+from xmcompat.network import overlay as overlays
+from xmcompat.network import programs
+from xmcompat.network.steps import Step, take
 from xmcompat.network.wanted import Overlay
-verb, values, failing, how = json.loads(sys.argv[1])
-now = host.read(tables=False)
-wanted = Overlay(**{**values, "peers": tuple(values.get("peers", ()))})
-if verb == "up":
-    plan = overlay.up(wanted, now)
-elif verb == "down":
-    plan = [step for found in overlay.found(now) for step in overlay.down(found.wanted, now)]
-done = []
-def actor(action):
-    mine = len(done) == failing
-    done.append(action)
-    if not (mine and how == "instead"):
-        steps.act(action)
-    if mine:
-        if how == "killed":
-            os._exit(0)
-        raise NetworkError("injected")
-if verb == "verify":
-    print(json.dumps(overlay.verify(wanted, now)))
-else:
-    try:
-        steps.take(plan, actor)
-    except NetworkError as error:
-        print(error.line())
-    else:
-        print(len(plan))
-"""
 
 
-def overlaid(
-    host: BareHost, verb: str, *, peers: tuple[str, ...] = (), failing: int = -1, how: str = "", vni: int = 4, **values: Any
-) -> str:
-    words = {"vni": vni, "bridge": f"vnet{vni:04x}", "device": f"vnif{vni:04x}", "underlay": "up0", "peers": peers, **values}
-    return host.python(DRIVER, json.dumps([verb, words, failing, how])).strip()
+def overlay(*, vni: int = 4, **values: Any) -> Overlay:
+    return Overlay(**{"vni": vni, "bridge": f"vnet{vni:04x}", "device": f"vnif{vni:04x}", "underlay": "up0", **values})
 
 
 def up(host: BareHost, **values: Any) -> int:
-    return int(overlaid(host, "up", **values))
+    """The number of steps that it took."""
+
+    def go() -> int:
+        plan = overlays.up(overlay(**values), hosts.read(tables=False))
+        take(plan)
+        return len(plan)
+
+    return host.call(go)
+
+
+def down(host: BareHost) -> int:
+    """All of them go; the number of steps that it took."""
+
+    def go() -> int:
+        now = hosts.read(tables=False)
+        plan = [step for found in overlays.found(now) for step in overlays.down(found.wanted, now)]
+        take(plan)
+        return len(plan)
+
+    return host.call(go)
 
 
 def guest(host: BareHost, lan: Any, number: int, bridge: str = "vnet0004", size: int = 1450) -> Station:
@@ -83,7 +69,7 @@ def test_guests_of_two_hosts_share_a_segment(two_hosts: TwoHosts, way: str) -> N
     first, second, size = WAYS[way]
     up(two_hosts.one, **first)
     up(two_hosts.two, **second)
-    assert json.loads(overlaid(two_hosts.one, "verify", **first)) == []
+    assert wrong_of(two_hosts.one, overlay(**first)) == []
     here, there = guest(two_hosts.one, two_hosts.lan, 1, size=size), guest(two_hosts.two, two_hosts.lan, 2, size=size)
     assert here.pings("10.9.0.2", count=3) and there.pings("2001:db8:9::1", count=3)
     with Ear(there, "eth0") as ear, Ear(two_hosts.outside, "h1") as cable:
@@ -140,7 +126,7 @@ def test_an_overlay_of_peers_outlives_the_move_of_its_address_to_a_bridge(two_ho
     ))  # fmt: skip
     assert here.pings("10.9.0.2", count=5)
     assert up(two_hosts.one, peers=(address(2),), underlay="xenbr0") == 0
-    assert json.loads(overlaid(two_hosts.one, "verify", peers=(address(2),))) == []
+    assert wrong_of(two_hosts.one, overlay(peers=(address(2),))) == []
 
 
 # -- a host is as it was
@@ -148,70 +134,51 @@ def test_an_overlay_of_peers_outlives_the_move_of_its_address_to_a_bridge(two_ho
 MANY = {"peers": (address(2), address(3)), "vnet": "0000:0000:0000:0000:0000:0000:0000:0004"}
 
 
-def state_of(host: BareHost) -> Snapshot:
-    """All but the numbers of links and ports, which are new for a link that was made again."""
-    moving = (" ifindex = ", "_data.designated_port = ", "_data.id = 0x", "_data.no = ")
-    return Snapshot(tuple(line for line in host.snapshot().lines if not any(word in line for word in moving)))
+class WithPort(Made):
+    """A guest's port is in the bridge whenever that is there."""
+
+    def mend(self) -> None:
+        if hosts.read_link("vnet0004"):
+            programs.run(("ip", "link", "set", "vif3.0", "master", "vnet0004"))
 
 
 def test_down_leaves_nothing(lan: OneHost) -> None:
     before = lan.host.snapshot()
     for values in ({}, MANY):
         up(lan.host, **values)
-        assert overlaid(lan.host, "down") == "2"
+        assert down(lan.host) == 2
         assert before.difference(lan.host.snapshot()) == ""
 
 
 @pytest.mark.parametrize("values", [{}, MANY], ids=["group", "peers"])
-@pytest.mark.parametrize("how", ["instead", "after"])
-def test_an_error_at_any_step_leaves_the_host_as_it_was(lan: OneHost, values: dict[str, Any], how: str) -> None:
-    before = lan.host.snapshot()
-    for number in range(8 + len(values.get("peers", ()))):
-        assert overlaid(lan.host, "up", failing=number, how=how, **values) == "injected", number
-        assert before.difference(lan.host.snapshot()) == "", number
-    assert up(lan.host, **values) == number + 1
-
-
-def test_a_kill_at_any_step_is_finished_or_undone_by_the_next_call(lan: OneHost) -> None:
-    before = lan.host.snapshot()
-    for number in range(10):
-        overlaid(lan.host, "up", failing=number, how="killed", **MANY)
-        overlaid(lan.host, "down")
-        assert before.difference(lan.host.snapshot()) == "", number
-        overlaid(lan.host, "up", failing=number, how="killed", **MANY)
-        up(lan.host, **MANY)
-        assert json.loads(overlaid(lan.host, "verify", **MANY)) == []
-        overlaid(lan.host, "down")
+def test_whatever_fails_or_is_killed_leaves_the_host_as_it_was(lan: OneHost, values: dict[str, Any]) -> None:
+    assert tried(lan.host, Made(overlay(**values)), "up") == (8 + len(values.get("peers", ())), [])
 
 
 @pytest.mark.parametrize("values", [{}, MANY], ids=["group", "peers"])
 def test_an_error_on_the_way_down_leaves_it_up(lan: OneHost, values: dict[str, Any]) -> None:
-    up(lan.host, **values)
-    lan.host.run("ip", "-batch", "-", input="link add vif3.0 type veth peer name out\nlink set vif3.0 master vnet0004\n")
-    before = state_of(lan.host)
-    for number in (0, 1):
-        for how in ("instead", "after"):
-            assert overlaid(lan.host, "down", failing=number, how=how) == "injected"
-            assert json.loads(overlaid(lan.host, "verify", **values)) == []
-            assert before.difference(state_of(lan.host)) == "", (number, how)
-        overlaid(lan.host, "down", failing=number, how="killed")
-        overlaid(lan.host, "up", **values)
-        lan.host.run("ip", "link", "set", "vif3.0", "master", "vnet0004")
+    lan.host.run("ip", "-batch", "-", input="link add vif3.0 type veth peer name out\n")
+    assert tried(lan.host, WithPort(overlay(**values)), "down") == (2, [])
+
+
+class Changed(Change):
+    """From many peers to others, of which one stays, and back."""
+
+    def up(self) -> Sequence[Step]:
+        return overlays.up(overlay(**{**MANY, "peers": (address(4), address(5), address(3))}), hosts.read())
+
+    def down(self) -> Sequence[Step]:
+        return overlays.up(overlay(**MANY), hosts.read())
 
 
 def test_an_error_while_peers_change_leaves_those_of_before(lan: OneHost) -> None:
     up(lan.host, **MANY)
-    before = lan.host.snapshot()
-    for number in range(3):
-        for how in ("instead", "after"):
-            changed = {**MANY, "peers": (address(4), address(5), address(3))}
-            assert overlaid(lan.host, "up", failing=number, how=how, **changed) == "injected"
-            assert before.difference(lan.host.snapshot()) == "", (number, how)
+    assert tried(lan.host, Changed(), "up") == (3, [])
 
 
 def test_a_bridge_of_somebody_else_is_as_it_was(lan: OneHost) -> None:
     lan.host.run("ip", "link", "add", "vnet0004", "address", "02:00:00:00:00:99", "type", "bridge")
     before = lan.host.snapshot().without("link vnet0004 tso_max_size")  # the kernel's own
     up(lan.host)
-    overlaid(lan.host, "down")
+    down(lan.host)
     assert before.difference(lan.host.snapshot().without("link vnet0004 tso_max_size")) == ""

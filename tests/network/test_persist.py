@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ from tests.network import persist_hosts as hosts
 from tests.network.persist_hosts import BRIDGE, CASES, facts, host, shown, written
 from xmcompat.network import interfaces, keyfile
 from xmcompat.network.configured import HEADER, Facts, Stored, kept
-from xmcompat.network.host import Link
+from xmcompat.network.host import Link, Route
 from xmcompat.network.persist import Change, System, changed_since, changes, forgotten, system_of, writing
 from xmcompat.network.programs import NetworkError
 from xmcompat.network.wanted import Bridge, Nat
@@ -189,6 +190,25 @@ def test_a_lease_that_was_taken_over_is_asked_for_again() -> None:
     text = shown(writing([BRIDGE], up, Facts(), System.NETWORKD))
     assert "DHCP=ipv4\n" in text
     assert "Address=192.0.2.2" not in text
+
+
+@pytest.mark.parametrize("system", list(System))
+def test_routes_that_no_file_can_have_are_told(system: System) -> None:
+    def route(destination: str, *words: str, **values: Any) -> Route:
+        return Route(device="eth0", destination=destination, gateway="192.0.2.3", words=(destination, *words), **values)
+
+    up = host()
+    more = (
+        route("203.0.113.0/24"), route("10.8.0.0/16", "table", "7", table="7"), route("10.9.0.0/16", "tos", "0x10"),
+        route("default", "metric", "900", metric=900),
+    )  # fmt: skip
+    known = facts({"/etc/network/interfaces": "auto lo\niface lo inet loopback\n", **hosts.HOOK})
+    made = writing([BRIDGE], replace(up, routes=(*up.routes, *more)), known, system)
+    assert [note for note in made.notes if "stands in no file" in note] == [
+        f"'ip -4 route add {words} dev xenbr0' stands in no file: see to it yourself"
+        for words in ("10.8.0.0/16 table 7", "10.9.0.0/16 tos 0x10", "default metric 900")
+    ]
+    assert not any("10.8.0.0" in one.text or "10.9.0.0" in one.text for one in made.files)
 
 
 def test_a_profile_that_networkmanager_has_rewritten_is_still_ours() -> None:

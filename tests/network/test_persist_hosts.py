@@ -14,6 +14,10 @@ import pytest
 
 from tests.lab.lan import UPLINK, Place
 from tests.lab.networks import OneHost
+from xmcompat.network.host import read
+from xmcompat.network.plans import plan_up
+from xmcompat.network.steps import take
+from xmcompat.network.wanted import Bridge, Overlay, Segment
 from xmcompat.tool.main import main
 
 NETWORKD = "/usr/lib/systemd/systemd-networkd"
@@ -41,17 +45,16 @@ OWN_STATE = {
                f"default 198.51.100.1 {UPLINK}", f"default 2001:db8:1::1 {UPLINK}"],
     "vxlans": {}, "peers": "",
 }  # fmt: skip
-MAKE = """
-from xmcompat.network import host, plans, steps
-from xmcompat.network.wanted import Bridge, Overlay, Segment
-wanted = [
+WANTED = (
     Bridge(name="xenbr0", uplink="up0"), Segment(name="xendmz0", addresses=("10.9.0.1/24", "fd00::1/64")),
     Overlay(vni=7, bridge="vnet7", device="vnx7", underlay="xenbr0", peers=("198.51.100.12",)),
     Overlay(vni=8, bridge="vnet8", device="vnx8", underlay="xenbr0", group="239.1.1.1"),
-]
-steps.take(plans.plan_up(wanted, host.read()).steps)
-"""
+)  # fmt: skip
 MADE = ("vnx7", "vnx8", "vnet7", "vnet8", "xendmz0", "xenbr0")
+
+
+def make(host: Place) -> None:
+    host.call(lambda: take(plan_up(WANTED, read()).steps))
 
 
 @contextmanager
@@ -111,7 +114,7 @@ def test_a_reboot_with_networkd_brings_the_same(lan: OneHost) -> None:
     bare(host)
     with networkd(host):
         becomes(host, OWN_STATE)
-        host.python(MAKE)
+        make(host)
         before = state(host)
         said = host.program("xmcompat.tool", "network", "persist")
         assert said.status == 0, said.stderr
@@ -134,7 +137,7 @@ def test_a_reboot_with_networkd_brings_the_same(lan: OneHost) -> None:
 def test_a_dry_run_writes_nothing(lan: OneHost) -> None:
     host = lan.host
     prepare(host)
-    host.python(MAKE)
+    make(host)
     said = host.program("xmcompat.tool", "network", "persist", "--dry-run", "--system", "systemd-networkd")
     assert said.status == 0
     assert "  +Bridge=xenbr0\n" in said.stdout
@@ -149,7 +152,7 @@ def test_without_networks_nothing_is_written(lan: OneHost) -> None:
 
 
 def test_a_host_that_nothing_configures_is_refused(lan: OneHost) -> None:
-    lan.host.python(MAKE)
+    make(lan.host)
     said = lan.host.program("xmcompat.tool", "network", "persist")
     assert said.status == 1
     assert said.stderr.startswith("Error: neither systemd-networkd, ifupdown nor NetworkManager configures up0; let 'xend start'")
@@ -187,7 +190,7 @@ def test_the_dhcp_server_knows_the_bridge_as_it_knew_the_card(lan: OneHost) -> N
     try:
         with networkd(host):
             before = client()
-            host.python(MAKE)
+            make(host)
             said = host.program("xmcompat.tool", "network", "persist")
             assert said.status == 0, said.stderr
             assert "  +DHCP=ipv4\n" in said.stdout

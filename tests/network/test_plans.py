@@ -107,6 +107,8 @@ def test_a_plan_for_what_is_there_has_no_steps() -> None:
         ([BRIDGE, Segment(name="xenbr0")], "two networks are to be called 'xenbr0'"),
         ([BRIDGE, Bridge(name="b", uplink="eth0")], "'xenbr0' and 'b' both want the card eth0"),
         ([Bridge(name="b", uplink="eth9")], "there is no card eth9"),
+        ([Overlay(vni=4, bridge="a", device="va", underlay="eth0"), Overlay(vni=4, bridge="b", device="vb", underlay="eth0")],
+         "'a' and 'b' both want to be overlay 4"),
     ],
 )
 def test_networks_that_exclude_each_other_are_refused(wanted: list[Network], said: str) -> None:

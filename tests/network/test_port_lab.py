@@ -2,114 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-
 import pytest
 
 from tests.lab.inside import inside
 from tests.lab.lan import BareHost
+from tests.network.ports import MAC, PORTS, RATE, TAP, WHOLE, Lab
 from tests.network.taps import Tap
-from xmcompat.network import filters, host, port, rate, steps, sweep, tables
+from tests.network.undoing import AFTER, BEFORE, FINISHED, UNDONE
+from xmcompat.network import filters, host, port, sweep, tables
 from xmcompat.network.programs import NetworkError
-from xmcompat.network.steps import Action, Step, take
-from xmcompat.network.wanted import Mode, Port, Rate
-
-MAC, TAP = "00:16:3e:00:00:01", "fe:16:3e:00:00:01"
-RATE = Rate(speed=10**6, burst=50_000)
-WHOLE = Port(
-    device="vif1.0", mac=MAC, bridge="xenbr0", addresses=("192.0.2.10", "2001:db8::10"), isolated=True, sending=RATE,
-    receiving=RATE, altnames=("web1.0", "a-name-longer-than-15-bytes"),
-)  # fmt: skip
-ROUTED = Port(device="vif1.0", mac=MAC, mode=Mode.ROUTE, addresses=("192.0.2.10",), sending=RATE, receiving=RATE)
-PORTS = {"whole": WHOLE, "routed": ROUTED, "held": Port(device="vif1.0", mac=MAC, held=True)}
-#: How a kernel may limit: the best way, and those for kernels that have less.
-MEANS = {"shaped": ("ifb", "tbf"), "classes": ("nft", "htb"), "cut": ("nft", "nft")}
-
-
-class Lab:
-    """A host with a bridge, and with the tap of one guest on it."""
-
-    def __init__(self, place: BareHost) -> None:
-        self.place = place
-        self.tap = self.new_tap()
-
-    def new_tap(self, mac: str = TAP) -> Tap:
-        return Tap(self.place, "vif1.0", mac, lines="link set vif1.0 master xenbr0\n")
-
-    def up(self, wanted: Port) -> tuple[Step, ...]:
-        return inside(self.place.pid, lambda: port.up(wanted))
-
-    def down(self, wanted: Port) -> tuple[Step, ...]:
-        return inside(self.place.pid, lambda: port.down(wanted))
-
-    def debris(self) -> tuple[Step, ...]:
-        return inside(self.place.pid, sweep.debris)
-
-    def take(self, plan: Sequence[Step], actor: Callable[[Action], object] = steps.act) -> None:
-        inside(self.place.pid, lambda: take(plan, actor))
-
-    def state(self) -> str:
-        sections = self.place.snapshot().section("link", "nft", "qdisc", "class", "filter", "addr")
-        return "\n".join(line for line in sections if " xenbr0 " not in line[:14])  # knows late that it has a carrier
-
-
-@pytest.fixture(scope="module")
-def place(lab_directory: Path) -> Iterator[BareHost]:
-    made = BareHost(lab_directory / "ports", "ports")
-    made.run("ip", "-batch", "-", input="link add xenbr0 type bridge stp_state 0 forward_delay 0\nlink set xenbr0 up\n")
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def lab(place: BareHost) -> Iterator[Lab]:
-    made = Lab(place)
-    yield made
-    made.tap.close()
-    made.take(made.debris())
-    assert inside(place.pid, tables.chains) == ()
-
-
-@pytest.fixture(params=MEANS)
-def means(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    sending, receiving = MEANS[request.param]
-    monkeypatch.setattr(rate, "sending_means", lambda: sending)
-    monkeypatch.setattr(rate, "receiving_means", lambda: receiving)
-    return str(request.param)
-
-
-class Failing:
-    """Acts; at action NUMBER it fails, before or after it has acted, or the process dies after it."""
-
-    def __init__(self, number: int, way: str) -> None:
-        self.left, self.way = number, way
-
-    def __call__(self, action: Action) -> None:
-        self.left -= 1
-        if self.left == 0 and self.way == "before":
-            raise NetworkError("injected")
-        steps.act(action)
-        if self.left == 0:
-            if self.way == "killed":
-                os._exit(9)
-            raise NetworkError("injected")
-
-
-def killed(lab: Lab, plan: Sequence[Step], number: int) -> None:
-    """Take PLAN in a process that dies after its action NUMBER."""
-
-    def go() -> int:
-        child = os.fork()
-        if child == 0:
-            try:
-                take(plan, Failing(number, "killed"))
-            finally:
-                os._exit(1)
-        return os.waitpid(child, 0)[1]
-
-    assert os.waitstatus_to_exitcode(inside(lab.place.pid, go)) == 9
+from xmcompat.network.steps import take
+from xmcompat.network.wanted import Port
 
 
 def steady(text: str) -> list[str]:
@@ -148,45 +51,15 @@ def test_a_port_takes_three_processes_at_most(lab: Lab) -> None:
     assert lab.down(Port(device="vif1.0", mac=MAC)) == ()
 
 
-@pytest.mark.parametrize("way", ["before", "after"])
 @pytest.mark.parametrize("kind", PORTS)
-def test_a_failure_in_the_middle_leaves_nothing(lab: Lab, kind: str, way: str, means: str) -> None:
-    before = lab.state()
-    plan = lab.up(PORTS[kind])
-    for number in range(1, len(plan) + 1):
-        with pytest.raises(NetworkError, match="^injected$"):
-            lab.take(plan, Failing(number, way))
-        assert lab.state() == before, f"action {number}"
+def test_a_failure_or_a_death_in_the_middle_leaves_nothing(lab: Lab, kind: str, means: str) -> None:
+    assert lab.tried(PORTS[kind], "up", (BEFORE, AFTER, UNDONE)) == (len(lab.up(PORTS[kind])), [])
 
 
-@pytest.mark.parametrize("way", ["before", "after"])
-def test_a_failure_while_it_is_taken_back_leaves_all(lab: Lab, way: str, means: str) -> None:
-    lab.take(lab.up(WHOLE))
-    before = lab.state()
-    plan = lab.down(WHOLE)
-    for number in range(1, len(plan) + 1):
-        with pytest.raises(NetworkError, match="^injected$"):
-            lab.take(plan, Failing(number, way))
-        assert steady(lab.state()) == steady(before), f"action {number}"
-
-
-@pytest.mark.parametrize("kind", PORTS)
-def test_a_process_that_dies_leaves_what_down_removes(lab: Lab, kind: str, means: str) -> None:
-    before = lab.state()
-    for number in range(1, len(lab.up(PORTS[kind])) + 1):
-        killed(lab, lab.up(PORTS[kind]), number)
-        lab.take(lab.down(PORTS[kind]))
-        assert lab.state() == before, f"action {number}"
-
-
-def test_down_goes_on_where_it_was_killed(lab: Lab, means: str) -> None:
-    before = lab.state()
-    lab.take(lab.up(WHOLE))
-    for number in range(1, len(lab.down(WHOLE)) + 1):
-        killed(lab, lab.down(WHOLE), number)
-        lab.take(lab.down(WHOLE))
-        assert lab.state() == before, f"action {number}"
-        lab.take(lab.up(WHOLE))
+def test_a_failure_while_it_is_taken_back_leaves_all_and_after_a_death_down_goes_on(lab: Lab, means: str) -> None:
+    actions, breaches = lab.tried(WHOLE, "down", (BEFORE, AFTER, FINISHED))
+    assert breaches == []
+    assert actions > 1
 
 
 def test_what_a_batch_did_before_it_failed_is_undone(lab: Lab) -> None:

@@ -195,7 +195,9 @@ def test_a_guest_with_ipv6_is_answered_for_on_the_card() -> None:
         "ip -6 neigh add proxy 2001:db8:1::65 dev up0 protocol 120",
     ]
     assert "addr add fe80::1/64 dev vif1.0 nodad\nneigh add proxy 2001:db8:1::11 dev vif1.0" in commands(steps)[0]
-    gone = route.port_down(port, (Proxy("up0", "2001:db8:1::65"), Proxy("up0", "2001:db8:1::66")))
+    left = (Proxy("up0", "2001:db8:1::65"), Proxy("up0", "2001:db8:1::66"))
+    there = Route(device="vif2.0", destination="2001:db8:1::66", family=6)
+    gone = route.sweep(replace(HOST, proxies=left, routes=(*HOST.routes, there)))
     assert commands(gone) == ["ip -6 neigh del proxy 2001:db8:1::65 dev up0"]
 
 

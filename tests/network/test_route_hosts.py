@@ -6,25 +6,14 @@ import pytest
 
 from tests.lab.lan import OUTSIDE, OUTSIDE6, Place, set_sysctls
 from tests.lab.networks import Joiner, OneHost, QemuBooter
-from tests.network.laws import AFTER, BEFORE, KILL, inside
-from xmcompat.network.wanted import Routing
+from tests.network.undoing import Made, bring_up, take_all_down, tried, wrong_of
+from xmcompat.network import route
+from xmcompat.network.host import read
+from xmcompat.network.programs import NetworkError
+from xmcompat.network.steps import take
+from xmcompat.network.wanted import Mode, Port, Routing
 
 WANTED = Routing(uplink="up0")
-
-PORT = """
-import sys
-from xmcompat.network import host, route
-from xmcompat.network.steps import take
-from xmcompat.network.wanted import Mode, Port
-verb, device, *words = sys.argv[1:]
-port = Port(device=device, mac="00:16:3e:00:00:01", mode=Mode.ROUTE, uplink="up0", addresses=tuple(words))
-if verb == "up":
-    take(route.port_up(port, *route.main_addresses("up0")))
-elif verb == "down":
-    take(route.port_down(port, host.proxies("up0")))
-else:
-    take(route.sweep(host.read()))
-"""
 
 #: Settings that a careful administrator has made: all of them come back.
 HARDENED = {
@@ -34,7 +23,16 @@ HARDENED = {
 
 
 def port(host: Place, verb: str, device: str, *words: str) -> None:
-    host.python(PORT, verb, device, *words)
+    """The guest of DEVICE with the addresses WORDS is set up ("up"), or what guests have left is taken away ("sweep")."""
+    wanted = Port(device=device, mac="00:16:3e:00:00:01", mode=Mode.ROUTE, uplink="up0", addresses=words)
+
+    def go() -> None:
+        if verb == "up":
+            take(route.port_up(wanted, *route.main_addresses("up0")))
+        else:
+            take(route.sweep(read()))
+
+    host.call(go)
 
 
 def mac_of(place: Place, device: str) -> str:
@@ -43,40 +41,18 @@ def mac_of(place: Place, device: str) -> str:
 
 def test_the_law_of_undoing(lan: OneHost) -> None:
     set_sysctls(lan.host, HARDENED)
-    before = lan.host.snapshot()
-    for way in (BEFORE, AFTER, KILL):
-        number = 1
-        while inside(lan.host, "up", WANTED, way, number) != 3:
-            if way == KILL:
-                inside(lan.host, "downall", WANTED)
-            assert before.difference(lan.host.snapshot()) == "", (way, number)
-            number += 1
-        inside(lan.host, "downall", WANTED)
-        assert number == 8
-    assert before.difference(lan.host.snapshot()) == ""
+    assert tried(lan.host, Made(WANTED), "up") == (8, [])
 
 
 def test_the_way_back_can_be_finished_at_any_point(lan: OneHost) -> None:
     set_sysctls(lan.host, HARDENED)
-    before = lan.host.snapshot()
-    inside(lan.host, "up", WANTED)
-    whole = lan.host.snapshot()
-    number = 1
-    while inside(lan.host, "down", WANTED, AFTER, number) != 3:
-        assert whole.difference(lan.host.snapshot()) == "", number
-        inside(lan.host, "down", WANTED, KILL, number)
-        inside(lan.host, "downall", WANTED)
-        assert before.difference(lan.host.snapshot()) == "", number
-        inside(lan.host, "up", WANTED)
-        assert inside(lan.host, "verify", WANTED) == 0
-        number += 1
-    assert number > 7
+    assert tried(lan.host, Made(WANTED), "down") == (11, [])
 
 
 @pytest.fixture
 def routed(lan: OneHost) -> OneHost:
-    inside(lan.host, "up", WANTED)
-    assert inside(lan.host, "verify", WANTED) == 0
+    bring_up(lan.host, WANTED)
+    assert wrong_of(lan.host, WANTED) == []
     return lan
 
 
@@ -146,23 +122,21 @@ def test_a_linux_guest_is_routed_in_both_families(routed: OneHost, qemu: QemuBoo
 
 def test_nothing_of_a_guest_stays(routed: OneHost, station: Joiner) -> None:
     before = routed.host.snapshot()
-    for verb in ("down", "sweep"):
-        guest = station(routed.host, port="vif1.0", mac="00:16:3e:00:00:01", addresses=["198.51.100.50/24"])
-        port(routed.host, "up", "vif1.0", "198.51.100.50", "2001:db8:1::65")
-        routed.host.run("ip", "link", "del", "vif1.0")
-        left = before.difference(routed.host.snapshot())
-        assert [line for line in left.splitlines() if " fdb up0 33:33:ff:" not in line] == [
-            "+ proxy up0 2001:db8:1::65 protocol = 120", "+ proxy up0 2001:db8:1::65 proxy = None"
-        ]
-        port(routed.host, verb, "vif1.0", "2001:db8:1::65")
-        assert before.difference(routed.host.snapshot()) == ""
-        guest.stop()
+    station(routed.host, port="vif1.0", mac="00:16:3e:00:00:01", addresses=["198.51.100.50/24"])
+    port(routed.host, "up", "vif1.0", "198.51.100.50", "2001:db8:1::65")
+    routed.host.run("ip", "link", "del", "vif1.0")
+    left = before.difference(routed.host.snapshot())
+    assert [line for line in left.splitlines() if " fdb up0 33:33:ff:" not in line] == [
+        "+ proxy up0 2001:db8:1::65 protocol = 120", "+ proxy up0 2001:db8:1::65 proxy = None"
+    ]
+    port(routed.host, "sweep", "vif1.0", "2001:db8:1::65")
+    assert before.difference(routed.host.snapshot()) == ""
 
 
 def test_the_proxies_of_guests_go_with_the_routing(routed: OneHost, station: Joiner) -> None:
     station(routed.host, port="vif1.0", mac="00:16:3e:00:00:01")
     port(routed.host, "up", "vif1.0", "2001:db8:1::65")
-    inside(routed.host, "downall", WANTED)
+    take_all_down(routed.host, WANTED)
     assert routed.host.run("ip", "-6", "neigh", "show", "proxy", "dev", "up0") == ""
 
 
@@ -171,7 +145,7 @@ def test_an_address_that_another_guest_has_is_refused_and_nothing_stays(routed: 
     station(routed.host, port="vif2.0", mac="00:16:3e:00:00:02")
     port(routed.host, "up", "vif1.0", "198.51.100.50")
     before = routed.host.snapshot().section("addr", "route4", "route6", "proxy")
-    with pytest.raises(AssertionError, match="ip route add 198.51.100.50/32 dev vif2.0 .* failed: .*File exists"):
+    with pytest.raises(NetworkError, match="ip route add 198.51.100.50/32 dev vif2.0 .* failed: .*File exists"):
         port(routed.host, "up", "vif2.0", "198.51.100.50")
     assert routed.host.snapshot().section("addr", "route4", "route6", "proxy") == before
 
@@ -194,10 +168,10 @@ def test_a_host_that_has_its_address_by_router_advertisement_keeps_it(lan: OneHo
     send(lan.outside, "lan", frame)
     assert lan.host.pings(OUTSIDE6, count=3)
     assert has_both()
-    inside(lan.host, "up", WANTED)
+    bring_up(lan.host, WANTED)
     assert has_both()
     assert lan.host.sysctl("net.ipv6.conf.up0.accept_ra") == "2"
     assert lan.host.pings(OUTSIDE6)
-    inside(lan.host, "downall", WANTED)
+    take_all_down(lan.host, WANTED)
     assert has_both()
     assert lan.host.sysctl("net.ipv6.conf.up0.accept_ra") == "1"

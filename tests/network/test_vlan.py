@@ -11,8 +11,9 @@ from tests.lab.networks import OneHost
 from tests.lab.uml import python_in_uml
 from xmcompat.network import vlan
 from xmcompat.network.found import MAKING, UP, Found
-from xmcompat.network.host import Host, Link
+from xmcompat.network.host import Host, Link, read
 from xmcompat.network.programs import NetworkError
+from xmcompat.network.steps import take
 from xmcompat.network.wanted import Vlan
 
 WANTED = Vlan(name="eth0.100", parent="eth0", tag=100)
@@ -31,7 +32,7 @@ def test_the_commands() -> None:
         "ip -batch - <<'END'\nlink add name eth0.100 link eth0 type vlan id 100\n"
         'link set dev eth0.100 alias "xmcompat vlan state=making"\nEND',
         "ip link set dev eth0.100 up",
-        "ip link set dev eth0.100 alias xmcompat vlan state=up",
+        "ip link set dev eth0.100 alias 'xmcompat vlan state=up'",
     ]
     made = Host(links=(ETH0, there()))
     assert vlan.up(WANTED, made) == ()
@@ -87,22 +88,18 @@ def test_one_in_a_bridge_stays() -> None:
         vlan.down(WANTED, Host(links=(ETH0, there(master="xenbr100"))))
 
 
-#: Tries it in a network whose kernel may have no VLANs; says what the error says, and what links there are afterwards.
-TRY = """
-from xmcompat.network import host, steps, vlan
-from xmcompat.network.programs import NetworkError
-from xmcompat.network.wanted import Vlan
-try:
-    steps.take(vlan.up(Vlan(name="up0.100", parent="up0", tag=100), host.read()))
-    print("made")
-except NetworkError as error:
-    print(error.line())
-"""
+def tried() -> str:
+    """What comes of it in a network whose kernel may have no VLANs: "made", or what the error says."""
+    try:
+        take(vlan.up(Vlan(name="up0.100", parent="up0", tag=100), read()))
+    except NetworkError as error:
+        return error.line()
+    return "made"
 
 
 def test_a_kernel_without_vlans_is_named(lan: OneHost) -> None:
     before = lan.host.snapshot()
-    said = lan.host.python(TRY).strip()
+    said = lan.host.call(tried)
     missing = not lan.host.outcome("ip", "link", "add", "link", "up0", "name", "x", "type", "vlan", "id", "9").status
     assert missing == (said == "made")
     if said != "made":
@@ -117,8 +114,8 @@ def test_a_kernel_without_vlans_is_named(lan: OneHost) -> None:
 TRUNK = """
 import subprocess
 from tests.lab.inside import echo_answered
-from tests.network.undoing import Laws
-from xmcompat.network import bridge, host, steps, vlan
+from tests.network.undoing import Laws, Made
+from xmcompat.network import host, vlan
 from xmcompat.network.wanted import Bridge, Vlan
 
 def ip(*words):
@@ -142,14 +139,13 @@ ip("-n", "far", "link", "set", "trunk.100", "up")
 ip("-n", "far", "addr", "add", "192.0.2.1/24", "dev", "trunk.100")
 tagged = Vlan(name="up0.100", parent="up0", tag=100)
 bridged = Bridge(name="xenbr100", uplink="up0.100")
-laws = Laws(vlan, tagged)
-print("actions", laws.of_up(["killed"]), laws.of_down(["after"]))
-print("wrong", laws.wrong)
-laws.take("up")
-over = Laws(bridge, bridged)
+laws = Laws(Made(tagged))
+print("actions", laws.of("up", ["undone"]), laws.of("down", ["after"]))
+print("wrong", laws.breaches)
+Made(tagged).take("up")
+over = Made(bridged)
 over.take("up")
-over.whole("bridge over VLAN")
-print("wrong", over.wrong)
+print("wrong", over.wrong())
 ip("link", "add", "vif1.0", "type", "veth", "peer", "name", "eth0", "netns", "vm")
 ip("link", "set", "vif1.0", "master", "xenbr100", "up")
 ip("-n", "vm", "link", "set", "eth0", "up")
@@ -164,7 +160,7 @@ except Exception as error:
     print(error.line())
 ip("link", "del", "vif1.0")
 over.take("down")
-laws.take("down")
+Made(tagged).take("down")
 print("left", sorted(link.name for link in host.read().links))
 """
 

@@ -1,37 +1,99 @@
-"""The laws of undoing, tried at every action of a change in the network that this program runs in.
+"""The laws of undoing, tried at every action of a change in a real network: what fails leaves the host as it was.
 
-Run inside a host that has no network of ours: ``python -m tests.network.undoing VERB WAY...``, with a mode's module and the
-network wanted on its standard input. Prints what is not as it must be, a line each, and then how many actions there were.
-An action fails before or after it has acted, or the process ends after it: then "down" must bring back what was, and "up"
-must finish it.
+An action fails before or after it has acted, or the process ends after it: then the way back must bring what was, and the
+same change again must finish it. One process inside a host of the lab tries it all, and forks another for each try.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import pickle
-import subprocess
-import sys
-from collections.abc import Sequence
-from importlib import import_module
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tests.lab import snapshot
-from tests.lab.fixtures import CHECKOUT
-from tests.lab.lan import Place
-from tests.lab.snapshot import Snapshot, snapshot_of
+from tests.lab.snapshot import Snapshot, taken
 from xmcompat.network import host as hosts
 from xmcompat.network import steps
 from xmcompat.network.found import MAKING, UP
+from xmcompat.network.plans import Mode, modes
 from xmcompat.network.programs import NetworkError
-from xmcompat.network.steps import Action
+from xmcompat.network.steps import Action, Step
+from xmcompat.network.wanted import Network
 
-WAYS = ("before", "after", "killed", "finished")
+if TYPE_CHECKING:
+    from tests.lab.lan import Place  # another kernel's Python is slow: it loads what it needs
+
+#: What happens at an action: it fails before or after it has acted, or the process is killed after it, and what was begun
+#: is undone by the way back, or finished by the same change once more.
+WAYS = BEFORE, AFTER, UNDONE, FINISHED = ("before", "after", "undone", "finished")
+
+BACK = {"up": "down", "down": "up"}
+
+
+class Change:
+    """Something that is taken up and down, from the host as it is at that moment."""
+
+    #: What of a host is not compared: the beginnings of lines of a snapshot.
+    unseen: tuple[str, ...] = ()
+
+    def up(self) -> Sequence[Step]:
+        raise NotImplementedError
+
+    def down(self) -> Sequence[Step]:
+        raise NotImplementedError
+
+    def wrong(self) -> list[str]:
+        """What is not as it must be, once it is up."""
+        return []
+
+    def lost(self) -> list[str]:
+        """What is not as it must be, once a process has died on the way up."""
+        return []
+
+    def mend(self) -> None:
+        """What others do after a change that was killed, and do again after the next: they put ports into a bridge."""
+
+    def take(self, verb: str) -> None:
+        steps.take(self.plan(verb))
+
+    def plan(self, verb: str) -> Sequence[Step]:
+        return self.up() if verb == "up" else self.down()
+
+
+@dataclass
+class Made(Change):
+    """The network WANTED; it goes with all others of its kind."""
+
+    wanted: Network
+    mode: Mode = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.mode = modes()[type(self.wanted)]
+
+    def up(self) -> Sequence[Step]:
+        return self.mode.up(self.wanted, hosts.read())
+
+    def down(self) -> Sequence[Step]:
+        now = hosts.read()
+        return [step for one in self.mode.found(now) for step in self.mode.down(one.wanted, now)]
+
+    def wrong(self) -> list[str]:
+        now = hosts.read()
+        wrong = self.mode.verify(self.wanted, now)
+        if [one.state for one in self.mode.found(now)] != [UP] or self.mode.up(self.wanted, now) != ():
+            wrong.append(f"not up: {self.mode.found(now)}, still to do {self.mode.up(self.wanted, now)}")
+        return wrong
+
+    def lost(self) -> list[str]:
+        states = [one.state for one in self.mode.found(hosts.read())]
+        return [] if states in ([MAKING], [UP]) else [f"found {states}"]
 
 
 class Injected:
-    """Acts; at the action NUMBER it fails or ends the process."""
+    """Acts; at the action NUMBER, from 0, it fails or ends the process."""
 
     def __init__(self, way: str, number: int) -> None:
         self.way, self.number, self.count = way, number, 0
@@ -39,30 +101,55 @@ class Injected:
     def __call__(self, action: Action) -> None:
         hit = self.count == self.number
         self.count += 1
-        if hit and self.way == "before":
+        if hit and self.way == BEFORE:
             raise NetworkError("injected")
         steps.act(action)
-        if hit and self.way == "after":
+        if hit and self.way == AFTER:
             raise NetworkError("injected")
         if hit:
             os._exit(9)
 
 
 class Laws:
-    """Of one network and its mode. ``wrong`` are the breaches."""
+    """Of one change. ``breaches`` are collected, a line each."""
 
-    def __init__(self, mode: Any, wanted: Any) -> None:
-        self.mode, self.wanted = mode, wanted
-        self.wrong: list[str] = []
+    def __init__(self, change: Change) -> None:
+        self.change = change
+        self.breaches: list[str] = []
 
-    def plan(self, verb: str) -> Any:
-        now = hosts.read()
-        if verb == "up":
-            return self.mode.up(self.wanted, now)
-        return [step for one in self.mode.found(now) for step in self.mode.down(one.wanted, now)]
+    def of(self, verb: str, ways: Sequence[str] = WAYS) -> int:
+        """Try every action of VERB, up or down, in all WAYS. Returns how many actions there are."""
+        empty = seen()
+        if verb == "down":
+            self.again("up")
+        start, count = seen(), len(self.change.plan(verb))
+        self.again(verb)
+        end = seen()
+        self.again(BACK[verb])
+        self.compare(start, BACK[verb])
+        for number in range(count):
+            for way in ways:
+                self.once(verb, number, way, start, end)
+        if verb == "down":
+            self.again("down")
+            self.compare(empty, "down")
+        return count
 
-    def take(self, verb: str) -> None:
-        steps.take(self.plan(verb))
+    def once(self, verb: str, number: int, way: str, start: Snapshot, end: Snapshot) -> None:
+        """The host is as at the START again when this returns."""
+        place = f"{verb}, action {number} {way}"
+        said = self.injected(verb, way, number)
+        killed = way in (UNDONE, FINISHED)
+        if said != ("killed" if killed else "injected"):
+            self.breaches.append(f"{place}: said {said}")
+        if killed and verb == "up":
+            self.breaches += [f"{place}: {line}" for line in self.change.lost()]
+        if way == FINISHED:
+            self.again(verb, place)
+            self.compare(end, f"{place}, as it is then")
+        if killed:
+            self.again(BACK[verb], place)
+        self.compare(start, place)
 
     def injected(self, verb: str, way: str, number: int) -> str:
         """What a process of its own says that takes the steps; "killed" where it was."""
@@ -72,7 +159,7 @@ class Laws:
             os.close(reading)
             said = "nothing failed"
             try:
-                steps.take(self.plan(verb), Injected(way, number))
+                steps.take(self.change.plan(verb), Injected(way, number))
             except Exception as error:  # noqa: BLE001 - it is told to the parent
                 said = error.line() if isinstance(error, NetworkError) else repr(error)
             os.write(writing, said.encode())
@@ -83,91 +170,100 @@ class Laws:
         _, status = os.waitpid(child, 0)
         return "killed" if os.waitstatus_to_exitcode(status) == 9 else said
 
+    def again(self, verb: str, place: str = "") -> None:
+        """Take it VERB, with nothing in the way."""
+        self.change.take(verb)
+        self.change.mend()
+        if verb == "up":
+            self.breaches += [f"{place or verb}: {line}" for line in self.change.wrong()]
+
     def compare(self, before: Snapshot, place: str) -> None:
-        if difference := before.difference(snap()):
-            self.wrong += [f"{place}: {line}" for line in difference.splitlines()]
+        before, now = (one.without(*self.change.unseen) for one in (before, seen()))
+        self.breaches += [f"{place}: {line}" for line in before.difference(now).splitlines()]
 
-    def of_up(self, ways: Sequence[str]) -> int:
-        empty = snap()
-        count = len(self.plan("up"))
-        for number in range(count):
-            for way in ways:
-                place = f"up, action {number} {way}"
-                said = self.injected("up", way, number)
-                if said != ("injected" if way in ("before", "after") else "killed"):
-                    self.wrong.append(f"{place}: said {said}")
-                if said == "killed":
-                    states = [one.state for one in self.mode.found(hosts.read())]
-                    if states not in ([MAKING], [UP]):
-                        self.wrong.append(f"{place}: found {states}")
-                if way == "finished":
-                    self.take("up")
-                    self.whole(place)
-                if way in ("killed", "finished"):
-                    self.take("down")
-                self.compare(empty, place)
-        return count
 
-    def of_down(self, ways: Sequence[str]) -> int:
-        empty = snap()
-        self.take("up")
-        self.whole("up")
-        full = snap()
-        count = len(self.plan("down"))
-        for number in range(count):
-            for way in [way for way in ways if way != "finished"]:
-                place = f"down, action {number} {way}"
-                said = self.injected("down", way, number)
-                if said != ("injected" if way in ("before", "after") else "killed"):
-                    self.wrong.append(f"{place}: said {said}")
-                if way == "killed":
-                    self.take("down")
-                    self.compare(empty, place)
-                    self.take("up")
-                self.compare(full, place)
-        self.take("down")
-        self.compare(empty, "down")
-        return count
+class Tried(NamedTuple):
+    """The number of actions that a change has, and where it has broken the law, a line each."""
 
-    def whole(self, place: str) -> None:
-        now = hosts.read()
-        if complaints := self.mode.verify(self.wanted, now):
-            self.wrong.append(f"{place}: {complaints}")
-        if [one.state for one in self.mode.found(now)] != [UP] or self.mode.up(self.wanted, now) != ():
-            self.wrong.append(f"{place}: not up: {self.mode.found(now)}, still to do {self.mode.up(self.wanted, now)}")
+    actions: int
+    breaches: list[str]
+
+
+def tried(place: Place, change: Change, verb: str, ways: Sequence[str] = WAYS) -> Tried:
+    """Try CHANGE in PLACE, where it has not been made."""
+
+    def go() -> Tried:
+        laws = Laws(change)
+        return Tried(laws.of(verb, ways), laws.breaches)
+
+    return place.call(go, timeout=110)
+
+
+def seen() -> Snapshot:
+    """The network, the programs that run, and the files of /run."""
+    return Snapshot((*steady(taken()).lines, *_programs(), *_files()))
+
+
+#: New for a link or a port that was made again.
+DRAWN = (" ifindex = ", "_data.designated_port = ", "_data.id = 0x", "_data.no = ")
 
 
 def steady(found: Snapshot) -> Snapshot:
-    """A link that was made again has another number; Open vSwitch keeps a device of its own for a while."""
-    return Snapshot(tuple(line for line in found.lines if " ifindex = " not in line and "ovs-netdev" not in line))
+    """Without what is drawn, and the rules chain by chain; Open vSwitch keeps a device of its own for a while."""
+    kept = [line for line in found.lines if not any(word in line for word in (*DRAWN, "ovs-netdev"))]
+    return Snapshot(tuple(sorted(kept, key=_chain)))
 
 
-def snap() -> Snapshot:
-    """The host as it is."""
-    done = subprocess.run([sys.executable, "-I", "-S", snapshot.__file__], capture_output=True, text=True, check=True)
-    return steady(snapshot_of(done.stdout))
+def _chain(line: str) -> tuple[str, ...]:
+    """The section, and of nftables the chain or what else the line is about: rules keep their order within it."""
+    section, _, rest = line.partition(" ")
+    if section != "nft":
+        return (section,)
+    ((kind, value),) = json.loads(rest).items()
+    return (section, value["family"], value.get("table", ""), value.get("chain") or value["name"], str(kind == "rule"))
 
 
-def breaches(
-    place: Place, mode: str, wanted: object, verb: str, *, needed: int, ways: Sequence[str] = WAYS
-) -> list[str]:
-    """Those of the network WANTED of the module MODE in PLACE, whose change must have at least NEEDED actions."""
-    text = json.dumps([mode, pickle.dumps(wanted, 0).decode("latin-1")])
-    argv = (sys.executable, "-m", "tests.network.undoing", verb, *ways)
-    said = place.outcome(*argv, input=text, timeout=110, cwd=CHECKOUT, env={"PYTHONPATH": str(CHECKOUT)})
-    assert said[2] == 0, said
-    *lines, count = said[0].splitlines()
-    assert int(count) >= needed
-    return lines
+def _programs() -> Iterator[str]:
+    """How many of each there are, but for the first process and the test's own."""
+    own, names = os.getsid(0), Counter[str]()
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdecimal() and entry.name != "1" and os.getsid(int(entry.name)) != own:
+                names[(entry / "comm").read_text().strip()] += 1
+        except OSError:
+            continue  # it has ended
+    yield from (f"programs {name} = {count}" for name, count in sorted(names.items()))
 
 
-def main() -> None:
-    name, wanted = json.load(sys.stdin)
-    laws = Laws(import_module(f"xmcompat.network.{name}"), pickle.loads(wanted.encode("latin-1")))
-    verb, *ways = sys.argv[1:]
-    count = laws.of_up(ways) if verb == "up" else laws.of_down(ways)
-    print(*laws.wrong, count, sep="\n")
+def _files() -> Iterator[str]:
+    yield from (f"file {path}" for path in sorted(Path("/run").rglob("*")) if path.is_file())
 
 
-if __name__ == "__main__":
-    main()
+# -- networks that tests want for something else
+
+
+def bring_up(place: Place, *networks: Network) -> None:
+    """Make them in PLACE, one after the other."""
+    place.call(lambda: [Made(one).take("up") for one in networks])
+
+
+def take_down(place: Place, network: Network) -> None:
+    """NETWORK goes."""
+    place.call(lambda: steps.take(modes()[type(network)].down(network, hosts.read())))
+
+
+def take_all_down(place: Place, network: Network) -> None:
+    """All of NETWORK's kind go; then nothing of it may be found any more."""
+
+    def go() -> Any:
+        change = Made(network)
+        for one in change.mode.found(hosts.read()):
+            steps.take(change.mode.down(one.wanted, hosts.read()))
+        return change.mode.found(hosts.read())
+
+    assert place.call(go) == ()
+
+
+def wrong_of(place: Place, network: Network) -> list[str]:
+    """What is not as wanted of NETWORK."""
+    return place.call(lambda: modes()[type(network)].verify(network, hosts.read()))
