@@ -7,17 +7,18 @@ to confirm it, or the host itself must find that its routers answer as before.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from xmcompat.network import confirm, gateway, plans, trial
+from xmcompat.network import bridge, confirm, dhcp_clients, forwards, gateway, plans, trial
 from xmcompat.network.confirm import Say
 from xmcompat.network.host import Host, read
 from xmcompat.network.lock import Lock, locked
 from xmcompat.network.plans import Plan, name_of
 from xmcompat.network.programs import NetworkError
 from xmcompat.network.steps import take
+from xmcompat.network.wanted import Bridge, Nat
 
 #: How the plan is made from the host as it is then.
 Planner = Callable[[Host], Plan]
@@ -107,6 +108,17 @@ def danger(plan: Plan, host: Host, session: str = "") -> str:
         if device in plan.taken:
             return f"the change takes {device}, which {what}"
     return ""
+
+
+def cautions(plan: Plan) -> Iterator[str]:
+    """What the plan's steps cannot do for networks that are to be made, or take from programs of the host."""
+    for part in plan.parts:
+        card = plan.before.link(getattr(part.network, "uplink", ""))
+        if isinstance(part.network, Bridge) and part.steps and card:
+            yield from bridge.cautions(part.network, plan.before, dhcp_clients.clients(card.name, card.index))
+        elif isinstance(part.network, Nat) and part.steps:
+            known = forwards.found(part.network.bridge, plan.before)
+            yield from forwards.warnings(one for one in part.network.forwards if one not in known)
 
 
 def _lifelines(host: Host, session: str) -> list[tuple[str, str]]:

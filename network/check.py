@@ -41,16 +41,26 @@ class Finding(NamedTuple):
         return f"{self.text}{where}{'; ' if self.hint else ''}{self.hint}"
 
 
+def lines(findings: Iterable[Finding]) -> Iterator[str]:
+    """A line each; what helps against several is said once, with the first."""
+    said: set[str] = set()
+    for one in findings:
+        yield f"{one.severity}: {(one._replace(hint='') if one.hint in said else one).line()}"
+        said.add(one.hint)
+
+
 def look(ports: Sequence[Port] = ()) -> list[Finding]:
     """Ask the kernel, and check. PORTS are the ends of guests that run. Raises NetworkError."""
     from xmcompat.network import features, host, plans, rules_read
     from xmcompat.network.hostname import SLOW, HostnameLookup
+    from xmcompat.network.notes import FLUSHED
 
     name = HostnameLookup()
     now = host.read()
     networks = [one.wanted for one in plans.found(now)]
     found = check(now, rules_read.read(), ports, networks, features.missing(networks), policies())
-    found += [Finding(MAY_DROP, about, text, "", _RESTORE) for about, text in plans.complaints(now)]
+    for about, text in plans.complaints(now):
+        found.append(Finding(ODD, about, text) if FLUSHED in text else Finding(MAY_DROP, about, text, "", _RESTORE))
     name.wait(SLOW)
     complaint = name.complaint()
     return [*found, Finding(ODD, name.hostname, complaint)] if complaint else found
@@ -109,20 +119,27 @@ def on_bridge(host: Host, ruleset: Ruleset, bridge: str, family: int) -> Answer:
 
 
 def bridged(host: Host, ruleset: Ruleset, bridges: Iterable[str]) -> Iterator[Finding]:
-    """Rules that drop what goes from port to port of a bridge."""
-    for name in bridges:
-        answer = fate(ruleset, Packet(iif="", oif="", family=0, bridged=True))
-        if answer.fate in _SAID:
-            severity, said = _SAID[answer.fate]
-            yield Finding(severity, name, f"frames between ports of the bridge '{name}' {said}", answer.place,
-                          "change that rule")  # fmt: skip
-        for family in (4, 6):
+    """Rules that drop what goes from port to port of a bridge. Bridges that one remedy helps are named together."""
+    bridges = tuple(bridges)
+    answer = fate(ruleset, Packet(iif="", oif="", family=0, bridged=True))
+    if bridges and answer.fate in _SAID:
+        severity, said = _SAID[answer.fate]
+        text = f"frames between ports of {_named(bridges)} {said}"
+        yield Finding(severity, ", ".join(bridges), text, answer.place, "change that rule")
+    for family in (4, 6):
+        alike: dict[tuple[Fate, str, str], list[str]] = {}
+        for name in bridges:
             answer = on_bridge(host, ruleset, name, family)
             if answer.fate in _SAID:
-                severity, said = _SAID[answer.fate]
-                since = f"since {_filter_of(host, name, family)} is 1,"
-                text = f"IPv{family} between ports of the bridge '{name}' {said}, {since}"
-                yield Finding(severity, name, text, answer.place, _way_out(host, ruleset, name, family))
+                alike.setdefault((answer.fate, answer.place, _filter_of(host, name, family)), []).append(name)
+        for (found, place, setting), names in alike.items():
+            severity, said = _SAID[found]
+            text = f"IPv{family} between ports of {_named(names)} {said}, since {setting} is 1,"
+            yield Finding(severity, ", ".join(names), text, place, _way_out(host, ruleset, names, family))
+
+
+def _named(bridges: Sequence[str]) -> str:
+    return f"the bridge{'s' if len(bridges) > 1 else ''} " + ", ".join(f"'{name}'" for name in bridges)
 
 
 def _filter_of(host: Host, bridge: str, family: int) -> str:
@@ -130,16 +147,17 @@ def _filter_of(host: Host, bridge: str, family: int) -> str:
     return of_all if host.setting(of_all) == "1" else f"{_OF_BRIDGE[family]} of the bridge"
 
 
-def _way_out(host: Host, ruleset: Ruleset, bridge: str, family: int) -> str:
-    """What lets the bridge's packets pass: the setting; or a rule, where others need the setting."""
+def _way_out(host: Host, ruleset: Ruleset, bridges: Sequence[str], family: int) -> str:
+    """What lets the bridges' packets pass: the setting; or rules, where others need the setting."""
     program = "iptables" if family == 4 else "ip6tables"
     version = "ip" if family == 4 else "ip6"
     chains = {chain.name for chain in ruleset.chains if chain.table == f"{version} filter"}
     chain = "DOCKER-USER" if "DOCKER-USER" in chains else "FORWARD"
-    rule = f"'{program} -I {chain} -i {bridge} -o {bridge} -j ACCEPT'"
+    rules = " and ".join(f"'{program} -I {chain} -i {name} -o {name} -j ACCEPT'" for name in bridges)
     if host.setting(BRIDGE_FILTER[family]) == "1":
-        return f"type 'sysctl -w {BRIDGE_FILTER[family]}=0', or {rule} where containers need that setting"
-    return f"type 'ip link set {bridge} type bridge {_OF_BRIDGE[family]} 0', or {rule}"
+        return f"type 'sysctl -w {BRIDGE_FILTER[family]}=0', or {rules} where containers need that setting"
+    own = " and ".join(f"'ip link set {name} type bridge {_OF_BRIDGE[family]} 0'" for name in bridges)
+    return f"type {own}, or {rules}"
 
 
 def _forwarded(

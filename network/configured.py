@@ -74,13 +74,15 @@ class Writing:
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """What a device has, for a system that has no configuration of it that could be moved."""
+    """What a device has, for a system that has no configuration of it that could be moved. ``left`` are sentences about
+    routes that are not written."""
 
     addresses: tuple[str, ...] = ()
     dhcp: bool = False                   # IPv4
     advertised: bool = False             # IPv6, by routers
     routes: tuple[Route, ...] = ()
     dns: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
 
     def of(self, family: int) -> tuple[str, ...]:
         return tuple(one for one in self.addresses if (":" in one) == (family == 6))
@@ -106,17 +108,36 @@ def carried(bridge: Bridge, host: Host, facts: Facts) -> Carried:
         str(one) for one in moving.addresses(host, device)
         if not one.dynamic and not one.temporary and one.address not in leases
     )  # fmt: skip
-    routes = tuple(
+    lasting = [
         route for route in host.routes_of(device)
-        if route.table == "main" and route.type == "unicast" and route.protocol not in ("kernel", "ra", "dhcp", "redirect")
+        if route.type in _LASTING and route.table != "local" and route.protocol not in ("kernel", "ra", "dhcp", "redirect")
         and not (dhcp and route.family == 4 and route.destination == "default")
-    )  # fmt: skip
+    ]  # fmt: skip
+    routes: list[Route] = []
+    for route in lasting:
+        known = any((one.family, one.destination) == (route.family, "default") for one in routes)
+        if _plain(route) and not (known and route.destination == "default"):
+            routes.append(route)
+    left = (
+        f"'ip -{route.family} route add {' '.join(route.words)} dev {bridge.name}' stands in no file: see to it yourself"
+        for route in lasting if route not in routes
+    )
     advertised = any(one.family == 6 and one.dynamic for one in host.addresses_of(device))
     dns = tuple(
         words[1] for line in facts.text("/etc/resolv.conf").splitlines()
         if len(words := line.split()) > 1 and words[0] == "nameserver" and not ipaddress_is_loopback(words[1])
     )  # fmt: skip
-    return Carried(addresses, dhcp, advertised, routes, dns if not dhcp else ())
+    return Carried(addresses, dhcp, advertised, tuple(routes), dns if not dhcp else (), tuple(left))
+
+
+#: Types of routes that somebody has made and that may be wanted again.
+_LASTING = ("unicast", "multipath", "nexthop", "encapsulated")
+
+
+def _plain(route: Route) -> bool:
+    """Whether destination, gateway and metric say all of it."""
+    own = bool(route.gateway) or route.destination != "default"
+    return own and route.table == "main" and route.type == "unicast" and not route.word("from") and not route.word("tos")
 
 
 def ipaddress_is_loopback(text: str) -> bool:

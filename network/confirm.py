@@ -14,9 +14,6 @@ from xmcompat.network.programs import NetworkError
 from xmcompat.network.steps import Action, Step, act, take, undo
 from xmcompat.network.watchdog import Ended, Watchdog
 
-#: Seconds that an operator has to answer.
-DEFAULT_SECONDS = 60
-
 Say = Callable[[str], None]
 
 

@@ -109,7 +109,7 @@ def up(nat: Nat, host: Host, known: Names | None = None, directory: str = DIRECT
 def down(nat: Nat, host: Host) -> tuple[Step, ...]:
     """What stops it. Its files remain; ``forget`` removes them."""
     return tuple(
-        Step(text=f"stop dnsmasq of '{nat.bridge}'", do=_stop(server.directory), undo=(_start(server.directory),))
+        _stopped(nat.bridge, server.directory)
         for server in host.servers if server.bridge == nat.bridge
     )  # fmt: skip
 
@@ -144,6 +144,11 @@ def _stop(place: str) -> Signal:
     return Signal("TERM", "dnsmasq", f"--conf-file={place}/dnsmasq.conf")
 
 
+def _stopped(bridge: str, place: str) -> Step:
+    """Undone, it stops it once more: where it could not be stopped there would be two."""
+    return Step(text=f"stop dnsmasq of '{bridge}'", do=_stop(place), undo=(_stop(place), _start(place)))
+
+
 # -- guests
 
 
@@ -176,7 +181,7 @@ def guest_up(
     if len(kept) < len(leases.splitlines()):
         cleared = "".join(f"{line}\n" for line in kept)
         steps += [
-            Step(text=f"stop dnsmasq of '{bridge}'", do=_stop(place), undo=(_start(place),)),
+            _stopped(bridge, place),
             Step(text=f"free {address}", do=File(f"{place}/leases", cleared), undo=(File(f"{place}/leases", leases),)),
             Step(text=f"start dnsmasq for '{bridge}'", do=_start(place), undo=(_stop(place),)),
         ]

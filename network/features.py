@@ -40,6 +40,10 @@ PROGRAMS = {
 }  # fmt: skip
 
 
+#: The features that nothing but one kind of network needs.
+_OF_ONE_KIND: dict[type[Network], str] = {Vlan: "VLANs", Overlay: "VXLAN"}
+
+
 class Missing(NamedTuple):
     """``needed``: one of the networks at hand cannot do without it."""
 
@@ -49,7 +53,10 @@ class Missing(NamedTuple):
 
 
 def missing(networks: Iterable[Network] = ()) -> list[Missing]:
-    """What is not there: programs first. Raises NetworkError where no network can be made to try it in."""
+    """What is not there: programs first. VLANs and VXLAN are looked for only where one of NETWORKS needs them.
+
+    Raises NetworkError where no network can be made to try it in.
+    """
     networks = list(networks)
     programs_needed = dict(PROGRAMS)
     if any(isinstance(one, Nat) and one.dhcp for one in networks):
@@ -61,10 +68,10 @@ def missing(networks: Iterable[Network] = ()) -> list[Missing]:
         Missing(f"the program '{name}' is missing, which serves {use}", programs.package_hint(name) or "", True)
         for name, use in programs_needed.items() if name in absent
     ]
-    kinds = {Vlan: "VLANs", Overlay: "VXLAN"}
-    needed = {kinds[type(one)] for one in networks if type(one) in kinds}
+    needed = {_OF_ONE_KIND[type(one)] for one in networks if type(one) in _OF_ONE_KIND}
+    idle = set(_OF_ONE_KIND.values()) - needed
     for feature in FEATURES:
-        if feature.probe[0] not in absent and not _works(feature.probe):
+        if feature.name not in idle and feature.probe[0] not in absent and not _works(feature.probe):
             found.append(Missing(
                 f"this kernel lacks {feature.name}, for {feature.serves}", f"it needs the option CONFIG_{feature.option}",
                 feature.name in needed,

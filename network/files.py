@@ -8,13 +8,18 @@ from contextlib import suppress
 from xmcompat.network.programs import NetworkError
 
 
-def write(path: str, text: str | None) -> None:
-    """Write it at once, readable by all; remove it where TEXT is None. May be repeated. Raises NetworkError."""
+def write(path: str, text: str | None, *, folder: bool = False) -> None:
+    """Write it at once, readable by all; remove it where TEXT is None. May be repeated. With FOLDER its directory is made.
+
+    Raises NetworkError.
+    """
     draft = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}")
     try:
         if text is None:
             _remove(path)
             return
+        if folder:
+            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
         try:
             with open(draft, "w", encoding="utf-8") as file:
                 file.write(text)

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from xmcompat.network import notes
 from xmcompat.network.host import TABLE, Host
 from xmcompat.network.nat_addresses import network_of
 from xmcompat.network.programs import NetworkError
-from xmcompat.network.steps import Step
 from xmcompat.network.wanted import Forward, Nat
 
 PROTOCOLS = ("tcp", "udp")
@@ -51,12 +51,18 @@ def found(bridge: str, host: Host) -> tuple[Forward, ...]:
     """Those that are in the kernel."""
     for entry in host.tables.get("inet", ()):
         if entry.get("map", {}).get("name") == map_of(bridge):
-            return tuple(_forward(*key["concat"], *data["concat"]) for key, data in entry["map"].get("elem", ()))
+            return tuple(filter(None, map(_forward, entry["map"].get("elem", ()))))
     return ()
 
 
-def _forward(protocol: object, port: int | str, address: str, inside: int | str) -> Forward:
-    return Forward(protocol=_protocol(protocol), port=int(port), address=str(address), port_inside=int(inside))
+def _forward(element: Any) -> Forward | None:  # noqa: ANN401 - whatever nft has there
+    """None for an element of another kind, which is not ours."""
+    try:
+        key, data = element
+        (protocol, port), (address, inside) = key["concat"], data["concat"]
+        return Forward(protocol=_protocol(protocol), port=int(port), address=str(address), port_inside=int(inside))
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _protocol(shown: object) -> str:
@@ -91,46 +97,24 @@ def _ends(nat: Nat, address: str) -> tuple[object, ...]:
     return (one,) if one in network and one not in (network[0], network[1], network[-1]) else ()
 
 
-def add(forward: Forward, nat: Nat, there: Iterable[Forward]) -> tuple[Step, ...]:
-    """What adds it to those that are THERE, which stay as they are; () where it is among them. Raises NetworkError."""
-    check(forward, nat)
-    for other in there:
-        if (other.protocol, other.port) == (forward.protocol, forward.port):
-            if other == forward:
-                return ()
-            raise NetworkError(
-                f"forward '{shown_as(forward)}': {other.protocol} port {other.port} leads to"
-                f" {other.address}:{other.port_inside} already", hint="remove that first, or choose another port",
-            )  # fmt: skip
-    make, back = (notes.nft(elements(verb, nat.bridge, (forward,))) for verb in ("add", "delete"))
-    return (Step(text=f"forward {shown_as(forward)}", do=make, undo=(back,)),)
-
-
-def remove(protocol: str, port: int, nat: Nat, there: Iterable[Forward]) -> tuple[Step, ...]:
-    """What takes one of those away that are THERE; connections that it has made last.
-
-    Raises NetworkError where there is none.
-    """
-    for one in there:
-        if (one.protocol, one.port) == (protocol, port):
-            gone, back = (notes.nft(elements(verb, nat.bridge, (one,))) for verb in ("delete", "add"))
-            return (Step(text=f"forward {shown_as(one)} no more", do=gone, undo=(back,)),)
-    known = ", ".join(f"{one.protocol} {one.port}" for one in there) or "none"
-    raise NetworkError(f"{protocol} port {port} is not forwarded", hint=f"those that are: {known}")
-
-
 def refuse_equal(forwards: Iterable[Forward]) -> None:
     """Raises NetworkError where two of them begin at the same port."""
     seen: dict[tuple[str, int], Forward] = {}
     for one in forwards:
         other = seen.setdefault((one.protocol, one.port), one)
         if other != one:
-            raise NetworkError(f"{one.protocol} port {one.port} is to lead to {other.address} and to {one.address}")
+            raise NetworkError(f"{one.protocol} port {one.port} is to lead to {end_of(other)} and to {end_of(one)}")
 
 
 def shown_as(forward: Forward) -> str:
     """As it is written in the configuration: "tcp 8080 10.0.0.5:80"."""
-    return f"{forward.protocol} {forward.port} {forward.address}:{forward.port_inside}"
+    return f"{forward.protocol} {forward.port} {end_of(forward)}"
+
+
+def end_of(forward: Forward) -> str:
+    """Where it leads: "10.0.0.5:80", "[fd00::5]:80"."""
+    address = f"[{forward.address}]" if ":" in forward.address else forward.address
+    return f"{address}:{forward.port_inside}"
 
 
 # -- what the host itself serves

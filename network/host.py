@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from xmcompat.network import marks, processes, programs, route_words, switches, sysctl
+from xmcompat.network import files, marks, processes, programs, route_words, switches, sysctl
 from xmcompat.network.marks import Mark
 from xmcompat.network.programs import NetworkError, ProgramFailed
 from xmcompat.network.switches import OpenSwitch
@@ -26,6 +27,9 @@ PROTOCOL = "120"
 
 #: The end of the directory that has one for each of our dnsmasqs, named by its bridge.
 SERVERS = "/xmcompat/nat"
+
+#: The directory of copies of notes, which lie in another one for each network namespace.
+COPIES = "/run/xmcompat/notes"
 
 #: The key of a VXLAN's entries for what is for everybody, and for whom it does not know.
 EVERYBODY = "00:00:00:00:00:00"
@@ -88,6 +92,10 @@ class Route:
     type: str = "unicast"
     words: tuple[str, ...] = ()
 
+    def word(self, key: str) -> str:
+        """What stands behind KEY among its words, "" where it is not there."""
+        return dict(zip(self.words, self.words[1:], strict=False)).get(key, "")
+
 
 class Proxy(NamedTuple):
     """An IPv6 ADDRESS of a guest for which DEVICE answers neighbours."""
@@ -133,7 +141,9 @@ class Host:
 
     ``floods`` are, by VXLAN, the addresses that what is for everybody goes to: peers, or the multicast group.
     ``proxies`` are the IPv6 addresses of guests that a card answers for, by our doing; ``servers`` our dnsmasqs.
-    ``root_server`` is the NFS server that the root file system comes from, "" for a disk.
+    ``root_server`` is the NFS server that the root file system comes from, "" for a disk. ``switch_stopped``: Open
+    vSwitch is installed, and does not run. ``copies`` are those of notes, their marks by the notes' names, and ``folder``
+    the place for them, "" where none are to be kept.
     """
 
     links: tuple[Link, ...] = ()
@@ -146,6 +156,9 @@ class Host:
     servers: tuple[Server, ...] = ()
     root_server: str = ""
     switches: tuple[OpenSwitch, ...] = ()
+    switch_stopped: bool = False
+    copies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    folder: str = ""
 
     def link(self, name: str) -> Link | None:
         """By its name, or one of its other names."""
@@ -179,28 +192,6 @@ class Host:
         found = ((link, link.mark) for link in self.links)
         return tuple((link, mark) for link, mark in found if mark is not None and mark.kind == kind)
 
-    def noted(self, kind: str) -> Mark | None:
-        """The mark of a mode that has no link of its own: the comment in our chain "note-KIND" (see ``note``)."""
-        for entry in self.tables.get("inet", ()):
-            rule = entry.get("rule", {})
-            if rule.get("chain") == f"note-{kind}":
-                return marks.read(str(rule.get("comment", "")))
-        return None
-
-
-def note(kind: str, /, **values: str) -> str:
-    """What nft reads to keep a mark in our inet table; nothing ever jumps to that chain. In place of one that is there."""
-    chain = f"inet {TABLE} note-{kind}"
-    return (
-        f"add table inet {TABLE}\nadd chain {chain}\nflush chain {chain}\n"
-        f'add rule {chain} continue comment "{marks.text(kind, **values)}"\n'
-    )
-
-
-def unnote(kind: str, /) -> str:
-    """What nft reads to remove it. It must be there."""
-    return f"flush chain inet {TABLE} note-{kind}\ndelete chain inet {TABLE} note-{kind}\n"
-
 
 def read(*, tables: bool = True) -> Host:
     """Ask the kernel. Without TABLES nftables is not asked. Raises NetworkError."""
@@ -214,9 +205,23 @@ def read(*, tables: bool = True) -> Host:
         floods=_floods() if any(link.kind == "vxlan" for link in links) else {},
         root_server=root_server(Path("/proc/mounts").read_text(errors="replace")),
         switches=switches.read(),
+        switch_stopped=switches.stopped(),
         proxies=proxies(),
         servers=servers(),
+        copies=copies(folder()) if tables else {},
+        folder=folder() if tables else "",
     )
+
+
+def folder() -> str:
+    """Where copies of notes are kept: for each network namespace its own place, as /run may be that of several."""
+    return f"{COPIES}/{os.stat('/proc/self/ns/net').st_ino}"
+
+
+def copies(place: str) -> dict[str, tuple[str, ...]]:
+    """The copies in the directory PLACE."""
+    found = sorted(Path(place).glob("[!.]*"))
+    return {path.name.replace("%", "/"): tuple(files.read(str(path)).splitlines()) for path in found}
 
 
 def root_server(mounts: str) -> str:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 from xmcompat.network import marks
 from xmcompat.network.host import Host, Link
+from xmcompat.network.names import unusable
 from xmcompat.network.programs import NetworkError
 from xmcompat.network.steps import Action, Command, Setting, Step
-from xmcompat.network.wanted import LONGEST_NAME
 
 
 def check_name(name: str) -> None:
     """Raises NetworkError where no link can have it, or none that is written into a mark."""
-    if len(name.encode("utf-8", "surrogateescape")) > LONGEST_NAME:
-        raise NetworkError(f"'{name}' is longer than the {LONGEST_NAME} bytes that a link's name may have")
-    if not re.fullmatch(r"[A-Za-z0-9_.:@+~][A-Za-z0-9_.:@+~-]*", name) or name in (".", "..", "all", "default"):
-        raise NetworkError(f"'{name}' cannot be the name of a link", hint="write letters, digits, '.', '_' or '-'")
+    if why := unusable(name):
+        raise NetworkError(why, hint="write letters, digits, '.', '_' or '-'" if "longer" not in why else None)
 
 
 def made(name: str, words: Sequence[str], mark: str, *, text: str, needs: str) -> Step:
@@ -27,6 +24,17 @@ def made(name: str, words: Sequence[str], mark: str, *, text: str, needs: str) -
     """
     commands = f'link add name {name} {" ".join(words)}\nlink set dev {name} alias "{mark}"\n'
     return Step(text=text, do=Command(("ip", "-batch", "-"), commands), undo=(gone(name),), needs=needs)
+
+
+def remade(link: Link, words: Sequence[str], kind: str, host: Host, settings: Sequence[Action] = ()) -> tuple[Action, ...]:
+    """What makes LINK of ours again by WORDS, with its mark of KIND and all addresses, once it has gone."""
+    values = link.mark.values if link.mark else {}
+    return (
+        made(link.name, words, marks.text(kind, **values), text="", needs="").do, *settings,
+        *([set_up(link.name).do] if link.up else []),
+        *(Command(("ip", "addr", "add", str(one), *one.rest, "dev", link.name)) for one in host.addresses_of(link.name)
+          if one.scope != "link"),
+    )  # fmt: skip
 
 
 def gone(name: str) -> Command:
@@ -69,6 +77,8 @@ def card(name: str, host: Host) -> Link:
         raise NetworkError(
             f"there is no network card '{name}' on this host", hint=f"there are: {', '.join(cards)}" if cards else None
         )
+    if link.name == "lo":
+        raise NetworkError(f"'{name}' is the host's way to itself, and leads to nobody else", hint="name a network card")
     return link
 
 

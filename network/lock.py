@@ -28,9 +28,12 @@ class Lock:
         self._fd = fd
 
     def say(self, word: str = "") -> None:
-        """Tell those that wait who holds it, and with TRIAL why it may take longer."""
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()} {word}\n".encode(), 0)
+        """Tell those that wait who holds it, and with TRIAL why it may take longer. Raises NetworkError."""
+        try:
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, f"{os.getpid()} {word}\n".encode(), 0)
+        except OSError as error:
+            raise NetworkError(f"{FOLDER / _FILE} cannot be written: {error.strerror}") from None
 
     def leave(self) -> None:
         """Close it in this process alone."""

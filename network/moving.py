@@ -305,7 +305,8 @@ def _flush(address: Address, device: str) -> Command:
 
 def _same(one: Route, other: Route) -> bool:
     def key(route: Route) -> tuple[object, ...]:
-        return (route.family, route.table, route.destination, route.gateway, route.metric)
+        which = (route.family, route.table, route.destination, route.gateway, route.metric, route.type)
+        return (*which, route.word("from"), route.word("tos"))
 
     return key(one) == key(other)
 

@@ -39,14 +39,15 @@ def up(wanted: Nat, host: Host, names: dhcp.Names | None = None) -> tuple[Step, 
     changes = (
         *parts.link_steps(), *notes.set_steps(host, remembered), *parts.rule_steps(), *parts.dhcp_steps(names),
     )  # fmt: skip
-    if not changes and parts.mark == parts.whole:
-        return ()
+    if not changes and parts.mark == parts.whole and notes.is_written(host, parts.note):
+        return notes.copied(host, parts.note, parts.whole, notes.earlier(host, parts.note))
     making = notes.nft(notes.text(parts.note, parts.making, remembered))
     whole = notes.nft(notes.text(parts.note, parts.whole, remembered))
     return (
         notes.step(host, parts.note, parts.making, remembered, words=f"note what the host was before '{wanted.bridge}'"),
         *changes,
         Step(text=f"note that '{wanted.bridge}' is whole", do=whole, undo=(making,)),
+        *notes.copied(host, parts.note, parts.whole, remembered),
     )
 
 
@@ -56,13 +57,21 @@ def found(host: Host) -> tuple[Found[Nat], ...]:
     known = [*((link.name, mark) for link, mark in host.marked(KIND)),
              *((mark.values.get("bridge", ""), mark) for mark in notes.noted(host, KIND).values())]  # fmt: skip
     for bridge, mark in known:
-        seen[bridge] = Nat(
-            uplink=mark.values.get("uplink", ""), bridge=bridge, network=mark.values.get("network", NETWORK),
-            dhcp=mark.values.get("dhcp") != "no",
-        )  # fmt: skip
+        if bridge:
+            seen[bridge] = _told(bridge, mark)
     return tuple(
         Found(replace(nat, forwards=forwards.found(bridge, host)), _state(nat, host)) for bridge, nat in seen.items()
     )
+
+
+def _told(bridge: str, mark: marks.Mark) -> Nat:
+    """What a mark says. A network that is none was written by somebody else."""
+    network = mark.values.get("network", NETWORK)
+    try:
+        network_of(network)
+    except NetworkError:
+        network = NETWORK
+    return Nat(uplink=mark.values.get("uplink", ""), bridge=bridge, network=network, dhcp=mark.values.get("dhcp") != "no")
 
 
 def _state(nat: Nat, host: Host) -> str:
@@ -76,7 +85,9 @@ def down(wanted: Nat, host: Host) -> tuple[Step, ...]:
     parts = _Parts(wanted, host)
     if not parts.mark and not parts.ours and not dhcp.runs(wanted, host):
         return ()
-    steps = [*notes.going(host, parts.note), *dhcp.down(wanted, host)]
+    begin = notes.going(host, parts.note)
+    steps = [*begin, *dhcp.down(wanted, host)]
+    host = notes.foreseen(host, begin)
     chains = [name for name in (*parts.chains, forwards.map_of(wanted.bridge)) if name in notes.names(host)]
     if gone := notes.removal(host, chains=parts.chains, maps=(forwards.map_of(wanted.bridge),)) if chains else "":
         back = parts.rules() + forwards.elements("add", wanted.bridge, forwards.found(wanted.bridge, host))
@@ -107,6 +118,8 @@ def verify(wanted: Nat, host: Host) -> list[str]:
             ("a change has stopped in the middle" if parts.mark else "is not noted as ours", parts.mark == parts.whole),
         ) if not right
     ]  # fmt: skip
+    if parts.mark and not notes.is_written(host, parts.note):
+        wrong.append(f"{name}: {notes.FLUSHED}")
     wrong += [f"{name}: '{forwards.shown_as(one)}' is not forwarded" for one in wanted.forwards if one not in there]
     return wrong
 

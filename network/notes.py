@@ -2,12 +2,15 @@
 
 A note's first rule has the mode's mark as its comment; each further one a setting that the mode has changed, with its value
 before. A setting that two modes need has its first value in the notes of both: the last of them to go puts it back.
+
+Others flush all rules of nftables, our notes with them. So each has a copy in a file of /run, which counts where the note
+is gone, and only while the kernel agrees: of the settings that it says were changed, one at least must be as it says.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -16,7 +19,10 @@ from xmcompat.network.found import MAKING, UP
 from xmcompat.network.host import TABLE, Host
 from xmcompat.network.marks import Mark
 from xmcompat.network.programs import NetworkError
-from xmcompat.network.steps import Action, Command, Setting, Step
+from xmcompat.network.steps import Action, Command, File, Setting, Step
+
+#: What is wrong where a copy is all that is left of a note.
+FLUSHED = "its note has gone, as when all rules are flushed: 'xmcompat network up' writes it again"
 
 _CHAIN = "note-"
 _RULE = re.compile(rf'add rule inet {TABLE} {_CHAIN}(\S+) continue comment "(.*)"')
@@ -43,13 +49,33 @@ def identifier(text: str) -> str:
 
 
 def comments(host: Host) -> Iterator[tuple[str, Mark]]:
-    """The marks in all notes, each with the note's name, in their order."""
+    """The marks in all notes, each with the note's name, in their order; those of copies where a note is gone."""
+    written = list(_written(host))
+    yield from written
+    names = {name for name, _ in written}
+    for name, lines in host.copies.items():
+        copied = [mark for line in lines if (mark := marks.read(line))]
+        if name not in names and _agrees(host, copied):
+            yield from ((name, mark) for mark in copied)
+
+
+def _written(host: Host) -> Iterator[tuple[str, Mark]]:
     for entry in host.tables.get("inet", ()):
         rule = entry.get("rule", {})
         chain = str(rule.get("chain", ""))
         mark = marks.read(str(rule.get("comment", "")))
         if chain.startswith(_CHAIN) and mark:
             yield chain.removeprefix(_CHAIN), mark
+
+
+def is_written(host: Host, name: str) -> bool:
+    """Whether the note itself is there, and not its copy alone."""
+    return any(one == name for one, _ in _written(host))
+
+
+def _agrees(host: Host, copied: Iterable[Mark]) -> bool:
+    changed = [one for one in map(_earlier, copied) if one and one.was != one.now]
+    return not changed or any(host.setting(one.key) == one.now for one in changed)
 
 
 def noted(host: Host, kind: str) -> dict[str, Mark]:
@@ -64,8 +90,14 @@ def earlier(host: Host, name: str) -> tuple[Earlier, ...]:
 
 def _settings(host: Host) -> Iterator[tuple[str, Earlier]]:
     for name, mark in comments(host):
-        if mark.kind == "setting" and {"key", "was", "now"} <= set(mark.values):
-            yield name, Earlier(mark.values["key"], mark.values["was"], mark.values["now"])
+        if one := _earlier(mark):
+            yield name, one
+
+
+def _earlier(mark: Mark) -> Earlier | None:
+    if mark.kind != "setting" or not all(mark.values.get(key) for key in Earlier._fields):
+        return None
+    return Earlier(mark.values["key"], mark.values["was"], mark.values["now"])
 
 
 def now(host: Host, key: str) -> str:
@@ -92,12 +124,16 @@ def to_remember(host: Host, wanted: Mapping[str, str]) -> tuple[Earlier, ...]:
 def text(name: str, mark: str, remembered: Iterable[Earlier] = ()) -> str:
     """What nft reads to have the note, in place of one that is there. Raises NetworkError where it has no room."""
     chain = f"inet {TABLE} {_CHAIN}{name}"
-    rules = [mark, *(marks.text("setting", **one._asdict()) for one in remembered)]
+    rules = _lines(mark, remembered)
     for rule in rules:
         if len(rule) > marks.LONGEST_COMMENT:
             raise NetworkError(f"what must be remembered does not fit into a comment of nftables: '{rule}'")
     lines = [f'add rule {chain} continue comment "{rule}"' for rule in rules]
     return "\n".join((f"add table inet {TABLE}", f"add chain {chain}", f"flush chain {chain}", *lines, ""))
+
+
+def _lines(mark: str, remembered: Iterable[Earlier]) -> list[str]:
+    return [mark, *(marks.text("setting", **one._asdict()) for one in remembered)]
 
 
 def nft(text: str) -> Command:
@@ -106,7 +142,7 @@ def nft(text: str) -> Command:
 
 def step(host: Host, name: str, mark: str, remembered: Iterable[Earlier], *, words: str) -> Step:
     """The step that writes a note; its undoing brings back the one that was there, or none."""
-    own = [mark for note, mark in comments(host) if note == name]
+    own = [mark for note, mark in _written(host) if note == name]
     if own:
         before = marks.text(own[0].kind, **own[0].values)
         undo = nft(text(name, before, earlier(host, name)))
@@ -115,22 +151,47 @@ def step(host: Host, name: str, mark: str, remembered: Iterable[Earlier], *, wor
     return Step(text=words, do=nft(text(name, mark, remembered)), undo=(undo,))
 
 
+def copied(host: Host, name: str, mark: str, remembered: Iterable[Earlier]) -> tuple[Step, ...]:
+    """The step that keeps a copy of a note; () where there is one like it."""
+    lines, there = _lines(mark, remembered), host.copies.get(name)
+    if not host.folder or there == tuple(lines):
+        return ()
+    text = "keep a copy of that where no flush of rules reaches it"
+    return (Step(text=text, do=_copy(host, name, lines), undo=(_copy(host, name, there),)),)
+
+
+def uncopied(host: Host, name: str) -> tuple[Step, ...]:
+    """The step that removes the copy of a note; () where there is none."""
+    if name not in host.copies:
+        return ()
+    back = _copy(host, name, host.copies[name])
+    return (Step(text="remove the copy of the note", do=_copy(host, name, None), undo=(back,)),)
+
+
+def _copy(host: Host, name: str, lines: Sequence[str] | None) -> File:
+    text = None if lines is None else "".join(f"{line}\n" for line in lines)
+    return File(f"{host.folder}/{name.replace('/', '%')}", text, folder=True)
+
+
 def going(host: Host, name: str) -> tuple[Step, ...]:
     """The step that notes that what the note NAME is of goes: if that stops in the middle, it is finished later."""
     own = [mark for note, mark in comments(host) if note == name][:1]
+    if own and not is_written(host, name):
+        values = {**own[0].values, "state": MAKING}
+        return (step(host, name, marks.text(own[0].kind, **values), earlier(host, name), words="note that it goes"),)
     texts = [text(name, marks.text(mark.kind, **{**mark.values, "state": state}), earlier(host, name))
              for mark in own for state in (MAKING, UP) if mark.values.get("state") == UP]  # fmt: skip
     return (Step(text="note that it goes", do=nft(texts[0]), undo=(nft(texts[1]),)),) if texts else ()
 
 
 def forgotten(host: Host, name: str, *gone: str, words: str) -> tuple[Step, ...]:
-    """The step that removes the note NAME, which is the last, once the chains and maps GONE are no more."""
+    """The steps that remove the note NAME, which is the last, once the chains and maps GONE are no more; its copy first."""
     own = [mark for note, mark in comments(host) if note == name][:1]
-    return tuple(
+    return (*uncopied(host, name), *(
         Step(text=words, do=nft(removal(without(host, *gone), chains=(chain(name),))),
              undo=(nft(text(name, marks.text(mark.kind, **{**mark.values, "state": MAKING}), earlier(host, name))),))
         for mark in own
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def chain(name: str) -> str:
@@ -211,9 +272,14 @@ def _moved_by(key: str, among: Iterable[Earlier]) -> tuple[Earlier, ...]:
 
 
 def foreseen(host: Host, steps: Iterable[Step]) -> Host:
-    """HOST with the notes that STEPS write and remove."""
+    """HOST with the notes, and their copies, that STEPS write and remove."""
     entries = list(host.tables.get("inet", ()))
+    copies = dict(host.copies)
     for action in (step.do for step in steps):
+        if isinstance(action, File) and host.folder and action.path.startswith(f"{host.folder}/"):
+            name = action.path.removeprefix(f"{host.folder}/").replace("%", "/")
+            copies.pop(name, None)
+            copies |= {name: tuple(action.text.splitlines())} if action.text is not None else {}
         if not isinstance(action, Command) or not action.text or action.words[0] != "nft":
             continue
         fresh = {found[1] for line in action.text.splitlines() if (found := _RULE.fullmatch(line))}
@@ -223,7 +289,7 @@ def foreseen(host: Host, steps: Iterable[Step]) -> Host:
             if found := _RULE.fullmatch(line):
                 entries.append({"rule": {"chain": f"{_CHAIN}{found[1]}", "comment": found[2]}})
         entries += [{"chain": {"name": f"{_CHAIN}{name}"}} for name in fresh]
-    return replace(host, tables={**host.tables, "inet": tuple(entries)})
+    return replace(host, tables={**host.tables, "inet": tuple(entries)}, copies=copies)
 
 
 def _note_of(entry: Mapping[str, Any]) -> str:

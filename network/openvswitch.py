@@ -28,6 +28,9 @@ def up(wanted: Switch, host: Host) -> tuple[Step, ...]:
     """
     links.check_name(wanted.name)
     uplink = links.card(wanted.uplink, host) if wanted.uplink else None
+    if host.switch_stopped:
+        raise NetworkError(f"'{wanted.name}' is to be a bridge of Open vSwitch, which does not run on this host",
+                           hint="start it: 'systemctl start openvswitch-switch', or 'openvswitch'")  # fmt: skip
     there = _switch(wanted.name, host)
     if there is None and host.link(wanted.name):
         raise NetworkError(f"there is a link '{wanted.name}' already, and it is no bridge of Open vSwitch",

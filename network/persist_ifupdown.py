@@ -208,6 +208,7 @@ def _is_cards(words: tuple[str, ...]) -> bool:
 
 def _from_kernel(work: _Work, bridge: Bridge, options: list[str]) -> None:
     has = configured.carried(bridge, work.host, work.facts)
+    work.notes += has.left
     first = options
     if has.dhcp:
         _stanza(work, bridge.name, "inet", "dhcp", first)

@@ -223,6 +223,7 @@ def _same_client(work: _Work, bridge: Bridge, sections: list[Section]) -> tuple[
 
 def _from_kernel(work: _Work, bridge: Bridge) -> tuple[_Lines, list[Section]]:
     has = configured.carried(bridge, work.host, work.facts)
+    work.notes += has.left
     lines = [("DHCP", "ipv4")] if has.dhcp else []
     lines += [("Address", one) for one in has.addresses]
     lines += [("Gateway", gateway) for family in (4, 6) if (gateway := has.gateway(family))]

@@ -149,6 +149,7 @@ def _bridge(work: _Work, bridge: Bridge, *, made_here: bool) -> None:
         work.notes.append(f"{bridge.name} gets what {path} says of {card}")
     else:
         has = configured.carried(bridge, host, work.facts)
+        work.notes += has.left
         ends = (_from_kernel("ipv4", has), _from_kernel("ipv6", has))
         if not made_here:
             work.notes.append(f"no keyfile of NetworkManager is for {card}: {bridge.name} gets what it has now")

@@ -234,9 +234,15 @@ def _needed(network: Network, host: Host) -> str:
 
 
 def _refuse_equal_names(ordered: Sequence[Network]) -> None:
-    """Raises NetworkError for two networks of one name, or two devices."""
+    """Raises NetworkError for two networks of one name, or two devices, and for two overlays of one number."""
     seen: dict[str, Network] = {}
+    numbers: dict[tuple[int, int], Overlay] = {}
     for network in ordered:
+        if isinstance(network, Overlay):
+            other = numbers.setdefault((network.vni, network.port), network)
+            if other is not network:
+                raise NetworkError(f"'{other.bridge}' and '{network.bridge}' both want to be overlay {network.vni}",
+                                   hint="give one of them another vni, the same on all hosts")  # fmt: skip
         for name in filter(None, (name_of(network), getattr(network, "device", ""))):
             if name in seen:
                 raise NetworkError(f"two networks are to be called '{name}'", hint="the files that name them must agree")

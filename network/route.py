@@ -49,14 +49,15 @@ def up(wanted: Routing, host: Host) -> tuple[Step, ...]:
     remembered = (*forwarding.to_remember(host, link.name, ipv6=wanted.ipv6), *_answering(wanted, link.name, host))
     changes = notes.set_steps(host, remembered)
     values = {"uplink": link.name, "ipv6": "" if wanted.ipv6 else "no"}
-    if there and not changes and there.values == {key: value for key, value in {**values, "state": UP}.items() if value}:
-        return ()
     making, whole = (marks.text(KIND, **values, state=state) for state in (MAKING, UP))
+    if there and not changes and marks.text(KIND, **there.values) == whole and notes.is_written(host, name):
+        return notes.copied(host, name, whole, notes.earlier(host, name))
     made = notes.nft(notes.text(name, making, remembered))
     return (
         notes.step(host, name, making, remembered, words=f"note how '{link.name}' was before it routes"),
         *changes,
         Step(text=f"note that '{link.name}' routes", do=notes.nft(notes.text(name, whole, remembered)), undo=(made,)),
+        *notes.copied(host, name, whole, remembered),
     )
 
 
@@ -65,15 +66,17 @@ def found(host: Host) -> tuple[Found[Routing], ...]:
     return tuple(
         Found(Routing(uplink=mark.values.get("uplink", ""), ipv6=mark.values.get("ipv6") != "no"),
               UP if mark.values.get("state") == UP else MAKING)
-        for mark in notes.noted(host, KIND).values()
+        for mark in notes.noted(host, KIND).values() if mark.values.get("uplink")
     )  # fmt: skip
 
 
 def down(wanted: Routing, host: Host) -> tuple[Step, ...]:
     """What puts the host back to what it was. Guests that are still there are cut off."""
     name = _note(wanted.uplink)
+    begin = notes.going(host, name)
+    host = notes.foreseen(host, begin)
     return (
-        *notes.going(host, name),
+        *begin,
         *(_unproxied(proxy) for proxy in host.proxies if proxy.device == wanted.uplink),
         *notes.restore_steps(host, name),
         *notes.forgotten(host, name, words=f"forget that '{wanted.uplink}' routes"),
@@ -104,6 +107,8 @@ def verify(wanted: Routing, host: Host) -> list[str]:
     mark = notes.noted(host, KIND).get(_note(link.name))
     if mark is None or mark.values.get("state") != UP:
         wrong.append("routing: a change has stopped in the middle" if mark else "routing: is not noted as ours")
+    elif not notes.is_written(host, _note(link.name)):
+        wrong.append(f"routing: {notes.FLUSHED}")
     return wrong
 
 
@@ -185,12 +190,6 @@ def port_up(port: Port, host_address: str, host_address6: str = "") -> tuple[Ste
             text = f"answer on '{port.uplink}' for {proxy.address}"
             steps.append(Step(text=text, do=_proxy("add", proxy), undo=(_proxy("del", proxy),)))
     return tuple(steps)
-
-
-def port_down(port: Port, proxies: tuple[Proxy, ...]) -> tuple[Step, ...]:
-    """What is left to do when the tap is gone, or goes. PROXIES are those that the uplink has (``host.proxies``)."""
-    own = {str(destination(word).network_address) for word in port.addresses}
-    return tuple(_unproxied(proxy) for proxy in proxies if proxy.device == port.uplink and proxy.address in own)
 
 
 def destination(word: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:

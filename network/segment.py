@@ -52,8 +52,11 @@ def up(wanted: Segment, host: Host) -> tuple[Step, ...]:
 
 
 def _making(name: str, mac: str, mark: str) -> Step:
-    words = ("address", mac, "type", "bridge", "stp_state", "0", "forward_delay", "0")
-    return links.made(name, words, mark, text=f"make the bridge {name}", needs="bridges (bridge)")
+    return links.made(name, _words(mac), mark, text=f"make the bridge {name}", needs="bridges (bridge)")
+
+
+def _words(mac: str) -> tuple[str, ...]:
+    return ("address", mac, "type", "bridge", "stp_state", "0", "forward_delay", "0")
 
 
 def _mac(name: str) -> str:
@@ -71,6 +74,8 @@ def _checked(wanted: Segment, host: Host) -> tuple[str, ...]:
         except ValueError:
             wrong = f"'{text}' of {wanted.name} is no address with a prefix"
             raise NetworkError(wrong, hint="write 192.0.2.1/24") from None
+        if why := _no_hosts(one):
+            raise NetworkError(f"{wanted.name} cannot have the address {text}: that is {why}", hint="write 192.0.2.1/24")
         for other in host.addresses:
             beside = ipaddress.ip_interface(str(other))
             if other.device != wanted.name and beside.version == one.version and beside.network.overlaps(one.network):
@@ -80,6 +85,20 @@ def _checked(wanted: Segment, host: Host) -> tuple[str, ...]:
                 )
         found.append(one.with_prefixlen)
     return tuple(dict.fromkeys(found))
+
+
+def _no_hosts(one: ipaddress.IPv4Interface | ipaddress.IPv6Interface) -> str:
+    """What an address is that no host can have, "" for one that it can."""
+    network, last = one.network, one.max_prefixlen - 1
+    if one.is_multicast:
+        return "a multicast address"
+    if one.is_loopback or one.is_unspecified:
+        return "each host's own" if one.is_loopback else "no host's"
+    if network.prefixlen < last and one.ip == network.network_address:
+        return f"the network {network} itself"
+    if network.prefixlen < last and one.version == 4 and one.ip == network.broadcast_address:
+        return f"for all hosts of {network}"
+    return ""
 
 
 def _refuse_others(wanted: Segment, there: Link, addresses: tuple[str, ...], host: Host) -> None:
@@ -145,12 +164,7 @@ def down(wanted: Segment, host: Host) -> tuple[Step, ...]:
     links.check_unused(link.name, host)
     settings = [Setting(key, value) for pattern in (*_APART, _WITHOUT_IPV6)
                 if (value := host.setting(key := sysctl.of_device(pattern, link.name)))]  # fmt: skip
-    again = (
-        _making(link.name, link.mac, marks.text(KIND, **mark.values)).do, *settings,
-        *([links.set_up(link.name).do] if link.up else []),
-        *(Command(("ip", "addr", "add", str(one), *one.rest, "dev", link.name)) for one in host.addresses_of(link.name)
-          if one.scope != "link"),
-    )  # fmt: skip
+    again = links.remade(link, _words(link.mac), KIND, host, settings)
     return (Step(text=f"remove the bridge {link.name}", do=links.gone(link.name), undo=again),)
 
 

@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from xmcompat.errors import ConfigError
-from xmcompat.network.wanted import LONGEST_NAME, Bridge, Forward, Nat, Network, Overlay, Routing, Segment, Switch, Vlan
+from xmcompat.network.names import unusable
+from xmcompat.network.wanted import LAST_TAG, Bridge, Forward, Nat, Network, Overlay, Routing, Segment, Switch, Vlan
 
 #: The kernel's own bounds.
-LAST_TAG, LAST_VNI, LAST_PORT = 4094, 2**24 - 1, 65535
+LAST_VNI, LAST_PORT = 2**24 - 1, 65535
 
 _FORWARD = re.compile(r"(tcp|udp) ([0-9]{1,5}) (?:([0-9.]+)|\[([0-9a-fA-F:]+)\]):([0-9]{1,5})")
 
@@ -93,15 +94,6 @@ class _Keys:
             pass
         example = "192.0.2.1/24" if prefix else "192.0.2.1"
         raise self.wrong(key, f"has '{value}', which is no address{' with a prefix' if prefix else ''}", f"write {example}")
-
-
-def unusable(name: str) -> str:
-    """Why no link can have NAME; "" if it can."""
-    if len(name.encode(errors="replace")) > LONGEST_NAME:
-        return f"'{name}' is longer than the {LONGEST_NAME} bytes that a link's name may have"
-    if not re.fullmatch(r"[A-Za-z0-9_.:@][A-Za-z0-9_.:@-]*", name) or name in (".", ".."):
-        return f"'{name}' cannot be the name of a link"
-    return ""
 
 
 def parse(table: Mapping[str, Any], path: str) -> tuple[Network, ...]:

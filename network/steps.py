@@ -7,6 +7,8 @@ what was done, in reverse.
 
 from __future__ import annotations
 
+import os
+import shlex
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +29,7 @@ class Command:
     text: str = ""
 
     def __str__(self) -> str:
-        shown = " ".join(self.words)
+        shown = shlex.join(self.words)
         return f"{shown} <<'END'\n{self.text.rstrip()}\nEND" if self.text else shown
 
 
@@ -44,13 +46,18 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file that all may read, written at once; its directory must be there. TEXT None: it is to go."""
+    """A file that all may read, written at once; its directory must be there, or is made with FOLDER. TEXT None: it is to
+    go."""
 
     path: str
     text: str | None
+    folder: bool = False
 
     def __str__(self) -> str:
-        return f"rm -f {self.path}" if self.text is None else f"cat > {self.path} <<'END'\n{self.text.rstrip()}\nEND"
+        if self.text is None:
+            return f"rm -f {self.path}"
+        made = f"mkdir -p {os.path.dirname(self.path)}\n" if self.folder else ""
+        return f"{made}cat > {self.path} <<'END'\n{self.text.rstrip()}\nEND"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +106,7 @@ def act(action: Action) -> str:
         sysctl.write(action.key, action.value)
         return ""
     if isinstance(action, File):
-        files.write(action.path, action.text)
+        files.write(action.path, action.text, folder=action.folder)
         return ""
     if isinstance(action, Signal):
         processes.send(action.name, action.program, action.word)

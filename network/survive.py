@@ -28,21 +28,26 @@ def up(host: Host, ruleset: Ruleset, bridges: Iterable[str]) -> tuple[Step, ...]
     before = {one.key: one for one in notes.earlier(host, KIND)}
     remembered = {**before, **{one.key: one for one in notes.to_remember(host, wanted)}}
     changes = notes.set_steps(host, [one for key, one in remembered.items() if key in wanted])
-    if not changes:
-        return ()
+    noted = remembered == before and notes.is_written(host, KIND)
+    if not remembered or (not changes and noted):
+        return notes.copied(host, KIND, marks.text(KIND), remembered.values()) if remembered else ()
     note = notes.step(host, KIND, marks.text(KIND), remembered.values(), words="note how bridges were filtered before")
-    return (*(() if remembered == before else (note,)), *changes)
+    copy = notes.copied(host, KIND, marks.text(KIND), remembered.values())
+    return (*(() if noted else (note,)), *changes, *copy)
 
 
 def down(host: Host) -> tuple[Step, ...]:
     """What puts the settings back; () where none was changed."""
-    mark = notes.noted(host, KIND).get(KIND)
-    if mark is None:
+    if KIND not in notes.noted(host, KIND):
         return ()
-    back = notes.text(KIND, marks.text(KIND), notes.earlier(host, KIND))
+    remembered = notes.earlier(host, KIND)
+    begin = () if notes.is_written(host, KIND) else (
+        notes.step(host, KIND, marks.text(KIND), remembered, words="note it again, until it is put back"),)  # fmt: skip
+    host = notes.foreseen(host, begin)
+    back = notes.text(KIND, marks.text(KIND), remembered)
     gone = notes.nft(notes.removal(host, chains=(notes.chain(KIND),)))
     forget = Step(text="forget how bridges were filtered before", do=gone, undo=(notes.nft(back),))
-    return (*notes.restore_steps(host, KIND), forget)
+    return (*begin, *notes.restore_steps(host, KIND), *notes.uncopied(host, KIND), forget)
 
 
 def _drops(host: Host, ruleset: Ruleset, bridges: tuple[str, ...], family: int) -> bool:

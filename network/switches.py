@@ -32,10 +32,18 @@ def vsctl(*words: str) -> tuple[str, ...]:
     return ("ovs-vsctl", "--timeout=10", *words)
 
 
+def stopped() -> bool:
+    """Whether Open vSwitch is installed, and does not run."""
+    return not _socket().exists() and programs.is_there("ovs-vsctl")
+
+
+def _socket() -> Path:
+    return Path(os.environ.get("OVS_RUNDIR", "/run/openvswitch"), "db.sock")
+
+
 def read() -> tuple[OpenSwitch, ...]:
     """() where Open vSwitch is not installed or does not run."""
-    folder = os.environ.get("OVS_RUNDIR", "/run/openvswitch")
-    if not Path(folder, "db.sock").exists() or not programs.is_there("ovs-vsctl"):
+    if not _socket().exists() or not programs.is_there("ovs-vsctl"):
         return ()
     bridges = ("--columns=name,external_ids,ports,datapath_type", "list", "Bridge")
     try:

@@ -9,40 +9,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from xmcompat.network import marks, programs
-from xmcompat.network.host import TABLE, Host, note, table, unnote
+from xmcompat.network import marks, notes, programs
+from xmcompat.network.host import TABLE, Host, table
 from xmcompat.network.programs import NetworkError
-from xmcompat.network.steps import Command, Step, act
+from xmcompat.network.steps import Step, act
 
-_CHAIN = "note-trial-"
+_NAME = "trial-"
+_CHAIN = notes.chain(_NAME)
 
 
 def names(host: Host) -> tuple[str, ...]:
     """The networks whose making has not been confirmed."""
-    found = []
-    for entry in host.tables.get("inet", ()):
-        rule = entry.get("rule", {})
-        mark = marks.read(str(rule.get("comment", ""))) if str(rule.get("chain", "")).startswith(_CHAIN) else None
-        if mark:
-            found.append(mark.values.get("name", ""))
-    return tuple(found)
+    return tuple(mark.values.get("name", "") for name, mark in notes.comments(host) if name.startswith(_NAME))
 
 
 def noted(host: Host, networks: Sequence[str]) -> tuple[tuple[Step, ...], Host]:
     """The step that notes NETWORKS, none where there is no nft; and HOST with the notes. Pure but for the look for nft."""
     if not networks or not programs.is_there("nft"):
         return (), host
-    kinds = [f"trial-{number}" for number in range(len(networks))]
-    made = "".join(note(kind, name=name) for kind, name in zip(kinds, networks, strict=True))
+    kinds = [f"{_NAME}{number}" for number in range(len(networks))]
+    made = "".join(notes.text(kind, marks.text(kind, name=name)) for kind, name in zip(kinds, networks, strict=True))
     there = host.tables.get("inet", ())
     table_gone = f"add table inet {TABLE}\ndelete table inet {TABLE}\n"
-    gone = made + "".join(unnote(kind) for kind in kinds) if there else table_gone
-    step = Step(text="note that the change is on trial", do=_nft(made), undo=(_nft(gone),))
-    entries = [{"table": {"family": "inet", "name": TABLE}}] if not there else []
-    for kind, name in zip(kinds, networks, strict=True):
-        entries.append({"chain": {"family": "inet", "table": TABLE, "name": f"note-{kind}"}})
-        entries.append({"rule": {"chain": f"note-{kind}", "comment": marks.text(kind, name=name)}})
-    return (step,), replace(host, tables={**host.tables, "inet": (*there, *entries)})
+    gone = made + "".join(_without(notes.chain(kind)) for kind in kinds) if there else table_gone
+    step = Step(text="note that the change is on trial", do=notes.nft(made), undo=(notes.nft(gone),))
+    marked = there or ({"table": {"family": "inet", "name": TABLE}},)
+    return (step,), notes.foreseen(replace(host, tables={**host.tables, "inet": marked}), (step,))
 
 
 def tidy() -> None:
@@ -51,11 +43,10 @@ def tidy() -> None:
     if not entries:
         return
     chains = [str(entry["chain"]["name"]) for entry in entries if "chain" in entry]
-    notes = [name.removeprefix("note-") for name in chains if name.startswith(_CHAIN)]
     others = [entry for entry in entries if not _belongs_to_notes(entry)]
-    text = "".join(unnote(kind) for kind in notes) if others else f"delete table inet {TABLE}\n"
-    if text:
-        act(_nft(text))
+    gone = "".join(_without(name) for name in chains if name.startswith(_CHAIN))
+    if text := gone if others else f"delete table inet {TABLE}\n":
+        act(notes.nft(text))
 
 
 def tidied() -> str:
@@ -73,5 +64,6 @@ def _belongs_to_notes(entry: object) -> bool:
     return "table" in entry or str(name).startswith(_CHAIN)
 
 
-def _nft(text: str) -> Command:
-    return Command(("nft", "-f", "-"), text)
+def _without(chain: str) -> str:
+    """What nft reads to remove it. It must be there."""
+    return f"flush chain inet {TABLE} {chain}\ndelete chain inet {TABLE} {chain}\n"

@@ -6,8 +6,9 @@ import ipaddress
 from dataclasses import replace
 
 from xmcompat.network.host import Host
+from xmcompat.network.names import unusable
 from xmcompat.network.programs import NetworkError
-from xmcompat.network.settings import LAST_PORT, LAST_VNI, unusable
+from xmcompat.network.settings import LAST_PORT, LAST_VNI
 from xmcompat.network.wanted import Overlay
 
 #: What a VXLAN's headers take of each packet, by the underlay's version of IP, and the least that guests can do with.
@@ -85,6 +86,8 @@ def _refuse_underlay(wanted: Overlay, underlay: str, host: Host) -> None:
     link = host.link(underlay)
     if not link:
         raise NetworkError(f"{called(wanted)}: there is no device '{underlay}' to be its underlay")
+    if link.name == "lo":
+        raise NetworkError(f"{called(wanted)}: its underlay 'lo' leads to no other host", hint="name a network card")
     if link.master:
         raise NetworkError(
             f"{called(wanted)}: its underlay '{underlay}' is a port of '{link.master}'", hint=f"name {link.master} instead"

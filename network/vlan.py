@@ -8,11 +8,10 @@ from xmcompat.network import links, marks
 from xmcompat.network.found import MAKING, UP, Found
 from xmcompat.network.host import Host, Link
 from xmcompat.network.programs import NetworkError
-from xmcompat.network.steps import Action, Command, Step
-from xmcompat.network.wanted import Vlan
+from xmcompat.network.steps import Step
+from xmcompat.network.wanted import LAST_TAG, Vlan
 
 KIND = "vlan"
-LAST_TAG = 4094
 
 
 def up(wanted: Vlan, host: Host) -> tuple[Step, ...]:
@@ -86,11 +85,8 @@ def down(wanted: Vlan, host: Host) -> tuple[Step, ...]:
         lower, raised = links.set_up(parent.name).undo, links.set_up(parent.name).do
         steps.append(Step(text=f"set {parent.name} down, as it was", do=lower[0], undo=(raised,)))
     words = ("link", link.parent, "type", "vlan", "id", str(link.details.get("id", 0)))
-    again: list[Action] = [links.made(link.name, words, marks.text(KIND, **mark.values), text="", needs="").do]
-    again += [links.set_up(link.name).do] if link.up else []
-    again += [Command(("ip", "addr", "add", str(one), *one.rest, "dev", link.name))
-              for one in host.addresses_of(link.name) if one.scope != "link"]  # fmt: skip
-    steps.append(Step(text=f"remove the VLAN {link.name}", do=links.gone(link.name), undo=tuple(again)))
+    again = links.remade(link, words, KIND, host)
+    steps.append(Step(text=f"remove the VLAN {link.name}", do=links.gone(link.name), undo=again))
     return tuple(steps)
 
 

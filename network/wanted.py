@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 LONGEST_NAME = 15
+#: The last number that a VLAN may have.
+LAST_TAG = 4094
 #: The port of UDP that is VXLAN's.
 VXLAN_PORT = 4789
 

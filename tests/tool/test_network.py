@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.fixtures import Outcome
-from tests.lab.lan import BareHost
+from tests.lab.lan import BareHost, end
 from tests.lab.networks import OneHost
 from xmcompat.network.found import MAKING, UP, Found
 from xmcompat.network.host import Address, Host, Link
@@ -61,6 +61,106 @@ def test_what_plan_foretells_is_what_there_is_afterwards(host: BareHost) -> None
     for table in ("links", "addresses", "routes"):
         assert sorted(changes[table]["after"]) == sorted(now[table]["before"])
         assert sorted(changes[table]["before"]) == sorted(now[table]["after"])
+
+
+def test_plan_shows_routes_of_all_tables_and_types(host: BareHost) -> None:
+    for words in (
+        "add unreachable 10.99.0.0/16", "add 10.98.0.0/16 via 198.51.100.1 table 100",
+        "add 10.97.0.0/16 via 198.51.100.1 metric 50", "add 10.96.0.0/16 tos 0x10 via 198.51.100.1",
+    ):  # fmt: skip
+        host.run("ip", "route", *words.split())
+    host.run("tee", "/etc/xmcompat/xmcompat.toml", input="[network.bridges.xenbr0]\n")
+    routes = json.loads(network(host, "plan", "--json").stdout)["changes"]["routes"]
+    assert "unreachable 10.99.0.0/16" in routes["before"] and "unreachable 10.99.0.0/16" in routes["after"]
+    for route in (
+        "10.98.0.0/16 by 198.51.100.1 on {} in table 100", "10.97.0.0/16 by 198.51.100.1 on {} metric 50",
+        "10.96.0.0/16 tos 0x10 by 198.51.100.1 on {}",
+    ):  # fmt: skip
+        assert route.format("up0") in routes["before"]
+        assert route.format("xenbr0") in routes["after"]
+
+
+def test_the_rules_that_plan_foretells_are_those_that_there_are_afterwards(host: BareHost) -> None:
+    def rules(*words: str) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = json.loads(network(host, "plan", "--json", *words).stdout)["changes"]["rules"]
+        return found
+
+    nat = '[network.nat]\ndhcp = false\nforwards = ["tcp 81 10.0.0.6:80", "tcp 80 10.0.0.5:80"]\n'
+    host.run("tee", "/etc/xmcompat/xmcompat.toml", input=nat)
+    first = rules()
+    assert first["before"] == []
+    assert network(host, "up").status == 0
+    assert sorted(rules("--down")["before"]) == sorted(first["after"])
+    assert rules("--down")["after"] == []
+    host.run("tee", "/etc/xmcompat/xmcompat.toml", input=nat.replace("tcp 81 10.0.0.6:80", "udp 81 10.0.0.6:80"))
+    second = rules()
+    assert sorted(second["before"]) == sorted(first["after"])
+    assert set(second["before"]) ^ set(second["after"]) == {
+        "map nat-forwards-xennat0: tcp . 81 : 10.0.0.6 . 80", "map nat-forwards-xennat0: udp . 81 : 10.0.0.6 . 80",
+    }  # fmt: skip
+
+
+def test_every_command_of_plan_can_be_typed(host: BareHost) -> None:
+    before = host.snapshot()
+    host.run("tee", "/etc/xmcompat/xmcompat.toml", input=SETTINGS + "[network.bridges.xenbr0]\n[network.routing]\n")
+    plan = json.loads(network(host, "plan", "--json").stdout)
+    commands = [step["command"] for one in plan["networks"] for step in one["steps"]]
+    host.run("sh", "-e", input="\n".join(commands))
+    assert network(host, "status").status == 0
+    assert network(host, "up") == ("Nothing is to be done.\n", "", 0)
+    plan = json.loads(network(host, "plan", "--down", "--json").stdout)
+    host.run("sh", "-e", input="\n".join(step["command"] for one in plan["networks"] for step in one["steps"]))
+    assert before.difference(host.snapshot()) == ""
+
+
+def test_a_program_that_loses_its_port_to_a_forward_is_told_of(host: BareHost) -> None:
+    listening = host.start([sys.executable, "-c", "import socket; s = socket.create_server(('', 8080)); print(flush=True); input()"])
+    try:
+        assert listening.stdout is not None
+        listening.stdout.readline()
+        nat = '[network.nat]\ndhcp = false\nforwards = ["tcp 8080 10.0.0.5:80"]\n'
+        host.run("tee", "/etc/xmcompat/xmcompat.toml", input=nat)
+        said = "Warning: forward 'tcp 8080 10.0.0.5:80': a program of this host serves tcp port 8080, and is reached no more\n"
+        assert network(host, "plan").stdout.startswith(said)
+        assert network(host, "up") == ("", said, 0)
+        assert network(host, "up") == ("Nothing is to be done.\n", "", 0)
+    finally:
+        end(listening)
+
+
+def test_a_signal_in_the_middle_is_told_by_the_exit_status(host: BareHost) -> None:
+    code = """
+import os, signal, sys
+from xmcompat.network import steps
+from xmcompat.tool.main import main
+act = steps.programs.run
+def run(words, **more):
+    if words[:2] == ("ip", "-batch"):
+        os.kill(os.getpid(), signal.SIGTERM)
+    return act(words, **more)
+steps.programs.run = run
+sys.exit(main(["network", "up"]))
+"""
+    before = host.snapshot()
+    said = host.outcome(sys.executable, "-c", code, env=host.program_env())
+    assert said == ("", "Error: stopped by SIGTERM; nothing is changed\n", 143)
+    assert before.difference(host.snapshot()) == ""
+
+
+@pytest.mark.parametrize(("option", "said"), [
+    ("size=4k", "network.lock cannot be written: No space left on device"), ("ro", "network.lock: Read-only file system"),
+    ("nr_inodes=3", "cannot be written: No space left on device"),
+])  # fmt: skip
+def test_a_full_run_is_told_in_one_line_and_nothing_is_changed(host: BareHost, option: str, said: str) -> None:
+    host.run("tee", "/etc/xmcompat/xmcompat.toml", input="[network.routing]\n")
+    before = host.snapshot()
+    host.run("mount", "-t", "tmpfs", "-o", option, "tmpfs", "/run")
+    if "size" in option:
+        host.outcome("dd", "if=/dev/zero", "of=/run/big", "bs=4k", "count=9")
+    out, err, status = network(host, "up")
+    assert (out, status) == ("", 1)
+    assert err.startswith("Error: /run/xmcompat/") and err.endswith(f"{said}\n") and err.count("\n") == 1
+    assert before.difference(host.snapshot()) == ""
 
 
 def test_status_tells_by_its_exit_status(host: BareHost) -> None:
@@ -204,7 +304,8 @@ def test_check_names_the_rule_that_drops_what_guests_send(host: BareHost) -> Non
     host.run("nft", "-f", "-", input=rules)
     said = network(host, "check")
     assert said.status == 1
-    assert "IPv4 between ports of the bridge 'inner' are dropped" in said.stdout
+    assert "IPv4 between ports of the bridges 'xendmz0', 'inner' are dropped" in said.stdout
+    assert said.stdout.count("sysctl -w") == 1
     assert json.loads(network(host, "check", "--json").stdout)[0]["severity"] == "drops"
 
 

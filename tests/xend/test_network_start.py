@@ -82,6 +82,27 @@ def test_what_is_not_understood_of_the_words_is_logged(lan: OneHost) -> None:
     assert "my-own-network is not there" in said[0][1]
 
 
+def test_what_a_bridge_cannot_take_over_is_logged_once(lan: OneHost) -> None:
+    lan.host.run("ip", "addr", "change", f"{address(1)}/24", "dev", "up0", "valid_lft", "900", "preferred_lft", "900")
+    warnings, said = start(lan.host)
+    assert warnings == []
+    cautions = [text for level, text in said if level == "WARNING"]
+    assert len(cautions) == 1
+    assert cautions[0].startswith(f"{address(1)} is configured by DHCP: xenbr0 keeps the address without end")
+    assert [text for level, text in start(lan.host)[1] if level == "WARNING"] == []
+
+
+def test_words_that_xend_passes_over_are_logged(lan: OneHost) -> None:
+    _, said = start(lan.host, "(network-script network-dummy netdev=eth1)")
+    assert ["WARNING", "network-script: only its first value counts; put a value with blanks into quotes"] in said
+
+
+def test_a_script_that_is_a_pipe_keeps_nobody_waiting(lan: OneHost) -> None:
+    lan.host.run("mkfifo", "/run/pipe")
+    _, said = start(lan.host, "(network-script /run/pipe)")
+    assert said[0][1].startswith("pipe is not there: the networks that it made are not known")
+
+
 def test_a_host_that_asks_for_no_network_is_left_alone(lan: OneHost) -> None:
     assert start(lan.host, "(vif-script vif-bridge)") == ([], [])
     assert lan.host.outcome("test", "-e", "/run/xmcompat/network.lock").status == 1

@@ -52,7 +52,9 @@ def main(arguments: Sequence[str]) -> int:
     except XmError as error:
         lines = [printable(line) for line in error.line().split("\n")]  # some sentences of xm have two
         click.echo("Error: " + "\n".join(lines), err=True)
-        return 2 if isinstance(error, UsageError) else 1
+        if isinstance(error, UsageError):
+            return 2
+        return error.exit_code if error.exit_code > 128 else 1  # above 128 a signal has stopped it
     except BrokenPipeError:
         _give_up_stdout()
         return 1

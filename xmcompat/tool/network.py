@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -49,6 +49,7 @@ def plan(down: bool, as_json: bool, html: str | None) -> None:
 
     Links, addresses, routes, settings and rules are shown with what goes (-) and what comes (+).
     """
+    from xmcompat.network import listing
     from xmcompat.network.changes import danger, session_address
     from xmcompat.network.plans import plan_down
     from xmcompat.render.network_text import plan_document, plan_lines
@@ -60,7 +61,8 @@ def plan(down: bool, as_json: bool, html: str | None) -> None:
         made = plan_down(host)
     else:
         made, remarks = _planned(host)
-    view = plan_view(made, remarks, danger(made, host, session_address(os.environ)), down=down)
+    why = danger(made, host, session_address(os.environ))
+    view = plan_view(made, remarks, why, rules=listing.read(), down=down)
     if html is not None:
         from xmcompat.render.network_html import page
 
@@ -153,7 +155,7 @@ def check(as_json: bool) -> int:
 
     Exits 1 where packets are dropped, or may be.
     """
-    from xmcompat.network.check import ODD, look
+    from xmcompat.network.check import ODD, lines, look
     from xmcompat.tool.network_guests import ports
 
     _be_root()
@@ -161,7 +163,7 @@ def check(as_json: bool) -> int:
     if as_json:
         print_json([finding._asdict() for finding in findings])
     else:
-        _print(f"{finding.severity}: {finding.line()}" for finding in findings)
+        _print(lines(findings))
         if not findings:
             click.echo("Nothing is in the way of guests' packets.")
     return 1 if any(finding.severity != ODD for finding in findings) else 0
@@ -220,6 +222,7 @@ def _be_root() -> None:
 def _planned(host: Host) -> tuple[Plan, Remarks]:
     """What the files ask of HOST. Raises ConfigError and NetworkError."""
     from xmcompat.network import rules_read
+    from xmcompat.network.changes import cautions
     from xmcompat.network.plans import plan_up
     from xmcompat.xend.config_file import read_config_file
     from xmcompat.xend.network_files import Files
@@ -227,17 +230,7 @@ def _planned(host: Host) -> tuple[Plan, Remarks]:
     topology = Files(read_config_file()).topology(host)
     rules = rules_read.read() if topology.wanted else None
     made = plan_up(topology.wanted, host, ruleset=rules)
-    return made, (*topology.remarks, *((text, True) for text in _cautions(made)))
-
-
-def _cautions(made: Plan) -> Iterator[str]:
-    """What bridges that are to be made cannot take over from their cards."""
-    from xmcompat.network import bridge, dhcp_clients
-    from xmcompat.network.wanted import Bridge
-
-    for part in made.parts:
-        if isinstance(part.network, Bridge) and part.steps and (card := made.before.link(part.network.uplink)):
-            yield from bridge.cautions(part.network, made.before, dhcp_clients.clients(card.name, card.index))
+    return made, (*topology.remarks, *((text, True) for text in cautions(made)))
 
 
 def _carry_out(planner: Callable[[Host], Plan], seconds: int | None) -> Plan:

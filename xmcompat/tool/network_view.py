@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from xmcompat.network import listing
+from xmcompat.network.forwards import end_of
 from xmcompat.network.found import UP, Found
-from xmcompat.network.host import Host, Link
+from xmcompat.network.host import Host, Link, Route
+from xmcompat.network.listing import Listing
 from xmcompat.network.plans import Plan, name_of, visitors
-from xmcompat.network.steps import Command, Setting, Step
+from xmcompat.network.steps import Setting, Step
 from xmcompat.network.wanted import Bridge, Nat, Network, Overlay, Routing, Segment, Switch, Vlan
 from xmcompat.render import network_values as shown
+
+#: The metric of a route that was made without one.
+_USUAL_METRIC = {4: 0, 6: 1024}
 
 
 class Guest(NamedTuple):
@@ -37,7 +43,7 @@ def described(network: Network) -> str:
         case Routing():
             return f"routing between {network.uplink} and guests{'' if network.ipv6 else ', IPv4 alone'}"
         case Nat():
-            ports = ", ".join(f"{one.protocol} {one.port} to {one.address}:{one.port_inside}" for one in network.forwards)
+            ports = ", ".join(f"{one.protocol} {one.port} to {end_of(one)}" for one in network.forwards)
             how = "addresses by DHCP" if network.dhcp else "no DHCP"
             return f"{network.network} translated to the address of {network.uplink}, {how}{f'; {ports}' if ports else ''}"
         case Overlay():
@@ -53,7 +59,11 @@ def _held(antispoof: bool) -> str:
 # -- plans
 
 
-def plan_view(plan: Plan, remarks: Iterable[tuple[str, bool]] = (), confirm: str = "", *, down: bool = False) -> shown.Plan:
+def plan_view(
+    plan: Plan, remarks: Iterable[tuple[str, bool]] = (), confirm: str = "", *, rules: Listing | None = None,
+    down: bool = False,
+) -> shown.Plan:  # fmt: skip
+    """RULES are those of ours that the host has."""
     networks = [
         shown.Network(name_of(part.network), described(part.network), tuple(map(_action, part.steps)))
         for part in plan.parts
@@ -64,7 +74,8 @@ def plan_view(plan: Plan, remarks: Iterable[tuple[str, bool]] = (), confirm: str
         networks.append(shown.Network("firewall", what, tuple(map(_action, plan.shared))))
     return shown.Plan(
         networks=tuple(networks),
-        changes=tuple(_changes(plan)) if plan.steps else (), remarks=tuple(remarks), confirm=confirm, down=down,
+        changes=tuple(_changes(plan, rules or {})) if plan.steps else (), remarks=tuple(remarks), confirm=confirm,
+        down=down,
     )  # fmt: skip
 
 
@@ -72,7 +83,7 @@ def _action(step: Step) -> shown.Action:
     return shown.Action(step.text, str(step.do))
 
 
-def _changes(plan: Plan) -> Iterator[shown.Change]:
+def _changes(plan: Plan, rules: Listing) -> Iterator[shown.Change]:
     before, after, steps = plan.before, plan.after, plan.steps
     yield shown.Change("Links", tuple(map(_link, before.links)), tuple(map(_link, after.links)))
     yield shown.Change("Addresses", tuple(_addresses(before)), tuple(_addresses(after)))
@@ -81,9 +92,9 @@ def _changes(plan: Plan) -> Iterator[shown.Change]:
     if keys:
         yield shown.Change("Settings", tuple(_setting(key, before) for key in keys if before.setting(key)),
                            tuple(_setting(key, after) for key in keys))  # fmt: skip
-    rules = tuple(dict.fromkeys(line for step in steps for line in _rules(step)))
-    if rules:
-        yield shown.Change("Rules", (), rules)
+    there, then = (tuple(listing.lines(one)) for one in (rules, listing.after(rules, steps)))
+    if there or then:
+        yield shown.Change("Rules", there, then)
 
 
 def _link(link: Link) -> str:
@@ -96,21 +107,27 @@ def _addresses(host: Host) -> Iterator[str]:
 
 
 def _routes(host: Host) -> Iterator[str]:
+    """Those of all tables and types, but for what the kernel has with each address and link."""
     for route in host.routes:
-        if route.table == "main" and route.type == "unicast" and not route.destination.startswith(("fe80:", "ff00:")):
-            version = " (IPv6)" if route.family == 6 and route.destination == "default" else ""
-            by = f" by {route.gateway}" if route.gateway else ""
-            yield f"{route.destination}{version}{by} on {route.device}"
+        usual = route.table == "local" or route.destination.startswith(("fe80:", "ff00:"))
+        if not usual or route.protocol != "kernel":
+            yield _route(route)
+
+
+def _route(route: Route) -> str:
+    kernels = route.protocol == "kernel"
+    words = [route.destination] if route.type == "unicast" else [route.type, route.destination]
+    if route.family == 6 and route.destination == "default":
+        words.append("(IPv6)")
+    words += [f"{key} {value}" for key in ("from", "tos") if (value := route.word(key))]
+    words += [f"by {route.gateway}"] if route.gateway else []
+    words += [f"on {route.device}"] if route.device else []
+    words += [f"metric {route.metric}"] if route.metric not in (0, _USUAL_METRIC[route.family]) and not kernels else []
+    return " ".join((*words, *((f"in table {route.table}",) if route.table != "main" else ())))
 
 
 def _setting(key: str, host: Host) -> str:
     return f"{key} = {host.setting(key)}"
-
-
-def _rules(step: Step) -> Iterator[str]:
-    if isinstance(step.do, Command) and step.do.words[0] == "nft":
-        lines = (line.strip() for line in step.do.text.splitlines())
-        yield from (line for line in lines if line and not line.startswith("flush") and " note-" not in line)
 
 
 # -- the state
@@ -177,7 +194,7 @@ def _details(network: Network | None) -> Iterator[str]:
             yield "segment"
         case Nat():
             yield f"translated to {network.uplink}{', DHCP' if network.dhcp else ''}"
-            yield from (f"{one.protocol} {one.port} -> {one.address}:{one.port_inside}" for one in network.forwards)
+            yield from (f"{one.protocol} {one.port} -> {end_of(one)}" for one in network.forwards)
         case Overlay():
             yield f"overlay {network.vni}"
     if isinstance(network, Bridge | Segment) and network.antispoof:

@@ -39,20 +39,26 @@ def bring_up(config: XendConfig, environ: Mapping[str, str], log: Log) -> tuple[
 def _made(files: Files, log: Log) -> tuple[str, ...]:
     """Raises NetworkError."""
     from xmcompat.network import rules_read
-    from xmcompat.network.changes import unattended
+    from xmcompat.network.changes import cautions, unattended
     from xmcompat.network.host import Host
     from xmcompat.network.plans import Plan, name_of, plan_up
 
-    told: list[str] = []
+    told: set[str] = set()
+
+    def tell(level: str, text: str) -> None:
+        if text not in told:
+            log(level, text)
+            told.add(text)
 
     def planner(host: Host) -> Plan:
         topology = files.topology(host)
-        if not told:
-            for remark in topology.remarks:
-                log("WARNING" if remark.warns else "INFO", remark.text)
-                told.append(remark.text)
+        for remark in topology.remarks:
+            tell("WARNING" if remark.warns else "INFO", remark.text)
         rules = rules_read.read() if topology.wanted else None
-        return plan_up(topology.wanted, host, ruleset=rules)
+        plan = plan_up(topology.wanted, host, ruleset=rules)
+        for text in cautions(plan):
+            tell("WARNING", text)
+        return plan
 
     plan = unattended(planner, lambda text: log("WARNING", text))
     for part in plan.parts:

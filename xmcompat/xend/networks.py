@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from xmcompat.network.host import Host
-from xmcompat.network.settings import LAST_TAG, unusable
-from xmcompat.network.wanted import Bridge, Nat, Network, Routing, Segment, Vlan
+from xmcompat.network.names import unusable
+from xmcompat.network.wanted import LAST_TAG, Bridge, Nat, Network, Routing, Segment, Vlan
 
 #: Where scripts without a folder lie.
 SCRIPTS = "/etc/xen/scripts"
@@ -131,13 +131,14 @@ def _bridge(reading: _Reading, words: list[str]) -> None:
     if why := unusable(name):
         return reading.tell(f"network-bridge: {why}; no bridge is made for it")
     antispoof = given.get("antispoof", "no").lower() in _YES
+    made = len(reading.wanted)
     if re.fullmatch(r"p?dummy[0-9]+", netdev):
         reading.wanted.append(Segment(name=name, addresses=_own_addresses(reading, netdev, name), antispoof=antispoof))
     elif not netdev and _has_bridge(reading, name):
         return None
     else:
         _uplinked(reading, name, netdev, antispoof)
-    if name != (given.get("bridge") or netdev or "eth0"):
+    if len(reading.wanted) > made and name != (given.get("bridge") or netdev or "eth0"):
         old = given.get("bridge") or netdev or "eth0"
         reading.tell(f"the bridge '{old}' is called {name} here: a card keeps its name", warns=False)
     return None
