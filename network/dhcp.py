@@ -100,7 +100,7 @@ def up(nat: Nat, host: Host, known: Names | None = None, directory: str = DIRECT
     place = folder(nat.bridge, directory)
     made, file = _files(nat, known, place)
     return (
-        Step(text=f"make {place}", do=made, undo=(_emptied(place),)),
+        Step(text=f"make {place}", do=made, undo=(*_unknown(nat, host, place), _emptied(place))),
         Step(text=f"write {file.path}", do=file, undo=(File(file.path, None),)),
         Step(text=f"start dnsmasq for '{nat.bridge}'", do=_start(place), undo=(_stop(place),)),
     )
@@ -128,6 +128,12 @@ def _files(nat: Nat, known: Names | None, place: str) -> tuple[Command, File]:
     text = configuration(nat, host_names() if known is None else known, place)
     folders = (os.path.dirname(place), place, f"{place}/hosts")
     return Command(("install", "-d", "-m", "755", *folders)), File(f"{place}/dnsmasq.conf", text)
+
+
+def _unknown(nat: Nat, host: Host, place: str) -> tuple[Command, ...]:
+    """Removes what dnsmasq has written, where there was no bridge on which it can have served anybody before."""
+    written = tuple(f"{place}/{name}" for name in ("leases", "pid"))
+    return () if host.link(nat.bridge) else (Command(("rm", "-f", "--", *written)),)
 
 
 def _emptied(place: str) -> Command:

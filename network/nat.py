@@ -179,6 +179,9 @@ def _overlaps(destination: str, network: IPv4Network) -> bool:
 
 # -- the parts
 
+#: What is set to 1 of the bridge.
+_OF_BRIDGE = ("net.ipv6.conf.*.disable_ipv6", "net.ipv4.conf.*.forwarding")
+
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
@@ -274,7 +277,7 @@ class _Parts:
 
     def _link_settings(self) -> Iterator[Step]:
         """The bridge has no IPv6, and forwards even where the host's new links do not."""
-        for pattern in ("net.ipv6.conf.*.disable_ipv6", "net.ipv4.conf.*.forwarding"):
+        for pattern in _OF_BRIDGE:
             key = sysctl.of_device(pattern, self.wanted.bridge)
             known = self.host.setting(pattern.replace("*", "default"))
             if known and self.host.setting(key) != "1":
@@ -328,8 +331,12 @@ class _Parts:
     def remade(self) -> tuple[Action, ...]:
         """What makes the bridge again as it is, with its ports."""
         name = self.wanted.bridge
-        bare = replace(self.host, links=tuple(link for link in self.host.links if link.name != name),
-                       addresses=tuple(one for one in self.host.addresses if one.device != name))  # fmt: skip
+        own = {sysctl.of_device(pattern, name) for pattern in _OF_BRIDGE}
+        bare = replace(
+            self.host, links=tuple(link for link in self.host.links if link.name != name),
+            addresses=tuple(one for one in self.host.addresses if one.device != name),
+            settings={key: value for key, value in self.host.settings.items() if key not in own},
+        )  # fmt: skip
         alias = self.link.alias if self.link else ""
         actions: list[Action] = [step.do for step in _Parts(self.wanted, bare).link_steps()]
         actions.append(Command(("ip", "link", "set", "dev", name, "alias", alias)))

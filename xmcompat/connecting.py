@@ -253,6 +253,7 @@ def _set_up(waiting: Sequence[BackEnd], info: DomainInfo, environ: Mapping[str, 
     except BaseException:
         steps.undo(plan)
         raise
+    vif_steps.announce(waiting, host)
 
 
 def _run_scripts(waiting: Sequence[BackEnd], info: DomainInfo, environ: Mapping[str, str]) -> None:

@@ -37,6 +37,18 @@ def up(back_end: BackEnd, info: DomainInfo, host: Host | None) -> tuple[Step, ..
     return ports.up(port)
 
 
+def announce(back_ends: Sequence[BackEnd], host: Host | None) -> None:
+    """Tell the neighbours of the card that routed guests are behind it now: they may know them behind another host.
+
+    They find out by themselves within seconds, so that an error is none of the guest's.
+    """
+    from xmcompat.network import announce as announcing
+
+    for port in (one.port for one in back_ends if one.port.mode is Mode.ROUTE):
+        with suppress(NetworkError):
+            announcing.announce(_on_card(port, host).uplink, map(route.destination, port.addresses))
+
+
 def take_back(back_end: BackEnd, info: DomainInfo) -> None:
     """Whatever of a routed one somebody did who was cut off: addresses and routes are there once."""
     if back_end.port.mode is Mode.ROUTE:

@@ -48,15 +48,7 @@ def servers(host: Place) -> list[str]:
 # -- the law of undoing
 
 
-class Translation(Made):
-    """The bridge comes back without its setting for IPv6; a dnsmasq that is undone leaves its files, of no meaning."""
-
-    unseen = (
-        "sysctl net.ipv6.conf.xennat0.disable_ipv6 ", "file /run/xmcompat/nat/xennat0/leases", "file /run/xmcompat/nat/xennat0/pid",
-    )  # fmt: skip
-
-
-class WithPort(Translation):
+class WithPort(Made):
     """A guest's port is in the bridge whenever that is there."""
 
     def mend(self) -> None:
@@ -69,7 +61,7 @@ class WithPort(Translation):
 def test_the_law_of_undoing(lan: OneHost, wanted: Nat, verb: str) -> None:
     set_sysctls(lan.host, HARDENED)
     lan.host.run("nft", "-f", "-", input=OTHERS)
-    actions, breaches = tried(lan.host, Translation(wanted), verb)
+    actions, breaches = tried(lan.host, Made(wanted), verb)
     assert breaches == []
     assert actions == {"up": 13, "down": 10}[verb] - {"up": 3, "down": 2}[verb] * (not wanted.dhcp)
     assert lan.host.outcome("ls", "/run/xmcompat/nat/xennat0").status != 0
