@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -35,11 +36,18 @@ def xm(bench: Bench) -> Iterator[Xm]:
         (bench.node.directory / "run/xmcompat" / run).unlink(missing_ok=True)
 
 
+def command_of(process: Path) -> bytes:
+    """Its words; none where it has ended meanwhile."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return (process / "cmdline").read_bytes()
+    return b""
+
+
 def threads(uuid: str) -> dict[str, set[int]]:
     """Where each thread of a guest's QEMU may run, by the kernel's own word: vcpus by "CPU 0", the others together."""
     (process,) = [
         entry for entry in Path("/proc").iterdir()
-        if entry.name.isdecimal() and b"\0-uuid\0" + uuid.encode() in (entry / "cmdline").read_bytes()
+        if entry.name.isdecimal() and b"\0-uuid\0" + uuid.encode() in command_of(entry)
     ]  # fmt: skip
     found: dict[str, set[int]] = {}
     for task in (process / "task").iterdir():

@@ -54,6 +54,9 @@ FOREVER = 4294967295
 #: The same in tc's lines: the number of an action, and handles that the kernel has chosen.
 MOVING_WORDS = r"index \d+ ref \d+ bind \d+|\b8[0-9a-f]{3}:"
 
+#: The lifetimes of an address that a bridge's mark remembers.
+MOVING_LEASE = r"(lease=[^ /]+)/\d+/\d+"
+
 #: What names an object of each section, first to last.
 NAMES = {
     "link": ("ifname",),
@@ -143,6 +146,8 @@ def _steady(value: Any) -> Any:
                 kept[key] = "forever" if part == FOREVER else "limited"
             elif key == "flags" and isinstance(part, list):
                 kept[key] = sorted(str(word) for word in part)
+            elif key == "ifalias" and isinstance(part, str):
+                kept[key] = re.sub(MOVING_LEASE, r"\1 ticking", part)
             elif key not in MOVING and not key.endswith("_timer"):
                 kept[key] = _steady(part)
         return kept

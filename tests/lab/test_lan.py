@@ -69,6 +69,7 @@ def test_a_bare_host_ends_with_the_run_that_made_it(lab_directory: Path) -> None
     assert host._process.stdin is not None
     host._process.stdin.close()
     assert inside.wait(10) != 0
+    host._process.wait(10)  # it has taken note of the end of the first process inside
     assert not Path(f"/proc/{host.pid}").exists()
     host.stop()
 

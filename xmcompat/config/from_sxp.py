@@ -93,7 +93,7 @@ def _top(form: Tree, told: Told) -> dict[str, Value]:
     values: dict[str, Value] = {}
     seen: set[str] = set()
     for child in form[1:]:
-        if not isinstance(child, list) or not child or not isinstance(child[0], str):
+        if not isinstance(child, list) or not child or not isinstance(child[0], str) or not child[0]:
             told.lost("(form)", "it is no (KEY VALUE)", child if isinstance(child, str) else "")
             continue
         name = _RENAMED.get(child[0], child[0])
@@ -227,7 +227,7 @@ def _image(image: Tree, told: Told) -> dict[str, Value]:
     body = image[1] if len(image) > 1 and isinstance(image[1], list) and image[1] else ["linux"]
     values: dict[str, Value] = {"builder": str(body[0])}
     for child in body[1:]:
-        if not isinstance(child, list) or not child or not isinstance(child[0], str):
+        if not isinstance(child, list) or not child or not isinstance(child[0], str) or not child[0]:
             told.lost("image", "it is no (KEY VALUE)", child if isinstance(child, str) else "")
             continue
         name = child[0]
