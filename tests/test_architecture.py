@@ -24,7 +24,7 @@ VALUES = {*COMMON, "guest", "notes", "backends.machine", "backends.devices", "ba
 OPERATIONS = {*VALUES, "backends", "config", "translate", "network", "storage", "migration"}
 TOOLSTACK = {
     "toolstack", "tuning", "creation", "preflight", "describe", "console_session", "events", "frontends", "display", "kept",
-    "labels", "statistics", "pools", "pool_store", "pool_rules", "hotplug", "hotplug_nics", "pluggable", "plugging", "saving", "pending_save",
+    "labels", "statistics", "pools", "pool_store", "pool_rules", "hotplug", "hotplug_nics", "pluggable", "plugging", "saving", "pending_save", "losses",
     "vnets", "hostdevices", "passing", "passing_pci", "passing_scsi", "passing_usb",
     "host_settings", "managed", "recorded", "endings", "connecting", "vifs", "vif_steps", "vif_nat", "vif_traces",
 }  # fmt: skip
@@ -66,6 +66,7 @@ MAY_IMPORT = {
     **{name: {*OPERATIONS, *TOOLSTACK} for name in ("hostdevices", "passing", "passing_pci", "passing_scsi", "passing_usb")},
     **{name: {*OPERATIONS, *TOOLSTACK} for name in ("connecting", "vifs", "vif_steps", "vif_nat", "vif_traces")},
     "plugging": {*OPERATIONS, *TOOLSTACK, "render", "xend.config", "xend.client_options"},
+    "losses": {"errors", "backends.hypervisor"},
     "kept": {*OPERATIONS, *TOOLSTACK},
     "host_settings": {*OPERATIONS, "xend.config", "xend.config_file"},
     "frontends": {*OPERATIONS, *TOOLSTACK, "render"},

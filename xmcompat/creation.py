@@ -6,21 +6,23 @@ import os
 import time
 import uuid as uuids
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from xmcompat import connecting, vif_traces
 from xmcompat.backends import domain_xml, host_devices
 from xmcompat.backends.facts import HostFacts
 from xmcompat.backends.gather import gather
-from xmcompat.backends.hypervisor import DomainInfo, Hypervisor
+from xmcompat.backends.hypervisor import DomainInfo, DomainState, Hypervisor
 from xmcompat.backends.machine import Accelerator, BlockSource, Disk, FileSource, Machine, XenRecord
 from xmcompat.config import sxp
 from xmcompat.config.load import Loaded
 from xmcompat.config.sxp_form import record_form
-from xmcompat.errors import DomainEnding, DomainNotFound, XmError
+from xmcompat.errors import ConnectionLost, DomainEnding, DomainNotFound, XmError
 from xmcompat.guest import GuestConfig, UsbDevice
 from xmcompat.host_settings import with_host_settings
 from xmcompat.kept import start
+from xmcompat.losses import when_back
 from xmcompat.network import mac
 from xmcompat.network.hostname import HostnameLookup
 from xmcompat.notes import joined
@@ -45,10 +47,12 @@ from xmcompat.vdev import vdev_number
 
 
 def create(
-    hypervisor: Hypervisor, loaded: Loaded, *, paused: bool, attend: Callable[[Created], None] | None = None
-) -> Created:
+    hypervisor: Hypervisor, loaded: Loaded, *, paused: bool, attend: Callable[[Created], None] | None = None,
+    again: Callable[[], Hypervisor] | None = None,
+) -> Created:  # fmt: skip
     """Start the guest: translate, check, assemble, one libvirt call. Nothing is changed before that call.
 
+    AGAIN makes another connection where this one is lost, over which a domain that was not let go is ended.
     With ATTEND the domain is made paused, ATTEND is called with it, and then it is let go (unless PAUSED).
     Raises DomainExists, NotConvertible, DeviceError, HypervisorError, and DomainNotFound for a domain that has ended
     before it could be let go; KeyboardInterrupt, and whatever else ends ATTEND, leaves nothing behind.
@@ -83,8 +87,13 @@ def create(
             attend(created)
         if waits and not paused:
             _let_go(hypervisor, info)
+    except ConnectionLost as error:
+        if again is not None:
+            when_back(guest.name, error, again, lambda now: _remove(now, machine, paused=True))
+        raise
     except BaseException:  # Ctrl-C is noticed when the call is over
-        _remove(hypervisor, xml, machine.record)
+        with suppress(XmError):  # it never was, or has ended by itself
+            _remove(hypervisor, machine)
         raise
     return created
 
@@ -143,15 +152,18 @@ def _let_go(hypervisor: Hypervisor, info: DomainInfo) -> None:
         raise DomainNotFound(info.name) from None
 
 
-def _remove(hypervisor: Hypervisor, xml: str, record: XenRecord | None) -> None:
-    """Destroy the domain that this very call has made, if it has; never one that another create has made."""
-    uuid = domain_xml.parse(xml).uuid or ""
+def _remove(hypervisor: Hypervisor, machine: Machine, *, paused: bool = False) -> None:
+    """Destroy the domain that this very call has made, if it has, and with PAUSED only if it has not run; never one that
+    another create has made. Raises XmError."""
+    uuid = machine.uuid or ""
     try:
         found = hypervisor.metadata(uuid)
-        if found is not None and domain_xml.read_record(found) == record:
-            vif_traces.end(hypervisor, hypervisor.find(uuid), hypervisor.destroy)
-    except XmError:
-        return  # it never was, or has ended by itself
+        info = hypervisor.find(uuid)
+    except DomainNotFound:
+        return
+    mine = found is not None and domain_xml.read_record(found) == machine.record
+    if mine and (info.state == DomainState.PAUSED or not paused):
+        vif_traces.end(hypervisor, info, hypervisor.destroy)
 
 
 def warnings(hypervisor: Hypervisor, guest: GuestConfig, facts: HostFacts) -> tuple[str, ...]:

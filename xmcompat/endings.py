@@ -38,7 +38,14 @@ class Endings:
 
         def find(self, designation: str) -> DomainInfo: ...
 
+        def close(self) -> None: ...
+
         def done(self, call: Callable[[str], None], info: DomainInfo, designation: str) -> bool: ...
+
+    def _connected_anew(self) -> Hypervisor:
+        """A new connection in place of the one that is there. Raises HypervisorUnreachable."""
+        self.close()
+        return self.hypervisor
 
     def shutdown(self, designation: str, *, reason: str = "poweroff") -> DomainInfo:
         """Ask the guest to end (REASON poweroff or halt) or to start anew (reboot). Returns at once.

@@ -22,6 +22,7 @@ from xmcompat.config import sxp
 from xmcompat.config.read import read_record_form
 from xmcompat.describe import recorded_form
 from xmcompat.errors import (
+    ConnectionLost,
     DeviceError,
     DomainEnding,
     DomainExists,
@@ -34,6 +35,7 @@ from xmcompat.errors import (
 from xmcompat.guest import FirmwareBoot, GuestConfig
 from xmcompat.host_settings import with_host_settings
 from xmcompat.kept import mark_started
+from xmcompat.losses import when_back
 from xmcompat.network.steps import Interrupted
 from xmcompat.notes import joined
 from xmcompat.pool_rules import POOL0
@@ -42,6 +44,7 @@ from xmcompat.toolstack import DOM0_NAME, DOM0_UUID, Created, Toolstack
 from xmcompat.translate.machine import translate
 
 if TYPE_CHECKING:
+    from xmcompat.backends.hypervisor import Hypervisor
     from xmcompat.backends.machine import Machine, XenRecord
     from xmcompat.config.load import Loaded
 
@@ -138,16 +141,31 @@ class Managed:
         guest = _guest_of(record, info)
         machine = domain_xml.parse(self._hypervisor.domain_xml(info.uuid))
         warnings = self._refuse_unfit(guest, machine)
-        created = self._started(info, guest, machine, warnings)
         try:
-            if attend is not None:
-                attend(created)
-            if not paused:
-                self._let_go(created.info)
-        except BaseException:
-            self._end(info.uuid)
+            created = self._started(info, guest, machine, warnings)
+            try:
+                if attend is not None:
+                    attend(created)
+                if not paused:
+                    self._let_go(created.info)
+            except BaseException:
+                self._end(info.uuid)
+                raise
+        except ConnectionLost as error:
+            when_back(info.name, error, self._again, lambda _hypervisor: self._end_paused(info.uuid))
             raise
         return created
+
+    def _again(self) -> Hypervisor:
+        self._toolstack.close()
+        self._hypervisor = self._toolstack.hypervisor
+        return self._hypervisor
+
+    def _end_paused(self, uuid: str) -> None:
+        """End what this call has started and not let go. Raises HypervisorUnreachable."""
+        info = self._hypervisor.find(uuid)
+        if info.state == DomainState.PAUSED:
+            vif_traces.end(self._hypervisor, info, self._hypervisor.destroy)
 
     def _refuse_unfit(self, guest: GuestConfig | None, machine: Machine) -> tuple[str, ...]:
         """Raise where this host cannot start it now; returns what the operator should know.

@@ -25,13 +25,11 @@ from xmcompat.errors import (
     OperationError,
     XmError,
 )
+from xmcompat.losses import BACK
 from xmcompat.migration import save_file
 
 if TYPE_CHECKING:
     from xmcompat.toolstack import Toolstack
-
-#: Seconds in which libvirt must be back, and the guest run again, after the connection was lost.
-BACK = 15.0
 
 RUNS = (DomainState.RUNNING, DomainState.BLOCKED)
 #: The signals that end a program from outside.

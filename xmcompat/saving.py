@@ -27,8 +27,9 @@ from xmcompat.errors import (
     OperationError,
     XmError,
 )
+from xmcompat.losses import BACK
 from xmcompat.migration import save_file
-from xmcompat.pending_save import BACK, RUNS, PendingSave
+from xmcompat.pending_save import RUNS, PendingSave
 from xmcompat.preflight import DOM0_MIN_MEM, refuse_missing_bridge, refuse_suspended
 from xmcompat.toolstack import DOM0_NAME, DOM0_UUID, Toolstack
 

@@ -261,7 +261,7 @@ class Toolstack(Endings):
         """
         from xmcompat.creation import create
 
-        return create(self.hypervisor, loaded, paused=paused, attend=attend)
+        return create(self.hypervisor, loaded, paused=paused, attend=attend, again=self._connected_anew)
 
     def pause(self, designation: str) -> None:
         info = self.on_started(designation, "pause", self.hypervisor.pause)

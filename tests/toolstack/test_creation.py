@@ -13,12 +13,20 @@ from tests.fakes_host import Host
 from xmcompat.backends import host_devices
 from xmcompat.backends.devices import UsbHostdev
 from xmcompat.backends.domain_xml import parse, read_record
-from xmcompat.backends.hypervisor import HostInfo
+from xmcompat.backends.hypervisor import DomainInfo, HostInfo
 from xmcompat.config.load import Loaded
 from xmcompat.creation import create
-from xmcompat.errors import ConfigError, DeviceError, DomainExists, DomainNotFound, XmError
+from xmcompat.errors import (
+    ConfigError,
+    ConnectionLost,
+    DeviceError,
+    DomainExists,
+    DomainNotFound,
+    HypervisorUnreachable,
+    XmError,
+)
 from xmcompat.guest import GuestConfig, GuestKind, KernelBoot, UsbController, UsbDevice, Vbd, Vfb, Vif
-from xmcompat.toolstack import Created
+from xmcompat.toolstack import Created, Toolstack
 
 UUID = "5d3f0a44-8a7d-4b7c-9a53-0f1f4f7f1c01"
 
@@ -263,6 +271,49 @@ def test_a_ramdisk_that_is_not_there_is_named(guest: GuestConfig) -> None:
     missing = replace(guest, boot=replace(guest.boot, ramdisk="/nowhere/initrd"))
     with pytest.raises(XmError, match="^Kernel ramdisk does not exist: /nowhere/initrd$"):
         create(FakeHypervisor(uri="qemu:///system"), loaded(missing), paused=False)
+
+
+def test_a_guest_that_waits_is_taken_back_when_libvirtd_is_there_again(
+    guest: GuestConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else would ever let it go on."""
+    connections: list[FakeHypervisor] = []
+
+    def connect() -> FakeHypervisor:
+        connections.append(host)
+        if len(connections) == 2:
+            raise HypervisorUnreachable("nothing answers")
+        return host
+
+    def metadata(uuid: str) -> str | None:
+        if len(connections) == 1:
+            raise ConnectionLost("Xend has probably crashed!")
+        return asked(uuid)
+
+    def lose(created: Created) -> None:
+        assert created.info.state == "paused"
+        monkeypatch.setattr(host, "metadata", metadata)
+        raise ConnectionLost("Xend has probably crashed!")
+
+    host = FakeHypervisor()
+    asked = host.metadata
+    with pytest.raises(ConnectionLost):
+        Toolstack(connect).create(loaded(guest), attend=lose)
+    assert len(connections) == 3
+    assert host.known == {}
+
+
+def test_a_guest_that_runs_when_the_connection_is_lost_runs_on(guest: GuestConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def create(xml: str, *, paused: bool = False) -> DomainInfo:
+        made(xml, paused=paused)
+        raise ConnectionLost("Xend has probably crashed!")
+
+    host = FakeHypervisor()
+    made = host.create
+    monkeypatch.setattr(host, "create", create)
+    with pytest.raises(ConnectionLost):
+        Toolstack(lambda: host).create(loaded(guest))
+    assert [info.state for info in host.known.values()] == ["running"]
 
 
 def test_a_paused_start_is_one_call(guest: GuestConfig) -> None:

@@ -12,7 +12,14 @@ from tests.xm.conftest import Xm
 from tests.xm.test_console import FakeSession
 from xmcompat.backends.domain_xml import parse, read_record
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
-from xmcompat.errors import DomainEnding, DomainExists, DomainNotFound, HypervisorError
+from xmcompat.errors import (
+    ConnectionLost,
+    DomainEnding,
+    DomainExists,
+    DomainNotFound,
+    HypervisorError,
+    HypervisorUnreachable,
+)
 from xmcompat.toolstack import Toolstack
 from xmcompat.xm import console
 from xmcompat.xm.help import after_usage, usage_text
@@ -242,6 +249,56 @@ def test_a_start_that_another_one_was_faster_with(xm: Xm, halted: FakeHypervisor
 
 def test_starting_an_unknown_domain_ends_in_3(xm: Xm, halted: FakeHypervisor) -> None:
     assert xm("start", "nosuch") == (3, "", "Error: Domain 'nosuch' does not exist.\n")
+
+
+@pytest.mark.parametrize("lost_at", ["start_known", "unpause"])
+def test_what_a_start_has_begun_is_taken_back_when_libvirtd_is_there_again(
+    halted: FakeHypervisor, monkeypatch: pytest.MonkeyPatch, lost_at: str
+) -> None:
+    started = halted.start_known
+
+    def lose(uuid: str) -> DomainInfo:
+        if lost_at == "start_known":
+            started(uuid)
+        away.append(2)
+        raise ConnectionLost("Xend has probably crashed!", hint="see the log of libvirtd")
+
+    def find(designation: str) -> DomainInfo:
+        if away and away[-1]:
+            away.append(away[-1] - 1)
+            raise HypervisorUnreachable("nothing answers")
+        return found(designation)
+
+    away: list[int] = []
+    found = halted.find
+    monkeypatch.setattr(halted, lost_at, lose)
+    monkeypatch.setattr(halted, "find", find)
+    with pytest.raises(ConnectionLost, match="probably crashed"):
+        Toolstack(lambda: halted).managed.start("web1")
+    assert away == [2, 1, 0]
+    assert halted.calls == [("start", "web1"), ("destroy", "web1")]
+
+
+def test_where_libvirtd_does_not_come_back_the_error_says_what_may_remain(
+    halted: FakeHypervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(_designation: str) -> DomainInfo:
+        raise ConnectionLost("Xend has probably crashed!", hint="see the log of libvirtd")
+
+    def begin(uuid: str) -> DomainInfo:
+        info = started(uuid)
+        for name in ("unpause", "find"):
+            monkeypatch.setattr(halted, name, lose)
+        return info
+
+    started = halted.start_known
+    monkeypatch.setattr(halted, "start_known", begin)
+    monkeypatch.setattr("xmcompat.losses.BACK", 0.3)
+    with pytest.raises(ConnectionLost) as caught:
+        Toolstack(lambda: halted).managed.start("web1")
+    assert caught.value.lines() == (
+        "Xend has probably crashed!", "Hint: 'web1' may be there, and paused: see 'xm list' when libvirtd is back",
+    )  # fmt: skip
 
 
 def test_a_domain_that_ends_before_it_could_run_is_not_started(

@@ -1,0 +1,36 @@
+"""What a call has begun is taken back also where libvirtd went away in its middle: once it answers again."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from xmcompat.errors import ConnectionLost, HypervisorUnreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from xmcompat.backends.hypervisor import Hypervisor
+
+#: Seconds in which libvirtd must be back, and the guest run again, after the connection was lost.
+BACK = 15.0
+
+
+def when_back(
+    name: str, error: ConnectionLost, connect: Callable[[], Hypervisor], undo: Callable[[Hypervisor], None]
+) -> None:
+    """After ERROR: UNDO what has been done to the domain NAME over a new connection, which CONNECT makes.
+
+    Raises ConnectionLost, with a hint of what may remain, where libvirtd does not come back in BACK seconds.
+    """
+    deadline = time.monotonic() + BACK
+    while True:
+        try:
+            undo(connect())
+            return
+        except HypervisorUnreachable:
+            if time.monotonic() > deadline:
+                raise ConnectionLost(
+                    error.message, hint=f"'{name}' may be there, and paused: see 'xm list' when libvirtd is back"
+                ) from None
+            time.sleep(0.1)
