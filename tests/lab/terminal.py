@@ -47,6 +47,19 @@ class Terminal:
         self._seen = place + len(text)
         return found
 
+    def idle(self, timeout: float = 15.0) -> None:
+        """Wait until the program sleeps, as one that waits for what is typed. Its echo comes before that, and a signal that
+        reaches Python's line editor in between is seen with the next key only."""
+        deadline = time.monotonic() + timeout
+        before, same = "", 0
+        while same < 3:
+            assert time.monotonic() < deadline, f"not at rest within {timeout} s: {self.output!r}"
+            with open(f"/proc/{self.process.pid}/status", encoding="utf-8") as file:
+                now = "".join(line for line in file if line.startswith(("State:", "voluntary_ctxt_switches:")))
+            same = same + 1 if now == before and "S (sleeping)" in now else 0
+            before = now
+            time.sleep(0.02)
+
     def wait(self, timeout: float = 15.0) -> int:
         """Wait for the program's end, reading on; returns its status."""
         deadline = time.monotonic() + timeout

@@ -172,6 +172,7 @@ def test_ctrl_c_takes_the_line_away_and_ends_a_verb_but_not_the_shell() -> None:
         terminal.expect(b"xm> ")
         terminal.send(b"destroy te")
         terminal.expect(b"destroy te")
+        terminal.idle()
         terminal.send(b"\x03")
         terminal.expect(b"xm> ")
         terminal.send(b"list\n")
