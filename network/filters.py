@@ -10,7 +10,8 @@ A port that has addresses is held to them, to its MAC address, and to what can b
 of VLANs. It may ask for an address (DHCP, SLAAC) but not give any: DHCP answers, router advertisements and redirects are
 dropped, and neighbour discovery behind extension headers or in fragments. Addresses of one version of IP alone leave the
 other one open but for that, as Xen left it. A port that is held without addresses has its MAC address alone checked, also
-in ARP: such a guest may be a router or a DHCP server, and may use VLANs.
+in ARP: such a guest may be a router or a DHCP server, and may use VLANs. What bridges say to each other (spanning tree, link
+aggregation) neither may send: a switch that guards itself against that would shut the host's own port.
 Differs from Xen: there ``ip=`` was about IPv4 alone, and about neither MAC addresses nor ARP.
 """
 
@@ -47,6 +48,8 @@ Networks = tuple["list[IPv4Network] | None", "list[IPv6Network] | None"]
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _LINK_LOCAL = "fe80::/10"
+#: The first of the sixteen addresses for what does not leave a cable.
+_BRIDGES = "01:80:c2:00:00:00"
 
 #: Up to so many networks are compared one by one. nft asks the kernel for every chain and set there is, whatever it is told
 #: to do: a port has as few of them as can be.
@@ -146,6 +149,7 @@ def _rules(port: Port) -> Iterator[str]:
     mac = _mac(port)
     yield f"ether saddr != {mac} drop"
     if not port.addresses:
+        yield f"ether daddr & ff:ff:ff:ff:ff:f0 == {_BRIDGES} drop"
         yield f"arp saddr ether != {mac} drop"
         return
     yield "ether type != arp ether type != ip ether type != ip6 drop"

@@ -71,11 +71,25 @@ def create(vnets: Sequence[Vnet]) -> list[str]:
     ]  # fmt: skip
 
 
-def overview() -> list[VnetInfo]:
-    """All vnets of this host, by their ids. Raises NetworkError."""
+def overview(designations: Sequence[str] = ()) -> list[VnetInfo]:
+    """All vnets of this host, by their ids, or those of DESIGNATIONS in that order.
+
+    Raises NetworkError, for one that is not there as well, and ConfigError for what is no id.
+    """
     refuse_far_hosts()
+    ids = [str(parse_id(designation)) for designation in designations]
     found = [_info(one) for one in overlay.found(kernel.read(tables=False)) if one.wanted.vnet]
-    return sorted(found, key=lambda info: info.vnet.id.value)
+    if not designations:
+        return sorted(found, key=lambda info: info.vnet.id.value)
+    known = {str(info.vnet.id): info for info in found}
+    for number, designation in zip(ids, designations, strict=True):
+        if number not in known:
+            raise _missing(designation)
+    return [known[number] for number in ids]
+
+
+def _missing(designation: str) -> NetworkError:
+    return NetworkError(f"there is no vnet '{designation}'", hint="'xm vnet-list' shows those that there are")
 
 
 def delete(designation: str) -> None:
@@ -89,7 +103,7 @@ def delete(designation: str) -> None:
         host = kernel.read(tables=False)
         found = next((one.wanted for one in overlay.found(host) if one.wanted.vnet == wanted), None)
         if found is None:
-            raise NetworkError(f"there is no vnet '{designation}'", hint="'xm vnet-list' shows those that there are")
+            raise _missing(designation)
         if guests := _guests_on(found, host):
             raise NetworkError(
                 f"the vnet {designation} is used by {', '.join(guests)}",

@@ -36,8 +36,9 @@ def test_no_chain_is_left_out_when_a_port_is_removed() -> None:
 
 def test_a_held_port_without_addresses_has_its_mac_address_alone_checked() -> None:
     text = filters.text(port(held=True))
-    assert text.count(" drop\n") == 2
+    assert text.count(" drop\n") == 3
     assert f"ether saddr != {MAC} drop" in text
+    assert "ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 drop" in text
     assert f"arp saddr ether != {MAC} drop" in text
 
 

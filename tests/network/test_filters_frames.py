@@ -166,6 +166,7 @@ CASES = [
     Case("VLAN in a VLAN", eth(tagged(5, tagged(6, f.arp_reply(MAC, FOREIGN, TO, OWN)), 0x88A8)), "none held"),
     Case("VLAN, foreign MAC", eth(tagged(5, f.udp(OWN, GATEWAY, 1, 2, b"x")), OTHER), "none"),
     Case("802.3 with LLC", raw(43, b"\xaa\xaa\x03\x00\x00\x00\x08\x00" + f.udp(OWN, GATEWAY, 1, 2, b"x").data), "none held"),
+    Case("spanning tree", f.ethernet(MAC, "01:80:c2:00:00:00", Payload(38, b"\x42\x42\x03" + bytes(43))), "none"),
     Case("another protocol", raw(0x88B5, b"hello"), "none held"),
 ]
 

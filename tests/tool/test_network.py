@@ -244,6 +244,7 @@ def test_the_pages_are_written(host: BareHost, tmp_path: Path) -> None:
     network(host, "up")
     assert network(host, "show", "--html", "/run/show.html") == ("", "", 0)
     assert "xendmz0" in host.run("cat", "/run/show.html")
+    assert network(host, "plan", "--html", "/run/plan.html") == ("", "", 0)
     page = network(host, "plan", "--down", "--html", "-").stdout
     assert page.startswith("<!DOCTYPE html>")
     assert "remove the bridge" in page

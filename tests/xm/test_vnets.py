@@ -33,6 +33,10 @@ def test_a_vnet_comes_and_goes(lan: OneHost) -> None:
     assert create(lan.host, f"(vnet (id {LONG}) (bridge shop) (peers {address(1)} {address(2)}))") == (0, "", "")
     assert run(lan.host, "vnet-list") == (0, f"{FOUR}\n{LONG}\n", "")
     assert lan.host.links() == ["lo", "shop", "up0", "vnet0004", "vnif0004", "vnif923fe7"]
+    assert run(lan.host, "vnet-list", LONG, "4") == (0, f"{LONG}\n{FOUR}\n", "")
+    assert run(lan.host, "vnet-list", "4", "5") == (
+        1, "", "Error: there is no vnet '5'; 'xm vnet-list' shows those that there are\n"
+    )  # fmt: skip
     found = json.loads(run(lan.host, "vnet-list", "--json")[1])["vnets"]
     assert [(one["vni"] > 4, one["group"], one["peers"], one["whole"]) for one in found] == [
         (False, "239.1.0.4", [], True), (True, None, [address(2)], True),

@@ -44,7 +44,7 @@ def test_several_domains_can_be_named(name: str) -> None:
 
 
 def test_only_those_verbs_repeat() -> None:
-    assert [each.name for each in rows() if each.repeats] == ["list", "uptime", "vcpu-list"]
+    assert [each.name for each in rows() if each.repeats] == ["list", "uptime", "vcpu-list", "vnet-list"]
 
 
 def test_keys_and_the_values_that_they_take() -> None:

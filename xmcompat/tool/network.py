@@ -67,9 +67,7 @@ def plan(down: bool, as_json: bool, html: str | None) -> None:
         from xmcompat.render.network_html import page
 
         _write(html, page(_picture(made.after), view))
-        if html == "-":
-            return
-    if as_json:
+    elif as_json:
         print_json(plan_document(view))
     else:
         _print(plan_lines(view))

@@ -144,7 +144,7 @@ DEVICE = (
     Verb("usb-hc-destroy", NONE, (2, 2), "<Domain> <DevId>", "host_devices:usb_hc_destroy"),
 )  # fmt: skip
 VNET = (
-    Verb("vnet-list", GNU, None, "[-l|--long]", "vnets:show", LONG),
+    Verb("vnet-list", GNU, None, "[-l|--long] [Vnet ...]", "vnets:show", LONG),
     Verb("vnet-create", NONE, (1, 1), "<ConfigFile>", "vnets:create"),
     Verb("vnet-delete", NONE, (1, 1), "<VnetId>", "vnets:delete"),
 )

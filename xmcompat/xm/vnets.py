@@ -28,11 +28,11 @@ def create(words: Words) -> int:
 
 
 def show(words: Words) -> int:
-    """``xm vnet-list [-l]``: the id of each vnet, or all of it as SXP, which vnet-create takes."""
+    """``xm vnet-list [-l] [ID ...]``: the id of each vnet, or all of it as SXP, which vnet-create takes."""
     from xmcompat import vnets
     from xmcompat.config import vnet
 
-    found = vnets.overview()
+    found = vnets.overview(words.operands)
     if words.has("json"):
         from xmcompat.render import json_values
 
