@@ -10,8 +10,8 @@ A port that has addresses is held to them, to its MAC address, and to what can b
 of VLANs. It may ask for an address (DHCP, SLAAC) but not give any: DHCP answers, router advertisements and redirects are
 dropped, and neighbour discovery behind extension headers or in fragments. Addresses of one version of IP alone leave the
 other one open but for that, as Xen left it. A port that is held without addresses has its MAC address alone checked, also
-in ARP: such a guest may be a router or a DHCP server, and may use VLANs. What bridges say to each other (spanning tree, link
-aggregation) neither may send: a switch that guards itself against that would shut the host's own port.
+in ARP: such a guest may be a router or a DHCP server, and may use VLANs. What bridges say to each other (spanning tree,
+link aggregation) neither may send: a switch that guards itself against that would shut the host's own port.
 Differs from Xen: there ``ip=`` was about IPv4 alone, and about neither MAC addresses nor ARP.
 """
 

@@ -26,7 +26,7 @@ TOOLSTACK = {
     "toolstack", "tuning", "creation", "preflight", "describe", "console_session", "events", "frontends", "display", "kept",
     "labels", "statistics", "pools", "pool_store", "pool_rules", "hotplug", "hotplug_nics", "pluggable", "plugging", "saving", "pending_save", "losses",
     "vnets", "hostdevices", "passing", "passing_pci", "passing_scsi", "passing_usb",
-    "host_settings", "managed", "recorded", "endings", "connecting", "vifs", "vif_steps", "vif_nat", "vif_traces",
+    "host_settings", "managed", "recorded", "endings", "connecting", "vifs", "vif_steps", "vif_nat", "vif_traces", "mac_twins",
 }  # fmt: skip
 PROGRAM = {*OPERATIONS, *TOOLSTACK, "render", "__init__"}
 
@@ -64,7 +64,7 @@ MAY_IMPORT = {
     "vnets": {*OPERATIONS, *TOOLSTACK},
     **{name: {*OPERATIONS, *TOOLSTACK} for name in ("hotplug", "hotplug_nics", "pluggable")},
     **{name: {*OPERATIONS, *TOOLSTACK} for name in ("hostdevices", "passing", "passing_pci", "passing_scsi", "passing_usb")},
-    **{name: {*OPERATIONS, *TOOLSTACK} for name in ("connecting", "vifs", "vif_steps", "vif_nat", "vif_traces")},
+    **{name: {*OPERATIONS, *TOOLSTACK} for name in ("connecting", "vifs", "vif_steps", "vif_nat", "vif_traces", "mac_twins")},
     "plugging": {*OPERATIONS, *TOOLSTACK, "render", "xend.config", "xend.client_options"},
     "losses": {"errors", "backends.hypervisor"},
     "kept": {*OPERATIONS, *TOOLSTACK},

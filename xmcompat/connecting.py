@@ -27,7 +27,7 @@ from xmcompat.guest import Vif
 from xmcompat.host_settings import script_log, sets_up_ports, vif_script, xend_number
 from xmcompat.network import marks, programs, script, steps
 from xmcompat.network.programs import NetworkError
-from xmcompat.network.wanted import Port
+from xmcompat.network.wanted import Mode, Port
 from xmcompat.translate.scripts import Kind, script_of
 from xmcompat.vifs import BackEnd, Site, ports_of, values_of, wait_for
 
@@ -106,12 +106,27 @@ def connect(
                 f"Device {back_end.number} (vif) could not be connected. Device {back_end.port.device} not found",
                 hint="libvirt and xm must see the same network",
             )
+        _refuse_unseen(back_end)
     if waiting:
         from xmcompat import vif_steps  # the modes of networks, which a plain guest does without
 
         vif_steps.tidy()
         _set_up(waiting, info, environ)
     _name_and_mark(here)
+
+
+def _refuse_unseen(back_end: BackEnd) -> None:
+    """Raises DeviceError where the tap is in a bridge of Open vSwitch that is a process: it takes the frames before any
+    filter or limit of the kernel's sees them."""
+    port = back_end.port
+    limited = port.addresses or port.held or port.sending or port.receiving
+    in_kernel = os.path.exists(f"{_SYS}/{port.device}/master") or os.path.isdir(f"{_SYS}/{port.bridge}/bridge")
+    if port.mode is Mode.BRIDGE and port.bridge and limited and not in_kernel:
+        raise DeviceError(
+            f"Device {back_end.number} (vif) could not be connected. '{port.bridge}' is a bridge of Open vSwitch outside "
+            "of the kernel (datapath netdev), where nothing holds a guest to ip=, antispoof or rate=",
+            hint="leave these words out, or use the kernel's datapath",
+        )
 
 
 def repair(hypervisor: Hypervisor, info: DomainInfo, *, environ: Mapping[str, str] = os.environ) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from xmcompat import connecting, vif_traces
+from xmcompat import connecting, mac_twins, vif_traces
 from xmcompat.backends import domain_xml, host_devices
 from xmcompat.backends.facts import HostFacts
 from xmcompat.backends.gather import gather
@@ -74,6 +74,7 @@ def create(
     machine = _with_real_paths(hypervisor, translation.machine, guest, local=facts.local)
     if facts.local:
         refuse_unstartable(guest, machine)
+        told = (*told, *mac_twins.told(hypervisor, machine.nics))
     waits = attend is not None or (facts.ports and connecting.prepared(guest.vifs, machine.nics))
     xml = domain_xml.render(machine)
     try:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from itertools import count
 
-from xmcompat import connecting
+from xmcompat import connecting, mac_twins
 from xmcompat.backends.domain_xml_hotplug import PluggedNic, nic_xml
 from xmcompat.backends.facts import HostFacts
 from xmcompat.backends.machine import Accelerator
@@ -63,6 +63,8 @@ class Nics(Pluggable):
         facts = self._facts()
         nic = added_nic(guest, facts, number, findings)
         told = settled(findings)
+        if seen.live and is_local(self._hypervisor.uri):
+            told = (*told, *mac_twins.told(self._hypervisor, (nic,), number))
         ours = seen.live and connecting.is_ours(self._hypervisor)
         waits = ours and connecting.prepared((vif,), (nic,), number=number)
         own = number if seen.live else None

@@ -595,3 +595,20 @@ exec {real} "$@"
     assert bench.xm("pause", "web1").status == 0
     assert bench.xm("network-attach", "web1", f"mac={MAC[:-1]}8", "ip=192.0.2.8", PATH=path) == ("", "", 0)
     assert bench.hypervisor.find("web1").state == "paused"
+
+
+def test_a_second_guest_of_one_mac_address_is_told(bench: Bench, pv: Writer) -> None:
+    pv("web1.cfg", vif=[VIF])
+    pv("web2.cfg", vif=["mac=00:16:3e:00:00:02,bridge=xenbr0", f"mac={MAC.upper()},bridge=xenbr0"], disk=[])
+    assert bench.xm("create", "-q", "web1.cfg") == ("", "", 0)
+    said = bench.xm("create", "-q", "web2.cfg")
+    sentence = (
+        "Warning: vif 1 has the MAC address 00:16:3e:00:00:01 of 'web1' on the bridge 'xenbr0': frames for either reach one of "
+        "them; give it another one\n"
+    )
+    assert said == ("", sentence, 0)
+    pv("web3.cfg", vif=[], disk=[])
+    assert bench.xm("create", "-q", "web3.cfg") == ("", "", 0)
+    said = bench.xm("network-attach", "web3", "mac=00:16:3e:00:00:02", "bridge=xenbr0")
+    assert said.status == 0
+    assert "vif 0 has the MAC address 00:16:3e:00:00:02 of 'web2' on the bridge 'xenbr0'" in said.stderr
