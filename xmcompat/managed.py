@@ -300,6 +300,17 @@ class Managed:
             nothing = _guest_of(machine.record, info) or GuestConfig(name=info.name, boot=FirmwareBoot())
             creation.with_real_paths(self._hypervisor, machine.disks, nothing)
         try:
+            started = self._from_image(info, paused=paused)
+            if not paused:
+                self._let_go(started)
+        except ConnectionLost as error:
+            if not paused:
+                when_back(info.name, error, self._again, lambda _hypervisor: self._let_on(info.uuid))
+            raise
+        return self._hypervisor.find(info.uuid)
+
+    def _from_image(self, info: DomainInfo, *, paused: bool) -> DomainInfo:
+        try:
             started = self._hypervisor.start_known(info.uuid)
             self._renew(started)
             self._connect(started)
@@ -311,9 +322,15 @@ class Managed:
             if not paused:
                 self._after(info)
             raise
-        if not paused:
-            self._let_go(started)
-        return self._hypervisor.find(info.uuid)
+        return started
+
+    def _let_on(self, uuid: str) -> None:
+        """Let go on what this call has started from its image, which is gone. Raises HypervisorUnreachable."""
+        info = self._hypervisor.find(uuid)
+        if info.state == DomainState.PAUSED:
+            self._renew(info)
+            self._connect(info)
+            self._hypervisor.unpause(uuid)
 
     def _machine_in_image(self, info: DomainInfo) -> Machine:
         """Raises OperationError for an image that is not whole, beside which libvirt would start the guest afresh."""
