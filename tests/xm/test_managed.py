@@ -279,6 +279,24 @@ def test_what_a_start_has_begun_is_taken_back_when_libvirtd_is_there_again(
     assert halted.calls == [("start", "web1"), ("destroy", "web1")]
 
 
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_resumed_guest_whose_start_loses_libvirtd_is_let_go_when_it_is_back(
+    halted: FakeHypervisor, monkeypatch: pytest.MonkeyPatch, paused: bool
+) -> None:
+    """Its image is gone: to end it would lose its memory. One that is to stay paused stays so."""
+    def lose(uuid: str) -> DomainInfo:
+        resumed(uuid)
+        raise ConnectionLost("Xend has probably crashed!", hint="see the log of libvirtd")
+
+    suspend(halted)
+    resumed = halted.start_known
+    monkeypatch.setattr(halted, "start_known", lose)
+    with pytest.raises(ConnectionLost, match="probably crashed"):
+        Toolstack(lambda: halted).managed.resume("web1", paused=paused)
+    assert (halted.find("web1").state == DomainState.PAUSED) == paused
+    assert ("destroy", "web1") not in halted.calls
+
+
 def test_where_libvirtd_does_not_come_back_the_error_says_what_may_remain(
     halted: FakeHypervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
