@@ -15,6 +15,7 @@ from xmcompat.errors import (
     ConnectionLost,
     ConsoleBusy,
     DeviceError,
+    DomainBusy,
     DomainEnding,
     DomainNotFound,
     HypervisorError,
@@ -147,7 +148,7 @@ def refused(failure: Failure, uri: str, designation: str = "") -> XmError:
     if failure.has(*ENDING):
         return DomainEnding(failure.line)
     if failure.has("cannot acquire state change lock"):
-        return HypervisorError("The domain is busy with something else", hint="try again later")
+        return DomainBusy("The domain is busy with something else", hint="try again later")
     if failure.has("Active console session exists", "is locked by lock file"):
         return ConsoleBusy("The console is open elsewhere", hint="close it there first")
     return HypervisorError(failure.line)

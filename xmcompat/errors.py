@@ -84,6 +84,10 @@ class HypervisorError(XmError):
     shows_usage = True
 
 
+class DomainBusy(HypervisorError):
+    """Another call has the domain, and has not let go of it in the time that libvirt waits (30 s)."""
+
+
 class HypervisorUnreachable(XmError):
     """Nothing answers at the connection URI, or it may not be used."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from xmcompat.errors import ConnectionLost, HypervisorUnreachable
+from xmcompat.errors import ConnectionLost, DomainBusy, HypervisorUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,16 +21,28 @@ def when_back(
 ) -> None:
     """After ERROR: UNDO what has been done to the domain NAME over a new connection, which CONNECT makes.
 
-    Raises ConnectionLost, with a hint of what may remain, where libvirtd does not come back in BACK seconds.
+    Raises ConnectionLost, with a hint of what may remain, where libvirtd does not come back in BACK seconds, or does not
+    let go of the domain.
     """
     deadline = time.monotonic() + BACK
     while True:
         try:
             undo(connect())
             return
+        except DomainBusy:
+            raise ConnectionLost(error.message, hint=stuck(name)) from None
         except HypervisorUnreachable:
             if time.monotonic() > deadline:
                 raise ConnectionLost(
                     error.message, hint=f"'{name}' may be there, and paused: see 'xm list' when libvirtd is back"
                 ) from None
             time.sleep(0.1)
+
+
+def stuck(name: str) -> str:
+    """What to do where libvirtd, which was killed at the end of a start, holds the domain for that start for ever: nobody
+    can end the guest by it then. Seen with libvirt 9.0."""
+    return (
+        f"libvirtd does not let go of '{name}', whose start it was in: end its QEMU, whose number is in "
+        f"/run/libvirt/qemu/{name}.pid, restart libvirtd, and try again"
+    )

@@ -325,10 +325,10 @@ class Managed:
         return started
 
     def _let_on(self, uuid: str) -> None:
-        """Let go on what this call has started from its image, which is gone. Raises HypervisorUnreachable."""
+        """Let go on what this call has started from its image, which is gone. Raises HypervisorError."""
         info = self._hypervisor.find(uuid)
         if info.state == DomainState.PAUSED:
-            self._renew(info)
+            recorded.renew(self._hypervisor, info)
             self._connect(info)
             self._hypervisor.unpause(uuid)
 

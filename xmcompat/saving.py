@@ -19,6 +19,7 @@ from xmcompat.config import sxp
 from xmcompat.errors import (
     ConfigError,
     ConnectionLost,
+    DomainBusy,
     DomainEnding,
     DomainExists,
     DomainNotFound,
@@ -27,7 +28,7 @@ from xmcompat.errors import (
     OperationError,
     XmError,
 )
-from xmcompat.losses import BACK
+from xmcompat.losses import BACK, stuck
 from xmcompat.migration import save_file
 from xmcompat.pending_save import RUNS, PendingSave
 from xmcompat.preflight import DOM0_MIN_MEM, refuse_missing_bridge, refuse_suspended
@@ -178,35 +179,39 @@ class Saving:
         False where it stays, for ATTEND has removed the file at PATH: nothing else has its memory now.
         """
         try:
-            info = self._hypervisor.find(uuid)
-            if info.state == DomainState.PAUSED:
-                if not os.path.exists(path):
-                    return False
-                vif_traces.end(self._hypervisor, info, self._hypervisor.destroy)
+            return self._ended(uuid, path)
         except XmError:
-            pass  # it has ended, or nobody can tell
+            return True  # it has ended, or nobody can tell
+
+    def _ended(self, uuid: str, path: str) -> bool:
+        info = self._hypervisor.find(uuid)
+        if info.state == DomainState.PAUSED:
+            if not os.path.exists(path):
+                return False
+            vif_traces.end(self._hypervisor, info, self._hypervisor.destroy)
         return True
 
     def _settle_loss(self, uuid: str, path: str) -> DomainInfo:
         """After the connection was lost: the domain, if it runs. Otherwise ConnectionLost is raised, and it is ended where
         the file at PATH is still there."""
-        deadline, what = time.monotonic() + BACK, "nothing was restored"
+        deadline, what, hint = time.monotonic() + BACK, "nothing was restored", "see the log of libvirtd, and try again"
         while time.monotonic() < deadline:
             try:
                 self._toolstack.close()
                 info = self._hypervisor.find(uuid)
                 if info.state in RUNS:
                     return info
-                if not self._end_paused(uuid, path):
+                if not self._ended(uuid, path):
                     what = f"'{info.name}' is restored, and paused; xm unpause {info.name} lets it run"
                 break
-            except DomainNotFound:
+            except DomainBusy:
+                what, hint = f"'{info.name}' is there, and paused", stuck(info.name)
                 break
             except HypervisorUnreachable:
                 time.sleep(0.1)
-        raise ConnectionLost(
-            f"Xend has probably crashed!  The connection was lost; {what}", hint="see the log of libvirtd, and try again"
-        )
+            except (DomainNotFound, HypervisorError):
+                break  # it has ended
+        raise ConnectionLost(f"Xend has probably crashed!  The connection was lost; {what}", hint=hint)
 
 
 def _left_paused(name: str, error: XmError) -> OperationError:

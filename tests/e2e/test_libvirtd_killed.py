@@ -129,6 +129,16 @@ class Lab(NamedTuple):
         os.kill(pid, signal.SIGKILL)
 
 
+    def release(self, stderr: str) -> None:
+        """Do as a message says about a guest that libvirtd holds for ever, for the start in whose end it was killed. Raises
+        where it says nothing of that."""
+        said = re.search(r"end its QEMU, whose number is in (/run/libvirt/qemu/web1\.pid), restart libvirtd, and try again", stderr)
+        assert said, stderr
+        number = subprocess.run(self.node.enter(["cat", said[1]]), capture_output=True, text=True, check=True, timeout=20).stdout
+        subprocess.run(self.node.enter(["kill", "-9", number.strip()]), check=True, timeout=20)
+        self.kill()
+        self.answering()
+
     def cut_off(self, fault: Fault, seconds: float) -> tuple[str, int, str]:
         """Libvirtd is killed SECONDS after the verb has begun: the host then, and the verb's status and errors."""
         self.begin(fault)
@@ -181,6 +191,9 @@ def test_a_verb_whose_libvirtd_is_killed_has_done_all_or_nothing_and_can_be_said
             found, status, stderr = lab.cut_off(fault, duration * part)
             said = f"{part} of {duration:.3f} s: {stderr}"
             assert "Traceback" not in stderr, said
+            if found not in (before, after):
+                lab.release(stderr)
+                found = lab.look()
             assert found in (before, after), said
             assert status != 0 or found == after, said
             assert status == 0 or stderr.startswith("Error: "), said

@@ -14,6 +14,7 @@ from xmcompat.backends.domain_xml import parse, read_record
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.errors import (
     ConnectionLost,
+    DomainBusy,
     DomainEnding,
     DomainExists,
     DomainNotFound,
@@ -295,6 +296,27 @@ def test_a_resumed_guest_whose_start_loses_libvirtd_is_let_go_when_it_is_back(
         Toolstack(lambda: halted).managed.resume("web1", paused=paused)
     assert (halted.find("web1").state == DomainState.PAUSED) == paused
     assert ("destroy", "web1") not in halted.calls
+
+
+def test_where_libvirtd_does_not_let_go_the_error_says_what_to_do(
+    halted: FakeHypervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(uuid: str) -> DomainInfo:
+        started(uuid)
+        raise ConnectionLost("Xend has probably crashed!", hint="see the log of libvirtd")
+
+    def busy(_uuid: str) -> None:
+        raise DomainBusy("The domain is busy with something else", hint="try again later")
+
+    started = halted.start_known
+    monkeypatch.setattr(halted, "start_known", lose)
+    monkeypatch.setattr(halted, "destroy", busy)
+    with pytest.raises(ConnectionLost) as caught:
+        Toolstack(lambda: halted).managed.start("web1")
+    assert caught.value.lines() == (
+        "Xend has probably crashed!", "Hint: libvirtd does not let go of 'web1', whose start it was in: end its QEMU, whose "
+        "number is in /run/libvirt/qemu/web1.pid, restart libvirtd, and try again",
+    )  # fmt: skip
 
 
 def test_where_libvirtd_does_not_come_back_the_error_says_what_may_remain(
