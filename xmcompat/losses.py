@@ -40,9 +40,9 @@ def when_back(
 
 
 def stuck(name: str) -> str:
-    """What to do where libvirtd, which was killed at the end of a start, holds the domain for that start for ever: nobody
-    can end the guest by it then. Seen with libvirt 9.0."""
+    """What to do where libvirtd, which was killed just before it started a QEMU, holds the domain for that start for ever:
+    it lists the guest as paused, and nobody can end it. Seen with libvirt 9.0, whose file of the domain has ``pid='0'``."""
     return (
-        f"libvirtd does not let go of '{name}', whose start it was in: end its QEMU, whose number is in "
-        f"/run/libvirt/qemu/{name}.pid, restart libvirtd, and try again"
+        f"libvirtd holds '{name}' for a start that was broken off: where 'ps' shows no QEMU of it, remove "
+        f"/run/libvirt/qemu/{name}.xml, restart libvirtd, and try again"
     )

@@ -314,8 +314,8 @@ def test_where_libvirtd_does_not_let_go_the_error_says_what_to_do(
     with pytest.raises(ConnectionLost) as caught:
         Toolstack(lambda: halted).managed.start("web1")
     assert caught.value.lines() == (
-        "Xend has probably crashed!", "Hint: libvirtd does not let go of 'web1', whose start it was in: end its QEMU, whose "
-        "number is in /run/libvirt/qemu/web1.pid, restart libvirtd, and try again",
+        "Xend has probably crashed!", "Hint: libvirtd holds 'web1' for a start that was broken off: where 'ps' shows no QEMU "
+        "of it, remove /run/libvirt/qemu/web1.xml, restart libvirtd, and try again",
     )  # fmt: skip
 
 
