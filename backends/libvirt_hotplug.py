@@ -24,6 +24,10 @@ _ABSENT = (
 _TAKEN_NAME = r"The (\S+) interface already exists"
 
 
+#: How often a medium is changed in a tray that the guest shuts again.
+_TRIES = 4
+
+
 class LibvirtHotplug:
     """The part of ``libvirt_kvm.LibvirtKvm`` that these calls are."""
 
@@ -68,18 +72,23 @@ class LibvirtHotplug:
                 raise refusal from None
 
     def _change(self, domain: Any, xml: str, flags: int, force: bool) -> None:
-        """libvirt does not open the tray of a drive that was plugged in later: it has not asked whether it has one."""
+        """libvirt does not open the tray of a drive that was plugged in later: it has not asked whether it has one. A guest
+        that resets the drive's controller meanwhile shuts it again."""
+        opened = ""
         try:
-            domain.updateDeviceFlags(xml, flags)
-        except self._libvirt.libvirtError as error:
-            alias = _alias(domain.XMLDesc(0), xml)
-            if not force or not alias or "Tray of" not in (error.get_error_message() or ""):
-                raise
-            _move_tray(domain, "open", alias, force=True)
-            try:
-                domain.updateDeviceFlags(xml, flags)
-            finally:
-                _move_tray(domain, "close", alias)
+            for left in reversed(range(_TRIES)):
+                try:
+                    domain.updateDeviceFlags(xml, flags)
+                    return
+                except self._libvirt.libvirtError as error:
+                    alias = _alias(domain.XMLDesc(0), xml)
+                    if not force or not alias or not left or "Tray of" not in (error.get_error_message() or ""):
+                        raise
+                opened = alias
+                _move_tray(domain, "open", alias, force=True)
+        finally:
+            if opened:
+                _move_tray(domain, "close", opened)
 
     def unplug_device(self, uuid: str, alias: str) -> None:
         """Ask the guest to let go of the device that libvirt calls ALIAS. Returns at once; silent for one that is gone,

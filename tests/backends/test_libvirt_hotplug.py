@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.backends.test_libvirt_tuning import known, machine
+from xmcompat.backends import libvirt_hotplug
 from xmcompat.backends.domain_xml_hotplug import (
     Drive,
     controller_xml,
@@ -127,6 +129,36 @@ def test_drives_on_a_controller_that_was_plugged_in(hypervisor: LibvirtKvm, imag
     assert [one.disk.source for one in plugged_disks(hypervisor.domain_xml(uuid))] == [image, None]
     hypervisor.change_device(uuid, disk_xml(drive), force=True)
     hypervisor.change_device(uuid, disk_xml(drive), force=True)
+
+
+def test_a_tray_that_a_reset_of_the_guest_shuts_again_is_opened_again(
+    hypervisor: LibvirtKvm, image: FileSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """QEMU shuts the trays of a SCSI controller that is reset, also between our two calls."""
+    uuid = hypervisor.create(machine("resets")).uuid
+    hypervisor.attach_device(uuid, controller_xml(0))
+    drive = Disk(source=image, target="sda", bus=Bus.SCSI, device=DiskDevice.CDROM, readonly=True, vdev="xvda")
+    hypervisor.attach_device(uuid, disk_xml(drive, scsi_place([hypervisor.domain_xml(uuid)])))
+    opened: list[str] = []
+    move_tray = libvirt_hotplug._move_tray
+
+    def with_resets(domain: Any, where: str, alias: str, **arguments: bool) -> None:
+        move_tray(domain, where, alias, **arguments)
+        if where == "open":
+            opened.append(alias)
+            if len(opened) < resets:
+                move_tray(domain, "close", alias)
+
+    monkeypatch.setattr(libvirt_hotplug, "_move_tray", with_resets)
+    empty = disk_xml(replace(drive, source=None))
+    resets = 10
+    with pytest.raises(HypervisorError, match="is not open"):
+        hypervisor.change_device(uuid, empty, force=True)
+    assert len(opened) == 3
+    opened, resets = [], 3
+    hypervisor.change_device(uuid, empty, force=True)
+    assert opened == ["ua-xvda"] * 3
+    assert [one.disk.source for one in plugged_disks(hypervisor.domain_xml(uuid))] == [None]
 
 
 def test_the_slots_of_a_guest_are_soon_all_taken(hypervisor: LibvirtKvm) -> None:
