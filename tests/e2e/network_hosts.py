@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tests.lab.lan import NodeHost, Place
 from tests.lab.linux_guests import LinuxGuest
 from tests.lab.snapshot import Snapshot
@@ -69,9 +71,25 @@ def lies_that_pass(
     return [f"{frame.kind} from {frame.source}, {frame.source_mac}" for frame in lies]
 
 
+def sending_speed(guest: LinuxGuest, place: Place, address: str) -> float:
+    """Mbit/s of what the guest sends to ADDRESS of PLACE."""
+    return _fair(lambda: guest.sends_at(place, address, seconds=2))
+
+
 def speeds(guest: LinuxGuest, place: Place, address: str) -> tuple[float, float]:
     """Mbit/s of what the guest sends to ADDRESS of PLACE, and of what it gets from there."""
-    return guest.sends_at(place, address, seconds=2), guest.receives_at(place, address, seconds=2)
+    return sending_speed(guest, place, address), _fair(lambda: guest.receives_at(place, address, seconds=2))
+
+
+def _fair(measure: Callable[[], float]) -> float:
+    """The first of four measurements that reaches LEAST, else the highest. A guest that gets no processor for a while uses
+    less than it may, and so does a connection whose slow start is punished late; a limit that is too low is so each time."""
+    found = []
+    for _ in range(4):
+        found.append(measure())
+        if found[-1] > LEAST:
+            break
+    return max(found)
 
 
 def left_over(before: Snapshot, host: NodeHost) -> str:

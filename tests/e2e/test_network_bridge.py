@@ -15,7 +15,18 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.e2e.network_hosts import LEAST, MOST, configure, device_of, left_over, lies_that_pass, network, speeds, xm
+from tests.e2e.network_hosts import (
+    LEAST,
+    MOST,
+    configure,
+    device_of,
+    left_over,
+    lies_that_pass,
+    network,
+    sending_speed,
+    speeds,
+    xm,
+)
 from tests.lab.lan import OUTSIDE, BareHost, NodeHost
 from tests.lab.linux_guests import XmGuest
 from tests.lab.networks import Booter, OneNode
@@ -165,6 +176,7 @@ def test_a_guest_that_was_saved_is_held_when_it_is_back(bench: Bench) -> None:
 def test_a_reboot_keeps_everything_though_libvirtd_is_killed_meanwhile(bench: Bench) -> None:
     """web1 reboots by itself; web2, which does not, is reached all the time."""
     device, run = device_of(bench.host, "web1"), calls(bench)
+    began = time.monotonic()
     bench.web1.run("(sleep 0.2; reboot -f) >/dev/null 2>&1 &")
     daemon = bench.host.node.daemon_pid()
     assert daemon is not None
@@ -176,12 +188,12 @@ def test_a_reboot_keeps_everything_though_libvirtd_is_killed_meanwhile(bench: Be
         assert time.monotonic() < deadline
         time.sleep(0.1)
     bench.web1.await_shell()
-    assert bench.web1.check("cat /proc/uptime") < "60"
+    assert float(bench.web1.check("cut -d' ' -f1 /proc/uptime")) < time.monotonic() - began
     assert (device_of(bench.host, "web1"), calls(bench)) == (device, run)
     use_addresses(bench.web1)
     assert bench.web2.pings(ADDRESS1)
     assert lies_of_web1(bench) == []
-    assert LEAST < bench.web1.sends_at(bench.outside, OUTSIDE, seconds=2) < MOST
+    assert LEAST < sending_speed(bench.web1, bench.outside, OUTSIDE) < MOST
 
 
 def test_a_firewall_that_forwards_nothing_is_found_and_the_remedy_helps(bench: Bench) -> None:
@@ -214,7 +226,7 @@ def test_filters_that_were_flushed_are_put_back_while_the_guest_runs(bench: Benc
     assert network(host, "repair") == "web1: vif 0 is set up\n"
     assert "have gone" not in network(host, "check")
     assert lies_of_web1(bench) == []
-    assert LEAST < bench.web1.sends_at(bench.outside, OUTSIDE, seconds=2) < MOST
+    assert LEAST < sending_speed(bench.web1, bench.outside, OUTSIDE) < MOST
     assert network(host, "repair") == ""
 
 
