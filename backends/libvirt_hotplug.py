@@ -50,12 +50,26 @@ class LibvirtHotplug:
         with self._translated(uuid):
             domain = self._connection.lookupByUUIDString(uuid)
             try:
-                domain.attachDeviceFlags(xml, self._affected(domain))
+                self._attach(domain, xml)
             except self._libvirt.libvirtError as error:
                 refusal = not_plugged(_failure(error), self.uri, xml)
                 if refusal is None:
                     raise
                 raise refusal from None
+
+    def _attach(self, domain: Any, xml: str) -> None:
+        """What a libvirtd that was killed meanwhile has left of an earlier device of that name is taken away first."""
+        flags = self._affected(domain)
+        try:
+            domain.attachDeviceFlags(xml, flags)
+        except self._libvirt.libvirtError as error:
+            from xmcompat.backends import libvirt_leftovers as leftovers
+
+            message, alias = error.get_error_message() or "", _alias_in(xml)
+            if not leftovers.is_in_the_way(message, alias, domain.XMLDesc(0)):
+                raise
+            leftovers.take_away(domain, alias, message)
+            domain.attachDeviceFlags(xml, flags)
 
     def change_device(self, uuid: str, xml: str, *, force: bool = False) -> None:
         """Change the medium of a drive to that in XML, in the definition as well. FORCE: though the guest has locked it."""
@@ -114,6 +128,14 @@ class LibvirtHotplug:
             except libvirt.libvirtError as error:
                 if not _failure(error).has(*_ABSENT):
                     raise
+
+
+def _alias_in(xml: str) -> str:
+    """The name that a device's XML gives it, "" for none."""
+    import re
+
+    found = re.search(r"""<alias name=['"]([\w.-]+)['"]""", xml)
+    return found[1] if found else ""
 
 
 def _alias(domain_xml: str, xml: str) -> str:

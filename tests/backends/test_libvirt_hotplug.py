@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import libvirt_qemu
 import pytest
 
 from tests.backends.test_libvirt_tuning import known, machine
@@ -159,6 +163,42 @@ def test_a_tray_that_a_reset_of_the_guest_shuts_again_is_opened_again(
     hypervisor.change_device(uuid, empty, force=True)
     assert opened == ["ua-xvda"] * 3
     assert [one.disk.source for one in plugged_disks(hypervisor.domain_xml(uuid))] == [None]
+
+
+@pytest.mark.parametrize("kind", ["interface", "disk"])
+def test_what_a_killed_libvirtd_has_left_in_the_guest_is_taken_away_before_it_is_plugged_in_again(
+    kind: str, hypervisor: LibvirtKvm, image: FileSource
+) -> None:
+    """QEMU gets what libvirt gives it to plug the device in, behind libvirt's back; the guest lets go when it is reset."""
+    xml, alias = (nic_xml(Nic(mac="00:16:3e:00:00:01", bridge="xenbr0"), 1), "ua-vif-1")
+    if kind == "disk":
+        xml, alias = virtio(image), "ua-xvdb"
+    uuid = hypervisor.create(machine(f"left-{kind}")).uuid
+    domain = hypervisor._connection.lookupByUUIDString(uuid)
+
+    def tell(command: str, **arguments: object) -> None:
+        answer = libvirt_qemu.qemuMonitorCommand(domain, json.dumps({"execute": command, "arguments": arguments}), 0)
+        assert "error" not in json.loads(answer), answer
+
+    if kind == "interface":
+        tell("netdev_add", type="user", id=f"host{alias}")
+        tell("device_add", driver="virtio-net-pci", id=alias, netdev=f"host{alias}", bus="pci.0", addr="3")
+    else:
+        storage = {"driver": "file", "filename": image.path, "read-only": True, "node-name": "libvirt-1-storage"}
+        tell("blockdev-add", **storage)
+        tell("blockdev-add", **{"driver": "raw", "file": "libvirt-1-storage", "read-only": True, "node-name": "libvirt-1-format"})
+        tell("device_add", driver="virtio-blk-pci", id=alias, drive="libvirt-1-format", bus="pci.0", addr="3")
+    said = f"'left-{kind}' still has the device '{alias}', which libvirtd was killed over and does not know of"
+    with pytest.raises(HypervisorError, match=re.escape(said)) as caught:
+        hypervisor.attach_device(uuid, xml)
+    assert f"'xm reset left-{kind}'" in caught.value.line()
+    hypervisor.reset(uuid)
+    time.sleep(0.5)  # libvirt hears that a device has gone, of which it does not know
+    hypervisor.attach_device(uuid, xml)
+    now = hypervisor.domain_xml(uuid)
+    assert [one.alias for one in (*plugged_disks(now), *plugged_nics(now))] == [alias]
+    with pytest.raises(DevicePresent):
+        hypervisor.attach_device(uuid, xml)
 
 
 def test_the_slots_of_a_guest_are_soon_all_taken(hypervisor: LibvirtKvm) -> None:
