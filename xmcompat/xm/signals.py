@@ -32,8 +32,19 @@ def raised() -> Iterator[None]:
         if len(came) == 1:
             raise Ended(number)
 
+    _load_lxml()
     with _handled(handle):
         yield
+
+
+def _load_lxml() -> None:
+    """Load it while signals wait: its code in C throws away whatever a handler raises meanwhile, and the domain would start
+    all the same."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        from lxml import etree  # noqa: F401
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
