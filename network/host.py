@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from xmcompat.network import files, marks, processes, programs, route_words, switches, sysctl
+from xmcompat.network import tables as kernel_tables
 from xmcompat.network.marks import Mark
 from xmcompat.network.programs import NetworkError, ProgramFailed
 from xmcompat.network.switches import OpenSwitch
@@ -33,6 +34,9 @@ COPIES = "/run/xmcompat/notes"
 
 #: The key of a VXLAN's entries for what is for everybody, and for whom it does not know.
 EVERYBODY = "00:00:00:00:00:00"
+
+#: How ip is asked for all routes of a family.
+_ROUTES = "route show table all"
 
 #: Settings of the whole host, and of each link, that the modes look at.
 GLOBAL = (
@@ -195,18 +199,21 @@ class Host:
 
 def read(*, tables: bool = True) -> Host:
     """Ask the kernel. Without TABLES nftables is not asked. Raises NetworkError."""
-    links = _links(_json("ip", "-j", "-d", "link", "show"))
+    shown_links, shown_addresses = _asked("", "link show", "addr show")
+    routes4, = _asked("-4", _ROUTES)
+    routes6, shown_proxies = _asked("-6", _ROUTES, "neigh show proxy")
+    links = _links(shown_links)
     return Host(
         links=links,
-        addresses=tuple(_addresses(_json("ip", "-j", "addr", "show"))),
-        routes=tuple(_routes()),
+        addresses=tuple(_addresses(shown_addresses)),
+        routes=(*_routes(4, routes4), *_routes(6, routes6)),
         settings=_settings(links),
         tables={family: table(family) for family in FAMILIES} if tables else {},
         floods=_floods() if any(link.kind == "vxlan" for link in links) else {},
         root_server=root_server(Path("/proc/mounts").read_text(errors="replace")),
         switches=switches.read(),
         switch_stopped=switches.stopped(),
-        proxies=proxies(),
+        proxies=_proxies(shown_proxies),
         servers=servers(),
         copies=copies(folder()) if tables else {},
         folder=folder() if tables else "",
@@ -253,9 +260,12 @@ def read_link(name: str) -> Link | None:
 
 def proxies(device: str = "") -> tuple[Proxy, ...]:
     """The IPv6 addresses that DEVICE, or any, answers for, by our doing."""
-    words = ("ip", "-j", "-6", "neigh", "show", "proxy", *(("dev", device) if device else ()))
+    return _proxies(_json("ip", "-j", "-6", "neigh", "show", "proxy", *(("dev", device) if device else ())), device)
+
+
+def _proxies(entries: Iterable[dict[str, Any]], device: str = "") -> tuple[Proxy, ...]:
     return tuple(
-        Proxy(entry.get("dev", device), entry["dst"]) for entry in _json(*words) if str(entry.get("protocol")) == PROTOCOL
+        Proxy(entry.get("dev", device), entry["dst"]) for entry in entries if str(entry.get("protocol")) == PROTOCOL
     )
 
 
@@ -268,7 +278,7 @@ def servers() -> tuple[Server, ...]:
 
 def table(family: str) -> tuple[Mapping[str, Any], ...]:
     """The objects of our table in a FAMILY of nftables, () where it is not there or nft is not installed."""
-    if not programs.is_there("nft"):
+    if kernel_tables.is_absent(family, TABLE) or not programs.is_there("nft"):
         return ()
     try:
         found = json.loads(programs.run(("nft", "-j", "list", "table", family, TABLE)))
@@ -293,6 +303,20 @@ def _json(*words: str) -> list[dict[str, Any]]:
         return [entry for entry in json.loads(text or "[]") if entry]
     except ValueError:
         raise NetworkError(f"'{' '.join(words)}' prints no JSON") from None
+
+
+def _asked(family: str, *commands: str) -> Iterator[list[dict[str, Any]]]:
+    """What one process of ip answers to COMMANDS about FAMILY, "-4", "-6" or "" for all."""
+    words = ("ip", *((family,) if family else ()), "-j", "-d", "-b", "-")
+    text = programs.run(words, text="".join(f"{command}\n" for command in commands)).strip()
+    decoder = json.JSONDecoder()
+    for command in commands:
+        try:
+            entries, end = decoder.raw_decode(text)
+        except ValueError:
+            raise NetworkError(f"'{' '.join(words[:-2])} {command}' prints no JSON") from None
+        text = text[end:].lstrip()
+        yield [entry for entry in entries if entry]
 
 
 def _links(entries: Iterable[dict[str, Any]]) -> tuple[Link, ...]:
@@ -340,24 +364,21 @@ def _rest_of_address(one: Mapping[str, Any], device: str) -> tuple[str, ...]:
     return (*words, *(flag for flag in ("home", "mngtmpaddr", "nodad", "noprefixroute", "autojoin") if one.get(flag)))
 
 
-def _routes() -> Iterable[Route]:
-    for family in (4, 6):
-        asked = (f"-{family}", "route", "show", "table", "all")
-        entries = _json("ip", "-j", "-d", *asked)
-        texts = [""] * len(entries)
-        if any("metrics" in entry for entry in entries):
-            texts = route_words.lines(programs.run(("ip", "-d", *asked)))
-        if len(texts) != len(entries):
-            raise NetworkError("the host's routes are changing just now", hint="try again")
-        for entry, text in zip(entries, texts, strict=True):
-            several = {hop["dev"]: None for hop in entry.get("nexthops", ()) if "dev" in hop}
-            for device in several or (entry.get("dev", ""),):
-                yield Route(
-                    device=device, destination=entry["dst"], family=family,
-                    protocol=str(entry.get("protocol", "")), table=str(entry.get("table", "main")),
-                    gateway=str(entry.get("gateway", "")), metric=entry.get("metric", 0),
-                    type=route_words.kind(entry), words=route_words.words(entry, text if "metrics" in entry else ""),
-                )  # fmt: skip
+def _routes(family: int, entries: Sequence[dict[str, Any]]) -> Iterable[Route]:
+    texts = [""] * len(entries)
+    if any("metrics" in entry for entry in entries):
+        texts = route_words.lines(programs.run(("ip", "-d", f"-{family}", *_ROUTES.split())))
+    if len(texts) != len(entries):
+        raise NetworkError("the host's routes are changing just now", hint="try again")
+    for entry, text in zip(entries, texts, strict=True):
+        several = {hop["dev"]: None for hop in entry.get("nexthops", ()) if "dev" in hop}
+        for device in several or (entry.get("dev", ""),):
+            yield Route(
+                device=device, destination=entry["dst"], family=family,
+                protocol=str(entry.get("protocol", "")), table=str(entry.get("table", "main")),
+                gateway=str(entry.get("gateway", "")), metric=entry.get("metric", 0),
+                type=route_words.kind(entry), words=route_words.words(entry, text if "metrics" in entry else ""),
+            )  # fmt: skip
 
 
 def _settings(links: Iterable[Link]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from xmcompat.network.programs import NetworkError
 
 _NETFILTER, _NFTABLES, _NETDEV = 12, 10, 5
+_FAMILIES = {"inet": 1, "netdev": _NETDEV}
 _GET_TABLE, _DELETE_TABLE, _GET_CHAIN, _BATCH_BEGIN, _BATCH_END = 1, 2, 4, 16, 17
 _REQUEST, _ACK, _DUMP, _ONLY_EMPTY, _INTERRUPTED = 0x1, 0x4, 0x300, 0x100, 0x10
 _ERROR, _DONE = 2, 3
@@ -39,6 +40,15 @@ def there(table: str, chain: str) -> bool:
         return next(iter(_ask(_GET_CHAIN, _ACK, names)), None) is not None
     except OSError:
         return False
+
+
+def is_absent(family: str, table: str) -> bool:
+    """Whether the kernel says that FAMILY, inet or netdev, has no TABLE. False also where it does not tell."""
+    try:
+        list(_ask(_GET_TABLE, _ACK, _attribute(_TABLE_NAME, os.fsencode(table) + b"\0"), family=_FAMILIES[family]))
+    except OSError as error:
+        return error.errno == errno.ENOENT
+    return False
 
 
 def is_empty(table: str) -> bool:
@@ -77,9 +87,9 @@ def chains() -> tuple[Chain, ...]:
     return ()
 
 
-def _ask(kind: int, flags: int, attributes: bytes) -> Iterator[bytes]:
+def _ask(kind: int, flags: int, attributes: bytes, *, family: int = _NETDEV) -> Iterator[bytes]:
     """The attributes of each object of the answer. Raises OSError; InterruptedError where it has changed meanwhile."""
-    body = struct.pack("=BBH", _NETDEV, 0, 0) + attributes
+    body = struct.pack("=BBH", family, 0, 0) + attributes
     return _answers(_message(_NFTABLES << 8 | kind, _REQUEST | flags, body))
 
 

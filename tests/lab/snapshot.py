@@ -23,10 +23,9 @@ SETTLE = 3.0
 
 #: The programs that tell what there is, what each is fed with, and the sections that it answers, one JSON value each.
 QUERIES = (
-    (("ip", "-j", "-d", "link"), "", ("link",)),
+    (("ip", "-j", "-d", "-batch", "-"), "link\nneigh show proxy\nneigh show nud permanent\n", ("link", "proxy", "neigh")),
     (("ip", "-j", "-4", "-batch", "-"), "route show table all\nrule\n", ("route4", "rule4")),
     (("ip", "-j", "-6", "-batch", "-"), "route show table all\nrule\n", ("route6", "rule6")),
-    (("ip", "-j", "-batch", "-"), "neigh show proxy\nneigh show nud permanent\n", ("proxy", "neigh")),
     (("bridge", "-j", "fdb"), "", ("fdb",)),
     (("nft", "-j", "list", "ruleset"), "", ("nft",)),
     (("tc", "-j", "qdisc"), "", ("qdisc",)),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tests.lab.inside import inside
 from tests.lab.lan import BareHost
 from tests.network.taps import Tap
-from tests.network.undoing import UNDONE, Change, Laws, Tried, tried
+from tests.network.undoing import Change, Laws, Tried, tried
 from xmcompat.network import port, steps, sweep
 from xmcompat.network.steps import Action, Step, take
 from xmcompat.network.wanted import Mode, Port, Rate
@@ -66,7 +66,7 @@ class Lab:
 
     def killed(self, wanted: Port, number: int) -> None:
         """Set WANTED up in a process that dies after its action NUMBER, from 0."""
-        assert self.place.call(lambda: Laws(Connected(wanted)).injected("up", UNDONE, number)) == "killed"
+        self.place.call(lambda: Laws(Connected(wanted)).killed("up", number))
 
     def state(self) -> str:
         sections = self.place.snapshot().section("link", "nft", "qdisc", "class", "filter", "addr")

@@ -18,6 +18,7 @@ from tests.lab.snapshot import Snapshot, taken
 from xmcompat.network import host as hosts
 from xmcompat.network import steps
 from xmcompat.network.found import MAKING, UP
+from xmcompat.network.host import Host
 from xmcompat.network.plans import Mode, modes
 from xmcompat.network.programs import NetworkError
 from xmcompat.network.steps import Action, Step
@@ -53,6 +54,9 @@ class Change:
         """What is not as it must be, once a process has died on the way up."""
         return []
 
+    def forget(self) -> None:
+        """The host is another than it was."""
+
     def mend(self) -> None:
         """What others do after a change that was killed, and do again after the next: they put ports into a bridge."""
 
@@ -69,26 +73,39 @@ class Made(Change):
 
     wanted: Network
     mode: Mode = field(init=False)
+    _host: Host | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.mode = modes()[type(self.wanted)]
 
+    def host(self) -> Host:
+        """As it is; it is read once until it changes."""
+        self._host = self._host or hosts.read()
+        return self._host
+
+    def forget(self) -> None:
+        self._host = None
+
+    def take(self, verb: str) -> None:
+        super().take(verb)
+        self.forget()
+
     def up(self) -> Sequence[Step]:
-        return self.mode.up(self.wanted, hosts.read())
+        return self.mode.up(self.wanted, self.host())
 
     def down(self) -> Sequence[Step]:
-        now = hosts.read()
+        now = self.host()
         return [step for one in self.mode.found(now) for step in self.mode.down(one.wanted, now)]
 
     def wrong(self) -> list[str]:
-        now = hosts.read()
+        now = self.host()
         wrong = self.mode.verify(self.wanted, now)
         if [one.state for one in self.mode.found(now)] != [UP] or self.mode.up(self.wanted, now) != ():
             wrong.append(f"not up: {self.mode.found(now)}, still to do {self.mode.up(self.wanted, now)}")
         return wrong
 
     def lost(self) -> list[str]:
-        states = [one.state for one in self.mode.found(hosts.read())]
+        states = [one.state for one in self.mode.found(self.host())]
         return [] if states in ([MAKING], [UP]) else [f"found {states}"]
 
 
@@ -110,6 +127,15 @@ class Injected:
             os._exit(9)
 
 
+class Try(NamedTuple):
+    """At the action NUMBER of PLAN, which takes the change VERB, it goes as in WAY. The host is as when the plan was made."""
+
+    verb: str
+    plan: Sequence[Step]
+    number: int
+    way: str
+
+
 class Laws:
     """Of one change. ``breaches`` are collected, a line each."""
 
@@ -122,23 +148,24 @@ class Laws:
         empty = seen()
         if verb == "down":
             self.again("up")
-        start, count = seen(), len(self.change.plan(verb))
+        start, plan = seen(), self.change.plan(verb)
         self.again(verb)
         end = seen()
         self.again(BACK[verb])
         self.compare(start, BACK[verb])
-        for number in range(count):
+        for number in range(len(plan)):
             for way in ways:
-                self.once(verb, number, way, start, end)
+                self.once(Try(verb, plan, number, way), start, end)
         if verb == "down":
             self.again("down")
             self.compare(empty, "down")
-        return count
+        return len(plan)
 
-    def once(self, verb: str, number: int, way: str, start: Snapshot, end: Snapshot) -> None:
+    def once(self, one: Try, start: Snapshot, end: Snapshot) -> None:
         """The host is as at the START again when this returns."""
+        verb, _, number, way = one
         place = f"{verb}, action {number} {way}"
-        said = self.injected(verb, way, number)
+        said = self.injected(one)
         killed = way in (UNDONE, FINISHED)
         if said != ("killed" if killed else "injected"):
             self.breaches.append(f"{place}: said {said}")
@@ -151,7 +178,7 @@ class Laws:
             self.again(BACK[verb], place)
         self.compare(start, place)
 
-    def injected(self, verb: str, way: str, number: int) -> str:
+    def injected(self, one: Try) -> str:
         """What a process of its own says that takes the steps; "killed" where it was."""
         reading, writing = os.pipe()
         child = os.fork()
@@ -159,21 +186,27 @@ class Laws:
             os.close(reading)
             said = "nothing failed"
             try:
-                steps.take(self.change.plan(verb), Injected(way, number))
+                steps.take(one.plan, Injected(one.way, one.number))
             except Exception as error:  # noqa: BLE001 - it is told to the parent
                 said = error.line() if isinstance(error, NetworkError) else repr(error)
             os.write(writing, said.encode())
             os._exit(0)
         os.close(writing)
+        self.change.forget()
         with os.fdopen(reading) as stream:
             said = stream.read()
         _, status = os.waitpid(child, 0)
         return "killed" if os.waitstatus_to_exitcode(status) == 9 else said
 
+    def killed(self, verb: str, number: int) -> None:
+        """Take it VERB in a process that dies after the action NUMBER."""
+        assert self.injected(Try(verb, self.change.plan(verb), number, UNDONE)) == "killed"
+
     def again(self, verb: str, place: str = "") -> None:
         """Take it VERB, with nothing in the way."""
         self.change.take(verb)
         self.change.mend()
+        self.change.forget()
         if verb == "up":
             self.breaches += [f"{place or verb}: {line}" for line in self.change.wrong()]
 
