@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
+import tempfile
+from pathlib import Path
 
 import pytest
+
+#: Files that take longest, in about this order: whatever begins last is to be short, as no other process can help with it.
+LONGEST = """
+e2e/test_libvirtd_killed e2e/test_concurrency network/test_rate_lab network/test_bridge_hosts network/test_nat_hosts e2e/test_vifs
+e2e/test_acts tour/test_tour e2e/test_network_bridge e2e/test_hotplug backends/test_libvirt_kept e2e/test_life_cycle
+network/test_route_hosts e2e/test_linux_guest e2e/test_network_routed network/test_vlan translate/test_starts network/test_confirm
+e2e/test_network_overlay network/test_openvswitch network/test_overlay_hosts e2e/test_saving network/test_flushed_rules
+""".split()
 
 pytest_plugins = ["tests.lab.fixtures", "tests.lab.networks", "tests.lab.nobody"]
 
@@ -13,7 +25,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the answers anew; read the diff before a commit")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    """See ``_as_at_a_terminal`` and ``_with_bytecode``."""
+    _as_at_a_terminal()
+    _with_bytecode(config)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes share the files (``-n``), the longest come first."""
+    if hasattr(config, "workerinput"):
+        places = {f"{name}.py": place for place, name in enumerate(LONGEST)}
+        tests = Path(__file__).parent
+        items.sort(key=lambda item: places.get(item.path.relative_to(tests).as_posix(), len(places)))
+
+
+def _with_bytecode(config: pytest.Config) -> None:
+    """Have the programs that tests start compile each module once, into a folder of this run: that is half of what many of
+    them do. They do so too where the environment forbids it, as in containers."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    if "PYTHONPYCACHEPREFIX" not in os.environ:
+        folder = os.environ["PYTHONPYCACHEPREFIX"] = tempfile.mkdtemp(prefix="xmcompat-pycache-")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+def _as_at_a_terminal() -> None:
     """Have the signals as at a terminal, also under nohup and in the background of a shell: programs inherit what is ignored."""
     for number in (signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)

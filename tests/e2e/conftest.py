@@ -63,6 +63,7 @@ def pv_writer(directory: Path) -> Writer:
     kernel[0x202:0x206] = b"HdrS"
     kernel[0x206:0x208] = b"\x0d\x02"
     kernel[0x211] = 1
+    kernel[0x264:0x268] = b"\xfa\xf4\xeb\xfd"  # where it begins: cli; hlt; jmp to the hlt, so that the processor is free
     (directory / "vmlinuz").write_bytes(kernel)
     (directory / "root.img").write_bytes(bytes(1024 * 1024))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from xmcompat.tour.guest import GuestFiles, build_guest, xen_config
 
 pytestmark = [pytest.mark.libvirt, pytest.mark.guest, pytest.mark.timeout(300)]
 
+#: libvirt's number for the state of a guest that sleeps, "pmsuspended".
+ASLEEP = 7
 VDEVS = ["51714", "51713"]  # xvda2 and xvda1
 
 
@@ -89,8 +92,12 @@ def _its_memory_is_dumped(bench: Bench, terminal: Terminal) -> None:
 def _it_sleeps_and_wakes(bench: Bench, terminal: Terminal) -> None:
     assert bench.xm("trigger", "linux1", "s3resume") == ("", "", 0)  # it is awake
     terminal.send(b"echo mem > /sys/power/state; echo aw''ake\n")
+    deadline = time.monotonic() + 30
+    while bench.hypervisor._connection.lookupByName("linux1").state()[0] != ASLEEP:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     with pytest.raises(AssertionError):
-        terminal.expect(b"awake", 8)
+        terminal.expect(b"awake", 2)
     assert bench.xm("domstate", "linux1") == ("idle\n", "", 0)
     assert bench.xm("trigger", "linux1", "S3resume") == ("", "", 0)
     terminal.expect(b"awake", 60)

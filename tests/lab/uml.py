@@ -21,6 +21,7 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/r
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /tmp
 mkdir -p /run/kernel/lib; ln -s /usr/lib/uml/modules /run/kernel/lib/modules
 mkdir /run/out; mount -t hostfs -o {directory}/out none /run/out
+mkdir /tmp/bytecode; mount -t hostfs -o {bytecode} none /tmp/bytecode; export PYTHONPYCACHEPREFIX=/tmp/bytecode
 for module in {modules}; do modprobe -d /run/kernel $module || echo "no module $module" >>/run/out/stderr; done
 ip link set lo up
 cd {checkout}
@@ -40,7 +41,8 @@ def in_uml(directory: Path, argv: Sequence[str], *, modules: Sequence[str], time
     out.mkdir(parents=True)
     init = directory / "init"
     init.write_text(_INIT.format(
-        checkout=shlex.quote(str(CHECKOUT)), directory=directory, modules=" ".join(modules), command=shlex.join(argv)
+        checkout=shlex.quote(str(CHECKOUT)), directory=directory, modules=" ".join(modules), command=shlex.join(argv),
+        bytecode=shlex.quote(os.environ["PYTHONPYCACHEPREFIX"]),
     ))  # fmt: skip
     init.chmod(0o755)
     kernel = [
