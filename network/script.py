@@ -1,33 +1,21 @@
-"""Scripts of the user's own for the host's ends of interfaces: started as Xen starts them.
+"""Scripts of the user's own for the host's ends of interfaces, with Xen's words and environment (see ``hotplug_script``).
 
-A script that root trusts, from the one folder for them, with Xen's words and environment, a deadline, and answers for the
-tools with which it asks XenStore (see ``script_store``). Source: xend 4.1 and its hotplug agents.
+Source: xend 4.1 and its hotplug agents.
 """
 
 from __future__ import annotations
 
-import os
-import signal
-import stat
-import subprocess
-import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from typing import IO, NamedTuple
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
 
+from xmcompat import hotplug_script
+from xmcompat.errors import XmError
+from xmcompat.hotplug_script import DEADLINE, FOLDER, LOG
 from xmcompat.network.programs import NetworkError
-from xmcompat.network.script_store import Store, opened
+from xmcompat.script_store import below, opened
 
-FOLDER = "/etc/xen/scripts"
-#: What the scripts write, as under Xen.
-LOG = "/var/log/xen/xen-hotplug.log"
-#: Seconds, where xend's settings say nothing else.
-DEADLINE = 100.0
-
-#: Bytes of what a script writes that are looked at and logged.
-_MOST_OUTPUT = 64 * 1024
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+__all__ = ["DEADLINE", "FOLDER", "LOG", "Call", "ScriptFailed", "find", "offline", "online"]
 
 
 class ScriptFailed(NetworkError):
@@ -50,35 +38,18 @@ class Call(NamedTuple):
         return f"backend/vif/{self.domid}/{self.number}"
 
 
-def find(name: str, folder: str = FOLDER) -> str:
-    """The path of the script NAME, which is a file of FOLDER, with or without its path. Changes nothing.
-
-    Raises ScriptFailed for one outside the folder, and for one that others than root could have written.
-    """
-    wanted = name if name.startswith("/") else os.path.join(folder, name)
-    real, inside = os.path.realpath(wanted), os.path.realpath(folder)
-    if not real.startswith(f"{inside}/"):
-        raise ScriptFailed(f"The script {name} is not run: only those in {folder} are", hint=f"put it into {folder}")
+@contextmanager
+def _as_network() -> Iterator[None]:
     try:
-        found = os.stat(real)
-    except OSError as error:
-        raise ScriptFailed(f"The script {wanted} cannot be run: {error.strerror}") from None
-    if not stat.S_ISREG(found.st_mode) or not found.st_mode & stat.S_IXUSR:
-        raise ScriptFailed(f"The script {wanted} cannot be run: it is no program", hint=f"try: chmod 755 {wanted}")
-    place = real
-    while True:
-        _refuse_untrusted(place)
-        if place == inside:
-            return real
-        place = os.path.dirname(place)
+        yield
+    except XmError as error:
+        raise ScriptFailed(error.message, hint=error.hint) from None
 
 
-def _refuse_untrusted(place: str) -> None:
-    found = os.stat(place)
-    if found.st_uid != 0 or found.st_mode & _OTHERS:
-        raise ScriptFailed(
-            f"{place} is not trusted: others than root may write it", hint=f"try: chown root {place}; chmod go-w {place}"
-        )
+def find(name: str, folder: str = FOLDER) -> str:
+    """The path of the script NAME of FOLDER. Changes nothing. Raises ScriptFailed for one that is not to be run."""
+    with _as_network():
+        return hotplug_script.find(name, folder)
 
 
 def online(call: Call, *, deadline: float = DEADLINE, log: str = LOG) -> None:
@@ -86,70 +57,19 @@ def online(call: Call, *, deadline: float = DEADLINE, log: str = LOG) -> None:
 
     Differs from Xen: one that ends well and tells XenStore nothing has connected it.
     """
-    with opened(call.path, call.values) as store:
-        status, said = _run(call, "online", store, deadline, log)
-        told, why = store.told(f"{call.path}/hotplug-status"), store.told(f"{call.path}/hotplug-error")
-    if status is None:
-        raise ScriptFailed(
-            "Hotplug scripts not working.", hint=f"{call.file} did not end within {deadline:.0f} s; see {log}"
-        )
-    if told == "error" or status:
-        ended = f"{call.file} ended with status {status}" if status > 0 else f"{call.file} was ended by signal {-status}"
-        raise ScriptFailed(why or said or "Backend device not found.", hint=ended if status else f"see {log}")
+    started = _started(call, "online")
+    with _as_network(), opened(below(call.path, call.values), purpose="vif") as store:
+        ended = hotplug_script.run(started, store, deadline=deadline, log=log)
+        hotplug_script.refuse_failed(started, ended, store, deadline=deadline, log=log)
 
 
 def offline(call: Call, *, deadline: float = DEADLINE, log: str = LOG) -> None:
-    """Have the script take back what it did; what becomes of that is logged alone."""
-    with opened(call.path, call.values) as store:
-        _run(call, "offline", store, deadline, log)
+    """Have the script take back what it did; what becomes of that is logged alone. Raises ScriptFailed where it cannot be
+    started."""
+    with _as_network(), opened(below(call.path, call.values), purpose="vif") as store:
+        hotplug_script.run(_started(call, "offline"), store, deadline=deadline, log=log)
 
 
-def _run(call: Call, command: str, store: Store, deadline: float, log: str) -> tuple[int | None, str]:
-    """The script's exit status, None where it was killed at the DEADLINE, and the last line that it wrote."""
-    argv = (call.file, *call.words, command, "type_if=vif")
-    try:
-        with open(store.output(), "w+b") as file:
-            status = _ended(argv, _environment(call, store), file, deadline)
-            file.seek(max(file.seek(0, os.SEEK_END) - _MOST_OUTPUT, 0))
-            text = file.read(_MOST_OUTPUT).decode("utf-8", "replace")
-    except OSError as error:
-        raise ScriptFailed(f"The script {call.file} cannot be run: {error.strerror}") from None
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    _note(log, argv, call, "no end" if status is None else f"status {status}", lines)
-    return status, lines[-1] if lines else ""
-
-
-def _ended(argv: Sequence[str], environment: Mapping[str, str], output: IO[bytes], deadline: float) -> int | None:
-    """A process, and all that it starts: killed at the DEADLINE, and where this program is broken off."""
-    process = subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, cwd="/", start_new_session=True
-    )
-    try:
-        return process.wait(deadline)
-    except subprocess.TimeoutExpired:
-        return None
-    finally:
-        if process.poll() is None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def _environment(call: Call, store: Store) -> dict[str, str]:
-    return {
-        "PATH": f"{store.programs}:{_PATH}", "LC_ALL": "C", "LANG": "POSIX", "HOME": "/", "TERM": "dumb",
-        "XENBUS_TYPE": "vif", "XENBUS_BASE_PATH": "backend", "XENBUS_PATH": call.path, "vif": call.device,
-        "script": call.file, "XMCOMPAT_STORE": store.values,
-    }  # fmt: skip
-
-
-def _note(log: str, argv: Sequence[str], call: Call, end: str, lines: Sequence[str]) -> None:
-    """One entry in the log; silent where it cannot be written."""
-    head = f"[{time.strftime('%Y-%m-%d %H:%M:%S')}] {call.path} ({call.device}): {' '.join(argv)}: {end}"
-    try:
-        os.makedirs(os.path.dirname(log), 0o755, exist_ok=True)
-        descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "a", encoding="utf-8") as file:
-            file.write("\n".join((head, *(f"    {line}" for line in lines))) + "\n")
-    except OSError:
-        return
+def _started(call: Call, command: str) -> hotplug_script.Call:
+    words = (*call.words, command, "type_if=vif")
+    return hotplug_script.Call(call.file, words, call.path, call.device, {"XENBUS_TYPE": "vif", "vif": call.device})

@@ -11,7 +11,7 @@ import pytest
 
 from xmcompat.network.programs import NetworkError
 from xmcompat.network.script import Call, ScriptFailed, find, offline, online
-from xmcompat.network.script_store import opened
+from xmcompat.script_store import below, opened
 
 VALUES = {"mac": "00:16:3e:00:00:01", "ip": "192.0.2.1 192.0.2.2", "domain": "web's \"own\" $1", "frontend-id": "3"}
 
@@ -88,7 +88,7 @@ def test_it_is_called_with_its_words_and_xens_environment(folder: Path, tmp_path
     told = dict(line.split("=", 1) for line in lines[1:-1])
     assert told["XENBUS_PATH"] == "backend/vif/3/0" and told["vif"] == "vnet0" and told["script"] == file
     assert set(told) <= {"PATH", "LC_ALL", "LANG", "HOME", "TERM", "XENBUS_TYPE", "XENBUS_BASE_PATH", "XENBUS_PATH", "vif",
-                         "script", "XMCOMPAT_STORE", "PWD", "_", "OLDPWD", "SHLVL"}  # fmt: skip
+                         "script", "XENSTORE_VALUES", "PWD", "_", "OLDPWD", "SHLVL"}  # fmt: skip
     log = (tmp_path / "hotplug.log").read_text()
     assert f"backend/vif/3/0 (vnet0): {file} zone=dmz $(touch x) ; rm online type_if=vif: status 0" in log
     assert (tmp_path / "hotplug.log").stat().st_mode & 0o777 == 0o600
@@ -166,11 +166,11 @@ def test_offline_fails_in_the_log_alone(folder: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_of_the_store(folder: Path, tmp_path: Path) -> None:
-    with opened("backend/vif/3/0", VALUES) as store:
+    with opened(below("backend/vif/3/0", VALUES)) as store:
         place = Path(store.directory)
         assert place.stat().st_mode & 0o777 == 0o700
         tool = subprocess.run([f"{store.programs}/xenstore-list", "backend/vif"], capture_output=True, text=True, check=True,
-                              env={"XMCOMPAT_STORE": store.values, "PATH": "/usr/bin:/bin"})  # fmt: skip
+                              env={"XENSTORE_VALUES": store.values, "PATH": "/usr/bin:/bin"})  # fmt: skip
         assert tool.stdout == "3\n"
     assert not place.exists()
 

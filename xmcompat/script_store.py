@@ -1,7 +1,7 @@
-"""What scripts of Xen's ask XenStore for, where there is none: the values of one interface, in files, for one call.
+"""What scripts of Xen's ask XenStore for, where there is none: the values of one device, in files.
 
 The tools ``xenstore-read`` and their like stand at the head of the script's PATH. They read and write files in a directory
-of the caller's own, which goes with the call.
+of the caller's own, which goes with the call, but for the values where they are to be kept for the next one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from xmcompat.network.programs import NetworkError
+from xmcompat.errors import XmError
 
 #: The tools' names; each is the same program, which looks at its own name.
 TOOLS = ("xenstore-read", "xenstore-write", "xenstore-list", "xenstore-exists", "xenstore-rm")
@@ -24,8 +24,8 @@ _MOST_ANSWER = 4096
 
 #: Nodes are directories, the value of each is in its file ".value". Paths are relative to those of Domain-0.
 _TOOL = r"""#!/bin/sh
-# Answers for XenStore while a script of Xen's sets up one interface.
-root=${XMCOMPAT_STORE:?}
+# Answers for XenStore while a script of Xen's sets up one device.
+root=${XENSTORE_VALUES:?}
 tool=${0##*/}
 fail() { echo "$tool: $1" >&2; exit 1; }
 node() {
@@ -85,9 +85,10 @@ exit 0
 
 
 class Store(NamedTuple):
-    """``programs`` is the directory of the tools, ``values`` that of the nodes."""
+    """``programs`` is the directory of the tools, ``values`` that of the nodes, which may lie elsewhere (``kept``)."""
 
     directory: str
+    kept: str = ""
 
     @property
     def programs(self) -> str:
@@ -95,7 +96,7 @@ class Store(NamedTuple):
 
     @property
     def values(self) -> str:
-        return os.path.join(self.directory, "store")
+        return self.kept or os.path.join(self.directory, "store")
 
     def output(self) -> str:
         """The file for what the script writes."""
@@ -111,36 +112,45 @@ class Store(NamedTuple):
 
 
 @contextmanager
-def opened(path: str, values: Mapping[str, str]) -> Iterator[Store]:
-    """A store that has VALUES below PATH, until the end of the call. Raises NetworkError."""
+def opened(nodes: Mapping[str, str], *, kept: str = "", purpose: str = "script") -> Iterator[Store]:
+    """A store of NODES, by their paths (relative to those of Domain-0), until the end of the call.
+
+    With KEPT the nodes lie there, beside those that an earlier call has left, and stay. Raises XmError.
+    """
     place = _place()
     try:
-        directory = tempfile.mkdtemp(prefix="xmcompat-vif-", dir=place)
+        directory = tempfile.mkdtemp(prefix=f"xmcompat-{purpose}-", dir=place)
     except OSError as error:
-        raise NetworkError(f"no script can be run: {place}: {error.strerror}") from None
+        raise XmError(f"no script can be run: {place}: {error.strerror}") from None
     try:
-        store = Store(directory)
-        _fill(store, path, values)
+        store = Store(directory, kept)
+        _fill(store, nodes)
         yield store
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _fill(store: Store, path: str, values: Mapping[str, str]) -> None:
+def below(path: str, values: Mapping[str, str]) -> dict[str, str]:
+    """The nodes of a device at PATH that has these VALUES by name."""
+    return {path: "", **{f"{path}/{name}": value for name, value in values.items()}}
+
+
+def _fill(store: Store, nodes: Mapping[str, str]) -> None:
     try:
         os.mkdir(store.programs, 0o700)
         for tool in TOOLS:
             _write(os.path.join(store.programs, tool), _TOOL, 0o700)
-        for name, value in {"": "", **values}.items():
-            node = os.path.join(store.values, path, name)
+        os.makedirs(store.values, 0o700, exist_ok=True)
+        for path, value in nodes.items():
+            node = os.path.join(store.values, path)
             os.makedirs(node, 0o700, exist_ok=True)
             _write(os.path.join(node, ".value"), value, 0o600)
     except OSError as error:
-        raise NetworkError(f"no script can be run: {store.directory}: {error.strerror}") from None
+        raise XmError(f"no script can be run: {error.filename or store.directory}: {error.strerror}") from None
 
 
 def _write(path: str, text: str, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
     with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(text)
 
@@ -153,4 +163,4 @@ def _place() -> str:
                 return place
         except OSError:
             continue
-    raise NetworkError(f"no script can be run: no program can be started in {', '.join(_PLACES)}")
+    raise XmError(f"no script can be run: no program can be started in {', '.join(_PLACES)}")
