@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from xmcompat.errors import DeviceError
+from xmcompat.errors import DeviceError, DiskBusy
+from xmcompat.storage import looking
 from xmcompat.storage.sharing import Held, HostUse, Identity, Mount, conflict, parse_mountinfo
 
 
@@ -40,31 +42,33 @@ def assemble(sources: Sequence[Source], *, others: Sequence[Held], mountinfo: st
     found = [_examine(source, path) for source, path in zip(sources, paths, strict=True)]
     exclusive = [index for index, source in enumerate(sources) if not source.shareable and found[index]]
     if exclusive:
-        known = [other if other.identities else other._replace(identities=identities(other.path)) for other in others]
-        mounts = host_uses(_read("/proc/self/mountinfo") if mountinfo is None else mountinfo)
+        end = time.monotonic() + looking.DEADLINE  # for all that lie on servers that are away
+        known = [one if one.identities else one._replace(identities=identities(one.path, _left(end))) for one in others]
+        mounts = host_uses(mount_table() if mountinfo is None else mountinfo)
         for index in exclusive:
             source = sources[index]
-            why = conflict(
+            taken = conflict(
                 paths[index], found[index], writable=source.writable, shareable=False, others=known, mounts=mounts
             )
-            if why:
-                raise _busy(source, why)
+            if taken:
+                raise _busy(source, taken.why, hint=taken.holder)
     return paths
 
 
 def _examine(source: Source, path: str) -> frozenset[Identity]:
     """What PATH leads to, empty where it cannot be seen. Raises DeviceError where it cannot serve as SOURCE."""
     try:
-        found = os.stat(path)
+        found = looking.stat(path)
     except PermissionError:
         return frozenset()
     except (FileNotFoundError, NotADirectoryError, ValueError):
-        raise _unusable(source, f"{source.path} does not exist.") from None
+        raise _missing(source, path) from None
     except OSError as error:
         raise _unusable(source, f"{source.path}: {error.strerror}.") from None
     if source.kind == "block":
         if not stat.S_ISBLK(found.st_mode):
             raise _unusable(source, f"{source.path} is not a block device.")
+        _refuse_read_only(source, found)
     elif stat.S_ISDIR(found.st_mode):
         raise _unusable(source, f"{source.path} is a directory.")
     elif not stat.S_ISREG(found.st_mode) and not stat.S_ISBLK(found.st_mode):
@@ -76,22 +80,49 @@ def _examine(source: Source, path: str) -> frozenset[Identity]:
     return _identities(found)
 
 
+def _refuse_read_only(source: Source, found: os.stat_result) -> None:
+    """The kernel says so of a device whoever asks. Differs from xm: there the guest finds out, at its first write."""
+    numbers = f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
+    if source.writable and _read(f"/sys/dev/block/{numbers}/ro").strip() == "1":
+        raise DeviceError(
+            f"{_complaint(source)} {source.path} is a read-only device, and not for a guest to write to",
+            hint="give it with the mode r; 'lvchange -prw' makes a volume writable, 'blockdev --setrw' another device",
+        )
+
+
+def _missing(source: Source, path: str) -> DeviceError:
+    """xm's sentence, or that the file system of /etc/fstab on which PATH should lie is not mounted."""
+    from xmcompat.storage.mounts import unmounted
+
+    line = unmounted(path)
+    if line is None:
+        return _unusable(source, f"{source.path} does not exist.")
+    return DeviceError(
+        f"{_complaint(source)} {source.path} does not exist: {line.point} of /etc/fstab is not mounted",
+        hint=f"run 'mount {line.point}'",
+    )
+
+
 def _unusable(source: Source, why: str) -> DeviceError:
     return DeviceError(f"{_complaint(source)} {why}")
 
 
-def _busy(source: Source, why: str) -> DeviceError:
-    return DeviceError(f"{_complaint(source)}\n{why}")
+def _busy(source: Source, why: str, *, hint: str | None = None) -> DiskBusy:
+    return DiskBusy(f"{_complaint(source)}\n{why}", hint=hint)
 
 
 def _complaint(source: Source) -> str:
     return f"Device {source.device_number} ({source.device_class}) could not be connected."
 
 
-def identities(path: str) -> frozenset[Identity]:
-    """Every name by which the kernel knows what PATH leads to; empty where nothing can be seen there."""
+def _left(end: float) -> float:
+    return max(end - time.monotonic(), 0.1)
+
+
+def identities(path: str, deadline: float = looking.DEADLINE) -> frozenset[Identity]:
+    """Every name by which the kernel knows what PATH leads to; empty where nothing can be seen there, or not in time."""
     try:
-        return _identities(os.stat(path))
+        return _identities(looking.stat(path, deadline))
     except (OSError, ValueError):
         return frozenset()
 
@@ -113,10 +144,15 @@ def _block_identities(major: int, minor: int) -> frozenset[Identity]:
     return frozenset({device})
 
 
+def mount_table() -> str:
+    """What this host has mounted, for ``parse_mountinfo``; "" where the kernel does not tell."""
+    return _read("/proc/self/mountinfo")
+
+
 def host_uses(mountinfo: str) -> list[HostUse]:
     """The objects behind the file systems that this host has mounted."""
     return [
-        HostUse(found, mount.readonly) for mount in parse_mountinfo(mountinfo) if (found := _mounted(mount))
+        HostUse(found, mount.readonly, mount.point) for mount in parse_mountinfo(mountinfo) if (found := _mounted(mount))
     ]
 
 
@@ -131,7 +167,7 @@ def _mounted(mount: Mount) -> frozenset[Identity]:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
             return file.read()
     except OSError:
         return ""

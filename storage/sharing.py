@@ -50,6 +50,14 @@ class HostUse(NamedTuple):
 
     identities: frozenset[Identity]
     readonly: bool
+    point: str = ""
+
+
+class Conflict(NamedTuple):
+    """Why an object may not be used now, in xm's two lines, and who has it."""
+
+    why: str
+    holder: str
 
 
 def parse_mountinfo(text: str) -> list[Mount]:
@@ -58,7 +66,7 @@ def parse_mountinfo(text: str) -> list[Mount]:
     A mount is read-only where its file system is; a read-only view of a file system mounted read-write is not.
     """
     mounts = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # what else ends lines for Python may be in a name
         place, separator, origin = line.partition(" - ")
         fields, source_fields = place.split(" "), origin.split(" ")
         number = re.fullmatch(r"(\d+):(\d+)", fields[2]) if len(fields) > 5 else None
@@ -80,18 +88,18 @@ def _unescape(text: str) -> str:
 def conflict(
     path: str, identities: frozenset[Identity], *, writable: bool, shareable: bool,
     others: Iterable[Held], mounts: Sequence[HostUse],
-) -> str | None:
-    """Why the object at PATH may not be used now, in xm's two lines; None where it may."""
+) -> Conflict | None:
+    """Why the object at PATH may not be used now; None where it may."""
     if shareable:
         return None
     held, now = ("", "") if writable else ("read-write ", "read-only ")
     for other in others:
         same = bool(identities & other.identities) or other.path == path
         if same and (writable or not other.readonly):
-            return f"Device {path} is mounted {held}in a guest domain,\nand so cannot be mounted {now}now."
+            why = f"Device {path} is mounted {held}in a guest domain,\nand so cannot be mounted {now}now."
+            return Conflict(why, f"the domain {other.domain} has it")
     for mount in mounts:
         if identities & mount.identities and (writable or not mount.readonly):
-            return (
-                f"Device {path} is mounted {held}in the privileged domain,\nand so cannot be mounted {now}by a guest."
-            )
+            why = f"Device {path} is mounted {held}in the privileged domain,\nand so cannot be mounted {now}by a guest."
+            return Conflict(why, f"this host has it mounted on {mount.point}")
     return None

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from xmcompat.errors import DeviceError
+from xmcompat.errors import DeviceError, DiskBusy
+from xmcompat.storage import looking
 from xmcompat.storage.check import Source, assemble, host_uses, identities
 from xmcompat.storage.sharing import Held, Identity
 
@@ -31,7 +35,38 @@ def refusal(*sources: Source, others: tuple[Held, ...] = (), mountinfo: str = ""
         assemble(sources, others=others, mountinfo=mountinfo)
     assert error.value.exit_code == 1
     assert error.value.shows_usage
-    return error.value.line()
+    return error.value.lines()[0]
+
+
+@pytest.fixture
+def silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder whose server does not answer: a look at anything in it does not end."""
+    real, answer = os.stat, threading.Event()
+
+    def waits(path: str, **more: object) -> os.stat_result:
+        if isinstance(path, str) and path.startswith(f"{tmp_path}/away/"):
+            answer.wait(30)
+        return real(path, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "stat", waits)
+    monkeypatch.setattr(looking, "DEADLINE", 0.3)
+    monkeypatch.setattr(looking.stat, "__defaults__", (0.3,))
+    yield tmp_path / "away"
+    answer.set()
+
+
+def test_a_disk_on_a_server_that_is_away_is_told_in_time(silent: Path) -> None:
+    assert refusal(source(silent / "web1.img")) == (
+        f"{CONNECTED} {silent}/web1.img: the file system does not answer; its server may be away."
+    )
+
+
+def test_disks_of_others_on_a_server_that_is_away_keep_no_guest_from_its_start(image: Path, silent: Path) -> None:
+    others = tuple(held(silent / f"{number}.img") for number in range(5))
+    begun = time.monotonic()
+    assert assemble([source(image)], others=others, mountinfo="") == [str(image)]
+    assert "in a guest domain" in refusal(source(image), others=(*others, held(image)))
+    assert time.monotonic() - begun < 5
 
 
 @pytest.fixture
@@ -136,6 +171,12 @@ def test_a_device_that_another_guest_holds_is_taken_whatever_its_node(node: Path
     os.mknod(other, 0o600 | stat.S_IFBLK, os.makedev(259, 4094))
     assert refusal(source(node, kind="block"), others=(held(again),)) == f"{CONNECTED}\n{IN_GUEST.format(node)}"
     assert assemble([source(node, kind="block")], others=[held(other)], mountinfo="") == [str(node)]
+
+
+def test_the_holder_is_named_on_a_line_of_its_own(image: Path) -> None:
+    with pytest.raises(DiskBusy) as error:
+        assemble([source(image)], others=[held(image)], mountinfo="")
+    assert error.value.lines()[1] == f"Hint: the domain {held(image).domain} has it"
 
 
 def test_w_with_an_exclamation_mark_shares(image: Path) -> None:

@@ -25,7 +25,8 @@ def in_guest(mode: str, identities: frozenset[Identity] = ONE, path: str = "/dev
 
 def why(mode: str, others: tuple[Held, ...] = (), mounts: tuple[HostUse, ...] = ()) -> str | None:
     writable, shareable = MODES[mode]
-    return conflict(PATH, ONE, writable=writable, shareable=shareable, others=others, mounts=mounts)
+    found = conflict(PATH, ONE, writable=writable, shareable=shareable, others=others, mounts=mounts)
+    return found.why if found else None
 
 
 GUEST_W = "Device /dev/vg0/web1 is mounted in a guest domain,\nand so cannot be mounted now."
@@ -59,6 +60,14 @@ def test_another_guest(mode: str, holder: str, expected: str | None) -> None:
 )
 def test_this_host(mode: str, readonly: bool, expected: str | None) -> None:
     assert why(mode, mounts=(HostUse(ONE, readonly),)) == expected
+
+
+def test_who_has_it_is_told() -> None:
+    rule = {"writable": True, "shareable": False}
+    by_guest = conflict(PATH, ONE, **rule, others=(in_guest("r"),), mounts=())
+    by_host = conflict(PATH, ONE, **rule, others=(), mounts=(HostUse(ONE, True, "/srv"),))
+    assert by_guest and by_guest.holder == "the domain other has it"
+    assert by_host and by_host.holder == "this host has it mounted on /srv"
 
 
 @pytest.mark.parametrize(("mode", "identities"), list(product(MODES, (OTHER, FILE, frozenset[Identity]()))))
@@ -97,6 +106,15 @@ def test_mountinfo_of_a_real_host() -> None:
         # a read-only view of what is mounted read-write
         Mount(8, 1, "/dev/sd\\a1", "/bind", False),
     ]
+
+
+@pytest.mark.parametrize("sign", ["\u2028", "\x85", "\x0b", "\r", "\u00a0"])
+def test_a_sign_that_ends_lines_elsewhere_is_a_part_of_a_mounts_name(sign: str) -> None:
+    """The kernel writes blanks, tabs and ends of lines as numbers, and all else as it is."""
+    text = f"22 1 254:0 / /mnt/a{sign}b rw - ext4 /dev/vda rw\n23 22 8:1 / /b rw - xfs /dev/sda1 rw\n"
+    assert parse_mountinfo(text) == [
+        Mount(254, 0, "/dev/vda", f"/mnt/a{sign}b", False), Mount(8, 1, "/dev/sda1", "/b", False)
+    ]  # fmt: skip
 
 
 def test_this_hosts_mountinfo_is_read_whole() -> None:
