@@ -96,14 +96,33 @@ class Snapshot:
 
 
 def taken() -> Snapshot:
-    """The state of the network that this process is in, once addresses that are being tried can be used."""
+    """The state of the network that this process is in, once addresses that are being tried can be used, and have come into
+    the table of the host's own: the kernel does both a little later than what asks for them."""
     deadline = time.monotonic() + SETTLE
-    while _unsettled((addresses := _asked([ADDRESSES]))["addr"]) and time.monotonic() < deadline:
+    while _unsettled(_asked([ADDRESSES])["addr"]) and time.monotonic() < deadline:
         time.sleep(0.05)
-    asking = [(_start(query), query) for query in QUERIES]
+    while (found := _all())["unrouted"] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return _described(found)
+
+
+def _all() -> dict[str, Any]:
+    """Everything, and the IPv6 addresses of links with a carrier that the kernel does not know as its own yet."""
+    asking = [(_start(query), query) for query in (*QUERIES, ADDRESSES)]
     sysctls = _sysctls()
     found = dict(pair for process, query in asking for pair in _answers(process, query).items())
-    return _described({**found, **addresses, "traffic": _traffic_control(found["qdisc"]), "sysctl": sysctls})
+    own = {(route.get("dev"), route["dst"]) for route in found["route6"] if route.get("table") == "local"}
+    unrouted = [place for place in _addresses6(found["addr"]) if place not in own]
+    return {**found, "traffic": _traffic_control(found["qdisc"]), "sysctl": sysctls, "unrouted": unrouted}
+
+
+def _addresses6(links: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Device and address of those that can be used, on links with a carrier."""
+    for link in links:
+        if "LOWER_UP" in link.get("flags", ()):
+            for info in link.get("addr_info", ()):
+                if info.get("family") == "inet6" and not info.get("tentative") and not info.get("dadfailed"):
+                    yield link["ifname"], info["local"]
 
 
 def _described(found: Mapping[str, Any]) -> Snapshot:

@@ -167,7 +167,7 @@ def _feed(client: socket.socket) -> None:
 
 def received_rate(connection: socket.socket, seconds: float) -> float:
     """Mbit/s that arrive on CONNECTION for SECONDS, once a half of that has passed. Raises OSError for silence."""
-    connection.settimeout(5.0)
+    connection.settimeout(20.0)
     block = bytearray(256 * 1024)
     start = time.monotonic()
     begin = start + seconds * LEFT_OUT / (1 - LEFT_OUT)
@@ -188,7 +188,7 @@ def received_rate(connection: socket.socket, seconds: float) -> float:
 
 def sent_rate(connection: socket.socket, seconds: float) -> float:
     """Mbit/s that CONNECTION takes for SECONDS, once a half of that has passed: for a receiver inside a guest."""
-    connection.settimeout(5.0)
+    connection.settimeout(20.0)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
     block = bytes(16 * 1024)
     begin = time.monotonic() + seconds * LEFT_OUT / (1 - LEFT_OUT)
