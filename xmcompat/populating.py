@@ -1,0 +1,158 @@
+"""Disks that an installer fills: a domain that lives for it alone, with the disk, the installer's kernel or ISO image, and
+a console. It ends when the installer switches itself off or starts anew."""
+
+from __future__ import annotations
+
+import os
+import stat
+import uuid as uuids
+from collections.abc import Callable
+from typing import NamedTuple
+
+from xmcompat.backends import domain_xml
+from xmcompat.backends.devices import BlockSource, Bus, CharDevice, Disk, DiskDevice, FileSource, Graphics, Nic, Video
+from xmcompat.backends.facts import HostFacts
+from xmcompat.backends.gather import gather
+from xmcompat.backends.hypervisor import DomainInfo, GuestEvent, Hypervisor
+from xmcompat.backends.machine import DeviceBoot, DirectKernel, Machine
+from xmcompat.backends.settings import is_local
+from xmcompat.disk_files import who_denies
+from xmcompat.errors import DiskRefused, DomainNotFound, OperationError, XmError
+from xmcompat.network import mac
+from xmcompat.preflight import KERNEL_HEAD, refuse_overlong
+from xmcompat.translate.kernel import kernel_verdict
+
+#: What the disk is called, by its bus.
+_TARGETS = {"virtio": (Bus.VIRTIO, "vda"), "ide": (Bus.IDE, "hda"), "sata": (Bus.SATA, "sda")}
+BUSES = tuple(_TARGETS)
+
+
+class Installer(NamedTuple):
+    """What is started: ``kernel`` with ``ramdisk`` and ``cmdline``, or the boot loader of ``cdrom``, "" for none of each.
+
+    ``memory`` is in MiB; ``bus`` of BUSES; ``bridge`` "" for no network; ``vnc`` for a screen to look at.
+    """
+
+    kernel: str = ""
+    ramdisk: str = ""
+    cmdline: str = ""
+    cdrom: str = ""
+    memory: int = 1024
+    vcpus: int = 1
+    bus: str = "virtio"
+    bridge: str = ""
+    vnc: bool = False
+
+
+class Outcome(NamedTuple):
+    """How the domain ended: ``how`` "off" or "reset" by the installer itself, "crash", or "" where somebody ended it."""
+
+    how: str
+
+
+def refuse_unfit(installer: Installer, name: str) -> None:
+    """Raise XmError where INSTALLER has nothing to start from, or files that are not there."""
+    refuse_overlong(f"install-{name}")
+    if not installer.kernel and not installer.cdrom:
+        raise XmError("there is nothing to install from", hint="give --cdrom with an ISO image, or --kernel")
+    for option, path in (("ramdisk", installer.ramdisk), ("args", installer.cmdline)):
+        if path and not installer.kernel:
+            raise XmError(f"--{option} is for a kernel, and there is none", hint="give --kernel as well")
+    for path in filter(None, (installer.kernel, installer.ramdisk, installer.cdrom)):
+        head = _head(path)
+        verdict = kernel_verdict(head, path) if path == installer.kernel else None
+        if verdict is not None and not verdict.bootable:
+            raise XmError(f"kernel '{path}' cannot boot on KVM: {verdict.reason}")
+
+
+def _head(path: str) -> bytes:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(fd, "rb") as file:
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                return file.read(KERNEL_HEAD)
+    except (OSError, ValueError) as error:
+        raise XmError(f"{path}: {getattr(error, 'strerror', None) or 'the name is not usable'}") from None
+    raise XmError(f"{path} is not a regular file")
+
+
+def machine_for(installer: Installer, name: str, disk: str, driver: str, facts: HostFacts) -> Machine:
+    """The machine NAME that the installer runs in. A file's writes wait for nobody: it is of no use before it is whole."""
+    bus, target = _TARGETS[installer.bus]
+    device = disk.startswith("/dev/") and not disk.startswith("/dev/shm/")
+    disks = [Disk(
+        source=BlockSource(path=disk) if device else FileSource(path=disk), target=target, bus=bus, driver=driver,
+        cache="none" if device else "unsafe", discard="unmap",
+    )]  # fmt: skip
+    if installer.cdrom:
+        place = (Bus.IDE, "hdc") if bus is not Bus.SATA else (Bus.SATA, "sdc")
+        source = FileSource(path=os.path.realpath(installer.cdrom))
+        disks.append(Disk(source=source, target=place[1], bus=place[0], device=DiskDevice.CDROM, readonly=True))
+    boot = DirectKernel(
+        kernel=os.path.realpath(installer.kernel), initrd=installer.ramdisk and os.path.realpath(installer.ramdisk),
+        cmdline=installer.cmdline,
+    ) if installer.kernel else DeviceBoot(order=("cdrom", "hd"))  # fmt: skip
+    return Machine(
+        name=name, uuid=str(uuids.uuid4()), accelerator=facts.accelerator, memory=installer.memory * 1024,
+        current_memory=installer.memory * 1024, vcpus=installer.vcpus, boot=boot, disks=tuple(disks),
+        nics=(Nic(mac=mac.generate(), bridge=installer.bridge),) if installer.bridge else (),
+        consoles=(CharDevice(kind="serial"), CharDevice(kind="virtio")),
+        graphics=(Graphics(),) if installer.vnc else (), video=Video(model="vga") if installer.vnc else Video(),
+        on_poweroff="destroy", on_reboot="destroy", on_crash="destroy", panics=("isa",),
+        description="xmcompat image populate",
+    )  # fmt: skip
+
+
+def run(
+    hypervisor: Hypervisor, installer: Installer, name: str, disk: str, driver: str,
+    attend: Callable[[DomainInfo], None],
+) -> Outcome:  # fmt: skip
+    """Have INSTALLER fill the DISK, which QEMU opens by its DRIVER; returns when the domain has gone.
+
+    ATTEND is called with the domain before it runs; it may come back sooner or later than the domain ends. Whatever ends
+    this call, the end of this process too, ends the domain. Raises DomainExists, HypervisorError, OperationError.
+    """
+    if not is_local(hypervisor.uri):
+        raise OperationError(f"disks can only be filled on the host itself, not through {hypervisor.uri}")
+    facts = gather(hypervisor, environ=os.environ, bridges=bool(installer.bridge))
+    if installer.bridge and installer.bridge not in facts.bridges:
+        there = ", ".join(facts.bridges) or "none"
+        raise OperationError(f"there is no bridge {installer.bridge}", hint=f"the bridges of this host: {there}")
+    machine = machine_for(installer, f"install-{name}", disk, driver, facts)
+    events: list[GuestEvent] = []
+    hypervisor.watch_guests(lambda event: events.append(event) if event.uuid == machine.uuid else None)
+    try:
+        info = hypervisor.create(domain_xml.render(machine), paused=True, bound=True)
+    except DiskRefused as error:
+        raise who_denies(hypervisor, error) from None
+    try:
+        attend(info)
+        while _is_there(hypervisor, info.uuid):
+            hypervisor.wait_event(1.0)
+    except BaseException:
+        _end(hypervisor, info.uuid)
+        raise
+    hypervisor.wait_event(0.0)
+    return Outcome(how_it_ended(events))
+
+
+def how_it_ended(events: list[GuestEvent]) -> str:
+    """"off" or "reset" by the guest itself, "crash", or ""."""
+    if any(event.kind == "crash" for event in events):
+        return "crash"
+    end = next((event for event in events if event.kind in ("off", "reset") and event.by_guest), None)
+    return "" if end is None else "reset" if end.to_reset or end.kind == "reset" else "off"
+
+
+def _is_there(hypervisor: Hypervisor, uuid: str) -> bool:
+    try:
+        return hypervisor.find(uuid).domid is not None
+    except DomainNotFound:
+        return False
+
+
+def _end(hypervisor: Hypervisor, uuid: str) -> None:
+    try:
+        hypervisor.destroy(uuid)
+    except XmError:
+        return  # it has gone, or goes with the connection
