@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 
@@ -22,20 +22,36 @@ class DiskDevice(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostNeed:
+    """What must be up on the host before a disk is there, where its path does not tell: a kind of ``storage.needs``, the
+    name of the one that is meant, and (word, value) for what its module has to know. ``secret`` is alike, and is written
+    nowhere. The path of the disk is found when it is up, unless one is given."""
+
+    kind: str
+    name: str
+    words: tuple[tuple[str, str], ...] = ()
+    secret: tuple[tuple[str, str], ...] = field(default=(), repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FileSource:
     path: str
+    need: HostNeed | None = None         # in no XML
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockSource:
     path: str
+    need: HostNeed | None = None         # in no XML
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkSource:
-    """A disk that QEMU itself fetches: protocol "nbd", "iscsi", "rbd".
+    """A disk that QEMU itself fetches: protocol "nbd", "iscsi", "rbd", "nfs".
 
     ``more_hosts`` are (name, port) of further servers; ``snapshot`` and ``config``, a file of the host, are rbd's.
+    ``identity``: the numbers of user and group under which an NFS server is asked. ``user`` is who logs in to the server,
+    with the password that the hypervisor keeps under the name ``secret``.
     """
 
     protocol: str
@@ -46,6 +62,9 @@ class NetworkSource:
     more_hosts: tuple[tuple[str, int | None], ...] = ()
     snapshot: str = ""
     config: str = ""
+    identity: tuple[int, int] | None = None
+    user: str = ""
+    secret: str = ""
 
 
 DiskSource = FileSource | BlockSource | NetworkSource
@@ -53,7 +72,11 @@ DiskSource = FileSource | BlockSource | NetworkSource
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
-    """``source`` None is a drive without medium. ``target`` is QEMU's name ("vda"), ``vdev`` Xen's ("xvda2")."""
+    """``source`` None is a drive without medium. ``target`` is QEMU's name ("vda"), ``vdev`` Xen's ("xvda2").
+
+    ``members`` are the volumes of a disk that is made of several, in no XML: each with its own source, mode and vdev, and
+    the target that it has in the guest ("vda2").
+    """
 
     source: DiskSource | None
     target: str
@@ -63,10 +86,12 @@ class Disk:
     cache: str = ""
     io: str = ""
     discard: str = ""                    # "unmap", "ignore"
+    on_error: str = ""                   # "stop": the guest is paused, and tries again when it goes on
     readonly: bool = False
     shareable: bool = False
     boot_order: int | None = None
     vdev: str = ""
+    members: tuple[Disk, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

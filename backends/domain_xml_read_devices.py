@@ -43,6 +43,7 @@ def disk(element: etree._Element) -> Disk:
         cache=attribute(driver, "cache"),
         io=attribute(driver, "io"),
         discard=attribute(driver, "discard"),
+        on_error=attribute(driver, "error_policy"),
         readonly=element.find("readonly") is not None,
         shareable=element.find("shareable") is not None,
         boot_order=number(attribute(element.find("boot"), "order")),
@@ -72,7 +73,16 @@ def _source(source: etree._Element | None) -> DiskSource | None:
         more_hosts=tuple((one.get("name", ""), number(one.get("port"))) for one in hosts[first:]),
         snapshot=attribute(source.find("snapshot"), "name"),
         config=attribute(source.find("config"), "file"),
+        identity=_identity(source.find("identity")),
+        user=attribute(source.find("auth"), "username"),
+        secret=attribute(source.find("auth/secret"), "usage"),
     )
+
+
+def _identity(element: etree._Element | None) -> tuple[int, int] | None:
+    """Numbers alone; libvirt takes names of this host's as well."""
+    user, group = (number(attribute(element, name).removeprefix("+")) for name in ("user", "group"))
+    return None if user is None or group is None else (user, group)
 
 
 def nic(element: etree._Element) -> Nic:

@@ -67,6 +67,8 @@ def _fill(element: etree._Element, record: XenRecord) -> None:
         element.set("consoles", " ".join(record.consoles))
     if record.restarts:
         element.set("restarts", str(record.restarts))
+    if record.sizes:
+        element.set("sizes", " ".join(record.sizes))
     if record.vifs is not None:
         element.set("vifs", f"{record.vifs[0]}:{record.vifs[1]}")
     element.text = legible(record.sxp)

@@ -89,7 +89,8 @@ def write_usb(parent: etree._Element, buses: tuple[UsbBus, ...], first: int = 0)
 
 def write_disk(parent: etree._Element, disk: Disk) -> None:
     element = add(parent, "disk", type=_disk_type(disk.source), device=disk.device.value)
-    add(element, "driver", name="qemu", type=disk.driver, cache=disk.cache, io=disk.io, discard=disk.discard)
+    add(element, "driver", name="qemu", type=disk.driver, cache=disk.cache, error_policy=disk.on_error, io=disk.io,
+        discard=disk.discard)  # fmt: skip
     if disk.source is not None:
         _source(element, disk.source)
     add(element, "target", dev=disk.target, bus=disk.bus.value)
@@ -129,6 +130,12 @@ def _network_source(element: etree._Element, source: NetworkSource) -> None:
         add(element, "snapshot", name=source.snapshot)
     if source.config:
         add(element, "config", file=source.config)
+    if source.user:
+        kind = "ceph" if source.protocol == "rbd" else source.protocol
+        add(add(element, "auth", username=source.user), "secret", type=kind, usage=source.secret)
+    if source.protocol == "nfs":  # which libvirt's schema always wants
+        user, group = (f"+{number}" for number in source.identity) if source.identity else (None, None)
+        add(element, "identity", user=user, group=group)
 
 
 def write_nic(parent: etree._Element, nic: Nic) -> None:

@@ -41,3 +41,6 @@ class HostFacts:
     vif_script: str = ""                 # xend's vif-script with its words, where ``ports``
     cards: tuple[tuple[str, str], ...] = ()  # a card that is in a bridge of ours, and that bridge
     nat_bridge: str = ""                 # of guests that speak in the host's name
+    boot_folder: str = ""                # for kernels that are taken out of guests' disks, "" where none is taken
+    scripts: tuple[str, ...] = ()        # in the folder of Xen's scripts, those that can be started
+    composites: str = ""                 # folder for disks that are joined of several volumes, "" where none can be served

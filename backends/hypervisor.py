@@ -6,6 +6,7 @@ No libvirt type leaks through. This module is on the path of ``xm list`` and imp
 from __future__ import annotations
 
 from xmcompat.backends.persistence import Persistence
+from xmcompat.backends.volumes import Volumes
 from xmcompat.light import NamedTuple, Protocol
 
 TYPE_CHECKING = False
@@ -108,12 +109,13 @@ class Scheduling(NamedTuple):
 
 
 class DiskUse(NamedTuple):
-    """A disk image or volume that a running domain holds."""
+    """A disk image or volume that a running domain holds. ``format`` in QEMU's words, "" where it is not said."""
 
     domain: str
     path: str
     readonly: bool
     shareable: bool
+    format: str = ""
 
 
 class GuestEvent(NamedTuple):
@@ -156,7 +158,7 @@ class SaveJob(Protocol):
         ...
 
 
-class Hypervisor(Persistence, Protocol):
+class Hypervisor(Persistence, Volumes, Protocol):
     """Where guests run. Every method raises HypervisorUnreachable or ConnectionLost when nothing answers,
     DomainNotFound for a domain that is gone, HypervisorError for a refusal."""
 
@@ -173,8 +175,11 @@ class Hypervisor(Persistence, Protocol):
         """By name, else by id of one that is there, else by uuid. Raises DomainNotFound."""
         ...
 
-    def create(self, xml: str, *, paused: bool = False) -> DomainInfo:
-        """Start a transient domain in one call. Raises DomainExists where name or uuid are taken."""
+    def create(self, xml: str, *, paused: bool = False, bound: bool = False) -> DomainInfo:
+        """Start a transient domain in one call; one that is BOUND is destroyed when this connection ends.
+
+        Raises DomainExists where name or uuid are taken.
+        """
         ...
 
     def create_kept(self, xml: str, mark: Mark, *, paused: bool = False) -> DomainInfo:
@@ -233,8 +238,9 @@ class Hypervisor(Persistence, Protocol):
         """Begin to save it to the file PATH, which is there, and to end it; with RUNNING it runs on."""
         ...
 
-    def restore(self, uuid: str, path: str, offset: int) -> DomainInfo:
-        """Start it, paused, from its image in the file PATH from byte OFFSET on. Raises OSError, too."""
+    def restore(self, uuid: str, path: str, offset: int, xml: str = "") -> DomainInfo:
+        """Start it, paused, from its image in the file PATH from byte OFFSET on, as XML says in place of the image's own
+        where it is told. Raises OSError, too."""
         ...
 
     def domain_xml(self, uuid: str, *, secrets: bool = False) -> str: ...
@@ -386,6 +392,10 @@ class Hypervisor(Persistence, Protocol):
 
     def bridges(self) -> list[str]:
         """Names of the bridges on the hypervisor's host, in the host's order; empty where it cannot tell."""
+        ...
+
+    def paused_by_error(self, uuid: str) -> bool:
+        """Whether it is paused since one of its disks could not be read or written. Raises DomainNotFound."""
         ...
 
     def disk_uses(self) -> Sequence[DiskUse]:

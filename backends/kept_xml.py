@@ -11,25 +11,25 @@ from xmcompat.errors import HypervisorError
 
 def marked(xml: str, mark: Mark) -> str:
     """XML with MARK in place of the mark that it has, if it has one."""
-    root = _root(xml)
+    root = root_of(xml)
     _put(root, mark)
-    return _text(root)
+    return text_of(root)
 
 
 def renewed(xml: str, mark: Mark, *, started: float) -> str:
     """XML for the next start of the domain, at STARTED: one restart more, with MARK."""
-    root = _root(xml)
+    root = root_of(xml)
     record = root.find(f"metadata/{{{METADATA_URI}}}guest")
     if record is not None:
         record.set("started", repr(started))
         record.set("restarts", str(_restarts(record) + 1))
     _put(root, mark)
-    return _text(root)
+    return text_of(root)
 
 
 def renamed(xml: str, name: str, uuid: str, mark: Mark) -> str:
     """XML as that of another domain, which is not meant to be started."""
-    root = _root(xml)
+    root = root_of(xml)
     for tag, text in (("name", name), ("uuid", uuid)):
         element = root.find(tag)
         if element is None:
@@ -38,7 +38,7 @@ def renamed(xml: str, name: str, uuid: str, mark: Mark) -> str:
     for nvram in root.iterfind("os/nvram"):
         nvram.getparent().remove(nvram)  # type: ignore[union-attr]
     _put(root, mark)
-    return _text(root)
+    return text_of(root)
 
 
 def _restarts(record: etree._Element) -> int:
@@ -58,7 +58,8 @@ def _put(root: etree._Element, mark: Mark) -> None:
         element.set(name, value)
 
 
-def _root(xml: str) -> etree._Element:
+def root_of(xml: str) -> etree._Element:
+    """Raises HypervisorError for what is no XML."""
     parser = etree.XMLParser(resolve_entities=False, no_network=True)
     try:
         return etree.fromstring(xml, parser)
@@ -66,5 +67,5 @@ def _root(xml: str) -> etree._Element:
         raise HypervisorError(f"the XML of a domain cannot be read: {error}".partition("\n")[0]) from None
 
 
-def _text(root: etree._Element) -> str:
+def text_of(root: etree._Element) -> str:
     return etree.tostring(root, encoding="unicode")

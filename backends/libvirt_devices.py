@@ -15,17 +15,19 @@ def disk_uses(xml: str) -> list[DiskUse]:
     for disk in root.iterfind("devices/disk"):
         readonly = disk.find("readonly") is not None
         shareable = disk.find("shareable") is not None
-        own = ((source, readonly) for source in disk.iterfind("source"))
-        beneath = ((source, True) for source in disk.iterfind(".//backingStore/source"))
-        for source, only_read in (*own, *beneath):
+        driver = disk.find("driver")
+        format = "" if driver is None else driver.get("type") or ""
+        own = ((source, readonly, format) for source in disk.iterfind("source"))
+        beneath = ((source, True, "") for source in disk.iterfind(".//backingStore/source"))
+        for source, only_read, said in (*own, *beneath):
             path = source.get("file") or source.get("dev")
             if path:
-                uses.append(DiskUse(domain=name, path=path, readonly=only_read, shareable=shareable))
+                uses.append(DiskUse(name, path, only_read, shareable, said))
     return uses
 
 
 def named_devices(xml: str) -> tuple[list[str], list[tuple[str, str]]]:
-    """The bridges of the interfaces of a new domain, in order, and (path, name) of its disks.
+    """The bridges of the interfaces of a new domain, in order, and (path, name) of its disks; or (URL, name).
 
     The name is Xen's ("xvda2") where it was kept, else QEMU's ("vda").
     Unreadable XML has neither; libvirt says what is wrong with it.
@@ -41,12 +43,24 @@ def named_devices(xml: str) -> tuple[list[str], list[tuple[str, str]]]:
     disks = []
     for disk in root.iterfind("devices/disk"):
         source, target = disk.find("source"), disk.find("target")
-        path = "" if source is None else source.get("file") or source.get("dev") or ""
+        path = "" if source is None else source.get("file") or source.get("dev") or _url(source)
         alias = disk.find("alias")
         own = "" if alias is None else alias.get("name") or ""
         kept = own.removeprefix("ua-") if own.startswith("ua-") else ""
         disks.append((path, kept or ("" if target is None else target.get("dev") or "")))
     return bridges, disks
+
+
+def _url(source: etree._Element) -> str:
+    """A disk that QEMU itself fetches: "nfs://HOST/PATH", "nbd://HOST:PORT/EXPORT", "iscsi://HOST:PORT/TARGET/LUN"."""
+    protocol, host = source.get("protocol"), source.find("host")
+    if not protocol or host is None:
+        return ""
+    name = host.get("name") or ""
+    if protocol == "nfs":
+        return f"nfs://{name}{source.get('name')}"
+    place = host.get("socket") or f"{f'[{name}]' if ':' in name else name}:{host.get('port') or ''}"
+    return f"{protocol}://{place}/{source.get('name') or ''}"
 
 
 def domain_identity(xml: str) -> tuple[str, str]:

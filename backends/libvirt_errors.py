@@ -6,15 +6,19 @@ libvirt's and QEMU's own, untranslated since xm runs in the C locale.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol
 
+from xmcompat.backends.libvirt_servers import server_error
 from xmcompat.errors import (
     ConnectionLost,
     ConsoleBusy,
     DeviceError,
+    DiskBusy,
+    DiskRefused,
     DomainBusy,
     DomainEnding,
     DomainNotFound,
@@ -163,7 +167,10 @@ def not_created(failure: Failure, uri: str, bridges: Sequence[str], disks: Seque
         return lost(uri)
     return (
         _bridge_error(failure, bridges)
-        or _disk_error(failure, disks)
+        or disk_error(failure, disks)
+        or leased(failure, disks)
+        or server_error(failure.text, disks)
+        or _nfs_error(failure, disks)
         or _filter_error(failure)
         or _kvm_error(failure)
         or _memory_error(failure)
@@ -191,25 +198,75 @@ def _bridge_error(failure: Failure, bridges: Sequence[str]) -> DeviceError | Non
     return DeviceError(f"Device {index} (vif) could not be connected. Could not find bridge device {bridge}")
 
 
-def _disk_error(failure: Failure, disks: Sequence[tuple[str, str]]) -> DeviceError | None:
+def disk_error(failure: Failure, disks: Sequence[tuple[str, str]]) -> DiskRefused | None:
+    """The error of a disk that may not be opened; None for another's. DISKS are as for ``not_created``."""
     found = re.search(
         r"Cannot access (?:storage|backing) file '([^']*)'[^:]*(?::\d+)?(?:, gid:\d+\))?: ([^\n]*)|"
+        r"[Uu]nable to set user and group to '[^']*' on '([^']*)': ([^\n]*)|"
         r"Could not open '([^']*)': ([^\n]*)",
         failure.text,
     )
     locked = re.search(r"Failed to get (?:shared )?\"[a-z ]+\" lock", failure.text)
     if found:
-        path, reason = (found.group(1), found.group(2)) if found.group(1) else (found.group(3), found.group(4))
+        path, reason = (one for one in found.groups() if one is not None)
         why = f"{path}: {reason}"
     elif locked:
         image = re.search(r"using the image \[([^\]]*)\]", failure.text)
         path = image.group(1) if image else disks[0][0] if len(disks) == 1 else ""
-        why = f"{path or 'its image'} is in use by another guest or program"
+        reason = "is in use by another guest or program"
+        why = f"{path or 'its image'} {reason}"
     else:
         return None
     name = next((name for known, name in disks if known == path), "")
     device = vdev_number(name) or name
-    return DeviceError(f"Device {device or path} (vbd) could not be connected. {why}")
+    return DiskRefused(
+        f"Device {device or path} (vbd) could not be connected. {why}", path=path, reason=reason, user=_user(failure.text)
+    )
+
+
+def leased(failure: Failure, disks: Sequence[tuple[str, str]]) -> DiskBusy | None:
+    """What libvirt's lock manager has refused. Its leases are called by the path of the disk, or by the hash of that; those
+    of volumes of LVM and SCSI by ids that tell nothing, but for a guest of one disk. DISKS are as for ``not_created``."""
+    found = re.search(r"Lockspace resource '([^']*)' is locked", failure.text)
+    if not found:
+        return None
+    named = (one for one in disks if found[1] in (one[0], hashlib.sha256(one[0].encode()).hexdigest()))
+    path, name = next(named, disks[0] if len(disks) == 1 else ("", ""))
+    device = f"Device {vdev_number(name) or name} (vbd)" if path else "A device (vbd)"
+    return DiskBusy(
+        f"{device} could not be connected.\nDevice {path or found[1]} is mounted in a guest domain,\n"
+        "and so cannot be mounted now.",
+        hint="libvirt's lock manager says so: a guest of another host has it, or one of another libvirt here",
+    )
+
+
+def _nfs_error(failure: Failure, disks: Sequence[tuple[str, str]]) -> DeviceError | None:
+    """What QEMU says of a disk that it asks an NFS server for; the server's answers have the names of the protocol."""
+    asked = re.search(r'"driver": ?"nfs",.*?"host": ?"([^"]*)".*?"path": ?"([^"]*)"', failure.text)
+    if not asked or not failure.has("Failed to mount nfs share", "Failed to open file", "Failed to fstat file"):
+        return None
+    url = f"nfs://{asked[1]}{asked[2]}"
+    answers = ((why, hint) for parts, why, hint in _NFS_ANSWERS if failure.has(*parts))
+    why, hint = next(answers, (failure.line, None))
+    name = next((name for known, name in disks if known == url), "")
+    return DeviceError(f"Device {vdev_number(name) or name or url} (vbd) could not be connected. {url}: {why}", hint=hint)
+
+
+_NFS_ANSWERS = (
+    (("MNT3ERR_ACCES", "MNT3ERR_PERM"), "the server does not export it to QEMU on this host",
+     "export it to this host, as 'insecure'"),
+    (("MNT3ERR_NOENT", "NFS3ERR_NOENT"), "the server has no such file, or does not export its directory", "mend the path"),
+    (("NFS3ERR_ACCES", "NFS3ERR_PERM", "NFS3ERR_ROFS", "ACCESS denied"), "the server does not let QEMU's user have it",
+     "write ?uid=N&gid=N of the file's owner after it"),
+    (("nfs_service failed", "RPC error", "Connection refused", "timed out"), "no NFS server answers there",
+     "QEMU needs NFS version 3 and rpcbind on the server"),
+)  # fmt: skip
+
+
+def _user(text: str) -> tuple[int, int] | None:
+    """QEMU's user and group, where libvirt says them."""
+    found = re.search(r"uid:(\d+), gid:(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def _filter_error(failure: Failure) -> HypervisorError | None:

@@ -19,6 +19,7 @@ from xmcompat.backends.libvirt_persistence import LibvirtPersistence
 from xmcompat.backends.libvirt_queries import domain_info, domid_of, failure
 from xmcompat.backends.libvirt_reading import LibvirtReading
 from xmcompat.backends.libvirt_saving import LibvirtSaving
+from xmcompat.backends.libvirt_volumes import LibvirtVolumes
 from xmcompat.backends.libvirt_wire import NO_DOMAIN, unanswered
 from xmcompat.backends.settings import hypervisor_uri
 from xmcompat.errors import DomainExists, DomainNotFound, XmError
@@ -52,7 +53,7 @@ def _load() -> Any:
 
 class LibvirtKvm(
     LibvirtReading, LibvirtActs, LibvirtPersistence, LibvirtHotplug, LibvirtLifecycle, LibvirtEvents, LibvirtCounters,
-    LibvirtSaving,
+    LibvirtSaving, LibvirtVolumes,
 ):
     """One connection to libvirt. Not to be shared among threads."""
 
@@ -100,15 +101,16 @@ class LibvirtKvm(
 
     # -- life cycle
 
-    def create(self, xml: str, *, paused: bool = False) -> DomainInfo:
-        """Start a transient domain in one call.
+    def create(self, xml: str, *, paused: bool = False, bound: bool = False) -> DomainInfo:
+        """Start a transient domain in one call; one that is BOUND is destroyed when this connection ends.
 
         Raises DomainExists, DeviceError, HypervisorError. Where the guest has ended before it could be looked
         at, the tuple holds what its start told.
         """
         libvirt, connection = self._libvirt, self._connection
         try:
-            domain = connection.createXML(xml, libvirt.VIR_DOMAIN_START_PAUSED if paused else 0)
+            flags = libvirt.VIR_DOMAIN_START_PAUSED if paused else 0
+            domain = connection.createXML(xml, flags | (libvirt.VIR_DOMAIN_START_AUTODESTROY if bound else 0))
         except libvirt.libvirtError as error:
             raise self._not_created(failure(error), xml) from None
         try:
@@ -138,11 +140,21 @@ class LibvirtKvm(
             domain.suspend()
 
     def unpause(self, uuid: str) -> None:
-        """Silent for one that runs already."""
+        """Silent for one that runs already. Raises DiskBusy where a guest of another host has one of its disks."""
         with self._translated(uuid):
             domain = self._connection.lookupByUUIDString(uuid)
             if domain.state(0)[0] == self._libvirt.VIR_DOMAIN_PAUSED:
-                domain.resume()
+                try:
+                    domain.resume()
+                except self._libvirt.libvirtError as error:
+                    raise self._leased(failure(error), domain) or error from None
+
+    def _leased(self, failure: Failure, domain: Any) -> XmError | None:
+        """The lock manager's refusal, which comes when the guest is to run: None for another one."""
+        from xmcompat.backends.libvirt_devices import named_devices
+        from xmcompat.backends.libvirt_errors import leased
+
+        return leased(failure, named_devices(domain.XMLDesc(0))[1]) if failure.has("Lockspace resource") else None
 
     def shutdown(self, uuid: str) -> None:
         """Press the ACPI power button. Returns at once.

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from xmcompat.backends import libvirt_wire_domain
+from xmcompat.backends.libvirt_secrets import LibvirtSecrets
 from xmcompat.backends.record import METADATA_PREFIX, METADATA_URI
 from xmcompat.errors import DomainExists
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _OPERATION_INVALID, _NO_METADATA = 55, 80
 
 
-class LibvirtPersistence:
+class LibvirtPersistence(LibvirtSecrets):
     """The part of ``libvirt_kvm.LibvirtKvm`` that these calls are."""
 
     if TYPE_CHECKING:
@@ -83,6 +84,11 @@ class LibvirtPersistence:
         with self._translated(uuid):
             domain = self._connection.lookupByUUIDString(uuid)
             return str(domain.managedSaveGetXMLDesc(libvirt.VIR_DOMAIN_SAVE_IMAGE_XML_SECURE))
+
+    def change_image(self, uuid: str, xml: str) -> None:
+        """Have the image say XML of its domain. libvirt refuses what the guest would see."""
+        with self._translated(uuid):
+            self._connection.lookupByUUIDString(uuid).managedSaveDefineXML(xml, 0)
 
     def start_known(self, uuid: str) -> DomainInfo:
         """Start it, paused, from its definition; or from its image, which libvirt removes when that has succeeded.

@@ -186,6 +186,12 @@ class LibvirtQueries:
             return here
         return here if set(here) == set(there) else there
 
+    def paused_by_error(self, uuid: str) -> bool:
+        """Whether it is paused since one of its disks could not be read or written. Raises DomainNotFound."""
+        with self._translated(uuid):
+            state, reason = self._connection.lookupByUUIDString(uuid).state()
+        return bool(state == self._libvirt.VIR_DOMAIN_PAUSED and reason == self._libvirt.VIR_DOMAIN_PAUSED_IOERROR)
+
     def disk_uses(self) -> list[DiskUse]:
         """The disks of all running domains; one that ends meanwhile has none."""
         from xmcompat.backends.libvirt_devices import disk_uses

@@ -142,16 +142,16 @@ class SaveCalls(NamedTuple):
             libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_LIVE | libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA,
         )
 
-    def restore(self, uuid: str, path: str, offset: int) -> DomainInfo:
-        """Start the domain UUID, paused, from its image in the file PATH from byte OFFSET on.
+    def restore(self, uuid: str, path: str, offset: int, xml: str = "") -> DomainInfo:
+        """Start the domain UUID, paused, from its image in the file PATH from byte OFFSET on, as XML says where it is told.
 
         On any error, and on Ctrl-C, it is not there. Raises what ``create`` raises; OSError.
         """
         if offset == 0:
-            self._restore(uuid, path)
-        elif self._opens_twice() or not self._fed(uuid, path, offset):
+            self._restore(uuid, path, xml)
+        elif self._opens_twice() or not self._fed(uuid, path, offset, xml):
             with tail_copied(path, offset) as copy:
-                self._restore(uuid, copy)
+                self._restore(uuid, copy, xml)
         with self.translated(uuid):
             domain = self.connection.lookupByUUIDString(uuid)
             return self.info_of(domain, bool(domain.isPersistent()))
@@ -160,14 +160,14 @@ class SaveCalls(NamedTuple):
         with self.translated():
             return int(self.connection.getLibVersion()) >= _OPENS_TWICE
 
-    def _fed(self, uuid: str, path: str, offset: int) -> bool:
+    def _fed(self, uuid: str, path: str, offset: int, xml: str) -> bool:
         """Whether libvirt would have the image from a pipe. Raises as ``restore`` does."""
         try:
             feed = Feed(path, offset)
         except OSError:
             return False
         try:
-            self._restore(uuid, feed.path, feed.stop)
+            self._restore(uuid, feed.path, xml, feed.stop)
         except HypervisorError:
             if feed.opened:
                 raise
@@ -176,14 +176,14 @@ class SaveCalls(NamedTuple):
             feed.stop()
         return True
 
-    def _restore(self, uuid: str, path: str, give_up: Callable[[], None] | None = None) -> None:
+    def _restore(self, uuid: str, path: str, xml: str, give_up: Callable[[], None] | None = None) -> None:
         """GIVE_UP ends the image early, so that the call comes to an end."""
 
         def restore() -> None:
             connection = self.open()
             try:
                 with self.translated(uuid):
-                    connection.restoreFlags(path, None, self.libvirt.VIR_DOMAIN_SAVE_PAUSED)
+                    connection.restoreFlags(path, xml or None, self.libvirt.VIR_DOMAIN_SAVE_PAUSED)
             finally:
                 self._closed(connection)
 

@@ -38,9 +38,9 @@ class LibvirtSaving:
         """Begin to save the domain to the file PATH, which is there, and to end it; with RUNNING it runs on."""
         return self._save_calls().begin(uuid, path, running=running)
 
-    def restore(self, uuid: str, path: str, offset: int) -> DomainInfo:
-        """Start the domain, paused, from its image in the file PATH from byte OFFSET on.
+    def restore(self, uuid: str, path: str, offset: int, xml: str = "") -> DomainInfo:
+        """Start the domain, paused, from its image in the file PATH from byte OFFSET on, as XML says where it is told.
 
         On any error, and on Ctrl-C, it is not there. Raises what ``create`` raises, and OSError.
         """
-        return self._save_calls().restore(uuid, path, offset)
+        return self._save_calls().restore(uuid, path, offset, xml)

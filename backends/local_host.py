@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 BUSY = (0, 1, 2, 5, 6)
 
 
+#: Where a libvirtd listens, in its /run.
+_SOCKET = "/libvirt/libvirt-sock"
+
 #: Bytes of the largest packet of a network where nobody has said otherwise.
 ETHERNET_MTU = 1500
 
@@ -203,3 +206,13 @@ def _read(path: str) -> bytes:
         return b"".join(parts)
     finally:
         os.close(file)
+
+
+def run_folder(uri: str) -> str:
+    """The folder that is /run for the libvirtd at URI: a private one has its own, which others see by another name."""
+    socket = uri.partition("socket=")[2].partition("&")[0]
+    run = socket.removesuffix(_SOCKET)
+    try:
+        return run if run != socket and run.startswith("/") and not os.path.samefile(run, "/run") else "/run"
+    except OSError:
+        return "/run"

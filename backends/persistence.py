@@ -5,6 +5,7 @@ On the path of ``xm list``, as ``hypervisor`` is.
 
 from __future__ import annotations
 
+from xmcompat.backends.disk_secrets import DiskSecrets
 from xmcompat.light import Protocol
 
 TYPE_CHECKING = False
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from xmcompat.backends.hypervisor import DomainInfo, SaveJob
 
 
-class Persistence(Protocol):
+class Persistence(DiskSecrets, Protocol):
     """Errors are those of ``Hypervisor``."""
 
     def define(self, xml: str) -> None:
@@ -33,6 +34,10 @@ class Persistence(Protocol):
 
     def image(self, uuid: str) -> str:
         """The XML of the domain that is in the image. Raises HypervisorError for an image that is not whole."""
+        ...
+
+    def change_image(self, uuid: str, xml: str) -> None:
+        """Have the image say XML of its domain; what the guest sees must be the same."""
         ...
 
     def start_known(self, uuid: str) -> DomainInfo:

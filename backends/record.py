@@ -18,7 +18,8 @@ class XenRecord(NamedTuple):
     ``sxp`` is the ``(vm ...)`` form without passwords. ``started`` is Unix time in seconds.
     ``consoles`` are libvirt device names in the order in which ``xm console -n`` counts them; ``restarts`` counts how
     often it was started anew after an end of its own. ``vifs`` is the number of the next interface, for the domain of
-    the id before it; None where none was ever added or taken away.
+    the id before it; None where none was ever added or taken away. ``sizes`` are those of the volumes that its disks are
+    made of, as "51713=BYTES", when its memory was saved.
     """
 
     sxp: str
@@ -28,6 +29,7 @@ class XenRecord(NamedTuple):
     consoles: tuple[str, ...] = ()
     restarts: int = 0
     vifs: tuple[int, int] | None = None
+    sizes: tuple[str, ...] = ()
 
 
 def read_record(xml: str) -> XenRecord | None:
@@ -85,6 +87,7 @@ def record_of(attributes: Mapping[str, str], text: str) -> XenRecord:
         consoles=tuple(attributes.get("consoles", "").split()),
         restarts=restarts,
         vifs=_pair(attributes.get("vifs", "")),
+        sizes=tuple(attributes.get("sizes", "").split()),
     )
 
 

@@ -12,10 +12,13 @@ import pytest
 
 #: Files that take longest, in about this order: whatever begins last is to be short, as no other process can help with it.
 LONGEST = """
+storage/test_pool_lvm storage/test_iscsi storage/test_lvm
 e2e/test_libvirtd_killed e2e/test_concurrency network/test_rate_lab network/test_bridge_hosts network/test_nat_hosts e2e/test_vifs
 e2e/test_acts tour/test_tour e2e/test_network_bridge e2e/test_hotplug backends/test_libvirt_kept e2e/test_life_cycle
 network/test_route_hosts e2e/test_linux_guest e2e/test_network_routed network/test_vlan translate/test_starts network/test_confirm
 e2e/test_network_overlay network/test_openvswitch network/test_overlay_hosts e2e/test_saving network/test_flushed_rules
+storage/test_pool_kinds e2e/test_partitions storage/test_partition_volumes storage/test_nfs storage/test_drbd storage/test_aoe
+storage/test_mapped e2e/test_disk_servers e2e/test_guest_kernel e2e/test_block_script e2e/test_storage_integrity
 """.split()
 
 pytest_plugins = ["tests.lab.fixtures", "tests.lab.networks", "tests.lab.nobody"]

@@ -10,6 +10,7 @@ from tests.fakes_hotplug import FakeHotplug
 from tests.fakes_lifecycle import FakeLifecycle
 from tests.fakes_persistence import FakePersistence
 from tests.fakes_saving import FakeSaving
+from tests.fakes_volumes import FakeVolumes
 from xmcompat.backends import domain_xml
 from xmcompat.backends.counters import DomainCounters
 from xmcompat.backends.hypervisor import Console, DiskUse, DomainInfo, DomainState, HostInfo, NodeInfo, Scheduling, VcpuInfo
@@ -196,12 +197,13 @@ class FakeTuning:
 
 
 @dataclass
-class FakeHypervisor(FakeActs, FakeTuning, FakeHotplug, FakeLifecycle, FakePersistence, FakeSaving):
+class FakeHypervisor(FakeActs, FakeTuning, FakeHotplug, FakeLifecycle, FakePersistence, FakeSaving, FakeVolumes):
     """Holds domains by uuid and keeps a list of what was asked of it."""
 
     uri: str = "fake:///"
     xml: dict[str, str] = field(default_factory=dict)
     uses: list[DiskUse] = field(default_factory=list)
+    failing: set[str] = field(default_factory=set)
     host_info: HostInfo = HostInfo("fake", 8 * 1024 * 1024, 4, 60_000_000_000)
     host_bridges: list[str] = field(default_factory=lambda: ["xenbr0"])
     records: dict[str, str] = field(default_factory=dict)
@@ -229,7 +231,7 @@ class FakeHypervisor(FakeActs, FakeTuning, FakeHotplug, FakeLifecycle, FakePersi
             return self.known[designation]
         raise DomainNotFound(designation)
 
-    def create(self, xml: str, *, paused: bool = False) -> DomainInfo:
+    def create(self, xml: str, *, paused: bool = False, bound: bool = False) -> DomainInfo:
         machine = domain_xml.parse(xml)
         assert machine.uuid is not None
         for info in self.known.values():
@@ -318,6 +320,9 @@ class FakeHypervisor(FakeActs, FakeTuning, FakeHotplug, FakeLifecycle, FakePersi
 
     def bridges(self) -> list[str]:
         return self.host_bridges
+
+    def paused_by_error(self, uuid: str) -> bool:
+        return uuid in self.failing
 
     def disk_uses(self) -> Sequence[DiskUse]:
         return self.uses

@@ -27,7 +27,7 @@ class FakeLifecycle:
     swept: list[str] = field(default_factory=list)
     guest_watchers: list[Callable[[GuestEvent], None]] = field(default_factory=list)
 
-    def create(self, xml: str, *, paused: bool = False) -> DomainInfo:
+    def create(self, xml: str, *, paused: bool = False, bound: bool = False) -> DomainInfo:
         raise NotImplementedError
 
     def create_kept(self, xml: str, mark: Mark, *, paused: bool = False) -> DomainInfo:

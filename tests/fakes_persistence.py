@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.fakes_saving import FakeSaveJob
+from tests.fakes_secrets import FakeSecrets
 from xmcompat.backends import domain_xml
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.errors import DomainExists, DomainNotFound, HypervisorError, XmError
 
 
 @dataclass
-class FakePersistence:
+class FakePersistence(FakeSecrets):
     """``records`` has those of domains as they are, ``known_records`` those of definitions beside a running domain."""
 
     known: dict[str, DomainInfo] = field(default_factory=dict)
@@ -68,6 +69,10 @@ class FakePersistence:
         if not self.images[uuid]:
             raise HypervisorError("save image is incomplete")
         return self.images[uuid]
+
+    def change_image(self, uuid: str, xml: str) -> None:
+        assert self.images[uuid]
+        self.images[uuid] = xml
 
     def start_known(self, uuid: str) -> DomainInfo:
         info = self._known(uuid)

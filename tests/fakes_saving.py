@@ -104,7 +104,7 @@ class FakeSaving:
         else:
             del self.known[uuid]
 
-    def restore(self, uuid: str, path: str, offset: int) -> DomainInfo:
+    def restore(self, uuid: str, path: str, offset: int, xml: str = "") -> DomainInfo:
         from xmcompat.backends import domain_xml
 
         if self.restore_error is not None:
@@ -114,6 +114,7 @@ class FakeSaving:
             data = file.read()
         assert data.startswith(IMAGE_MAGIC)
         machine = domain_xml.parse(data[92:].partition(b"\0")[0].decode())
+        machine = domain_xml.parse(xml) if xml else machine
         assert machine.uuid == uuid
         self.last_restored += 1
         info = DomainInfo(

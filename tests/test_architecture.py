@@ -19,14 +19,17 @@ ROOTS = {"xmcompat": CHECKOUT / "xmcompat", **{f"xmcompat.{name}": CHECKOUT / na
          for name in ("backends", "network", "storage", "migration")}}  # fmt: skip
 
 #: Words, errors and small values that every room may use.
-COMMON = {"units", "errors", "light", "vdev"}
+COMMON = {
+    "units", "errors", "light", "vdev", "programs", "nfs_names", "iscsi_names", "disk_logins", "hotplug_script", "script_store",
+}  # fmt: skip
 VALUES = {*COMMON, "guest", "notes", "backends.machine", "backends.devices", "backends.facts"}
 OPERATIONS = {*VALUES, "backends", "config", "translate", "network", "storage", "migration"}
 TOOLSTACK = {
-    "toolstack", "tuning", "creation", "preflight", "describe", "console_session", "events", "frontends", "display", "kept",
-    "labels", "statistics", "pools", "pool_store", "pool_rules", "hotplug", "hotplug_nics", "pluggable", "plugging", "saving", "pending_save", "losses",
+    "toolstack", "tuning", "creation", "guest_kernels", "populating", "preflight", "describe", "console_session", "events", "frontends", "display", "kept",
+    "labels", "statistics", "disk_files", "pools", "pool_store", "pool_rules", "hotplug", "hotplug_nics", "pluggable", "plugging", "saving", "pending_save", "losses",
     "vnets", "hostdevices", "passing", "passing_pci", "passing_scsi", "passing_usb",
-    "host_settings", "managed", "recorded", "endings", "connecting", "vifs", "vif_steps", "vif_nat", "vif_traces", "mac_twins",
+    "host_settings", "managed", "suspending", "recorded", "endings", "connecting", "vifs", "vif_steps", "vif_nat", "vif_traces", "mac_twins",
+    "disk_needs", "disk_paths", "disk_secrets", "composites",
 }  # fmt: skip
 PROGRAM = {*OPERATIONS, *TOOLSTACK, "render", "__init__"}
 
@@ -36,6 +39,12 @@ MAY_IMPORT = {
     "light": set(),
     "errors": {"light"},
     "units": {"errors", "light"},
+    "programs": {"errors"},
+    "script_store": {"errors"},
+    "hotplug_script": {"errors", "script_store"},
+    "nfs_names": set(),
+    "iscsi_names": {"light"},
+    "disk_logins": {"light", "iscsi_names"},
     "vdev": {"errors", "light"},
     "guest": COMMON,
     "notes": COMMON,
@@ -47,8 +56,9 @@ MAY_IMPORT = {
     "storage": COMMON,
     "migration": COMMON,
     "toolstack": {*OPERATIONS, *TOOLSTACK},
-    "creation": {*OPERATIONS, *TOOLSTACK},
+    **{name: {*OPERATIONS, *TOOLSTACK} for name in ("creation", "guest_kernels", "populating")},
     "managed": {*OPERATIONS, *TOOLSTACK},
+    "suspending": {*OPERATIONS, *TOOLSTACK},
     "recorded": {*OPERATIONS, *TOOLSTACK},
     "endings": {*OPERATIONS, *TOOLSTACK},
     "preflight": {*OPERATIONS, *TOOLSTACK},
@@ -64,16 +74,19 @@ MAY_IMPORT = {
     "vnets": {*OPERATIONS, *TOOLSTACK},
     **{name: {*OPERATIONS, *TOOLSTACK} for name in ("hotplug", "hotplug_nics", "pluggable")},
     **{name: {*OPERATIONS, *TOOLSTACK} for name in ("hostdevices", "passing", "passing_pci", "passing_scsi", "passing_usb")},
+    **{name: {*OPERATIONS, *TOOLSTACK} for name in ("disk_needs", "disk_paths", "disk_secrets", "composites")},
     **{name: {*OPERATIONS, *TOOLSTACK} for name in ("connecting", "vifs", "vif_steps", "vif_nat", "vif_traces", "mac_twins")},
     "plugging": {*OPERATIONS, *TOOLSTACK, "render", "xend.config", "xend.client_options"},
     "losses": {"errors", "backends.hypervisor"},
     "kept": {*OPERATIONS, *TOOLSTACK},
-    "host_settings": {*OPERATIONS, "xend.config", "xend.config_file"},
+    "disk_files": {*OPERATIONS, *TOOLSTACK},
+    "host_settings": {*OPERATIONS, "guest_kernels", "xend.config", "xend.config_file"},
     "frontends": {*OPERATIONS, *TOOLSTACK, "render"},
     "display": {*OPERATIONS, *TOOLSTACK},
     "labels": {"errors", "config"},
     "xm": {*PROGRAM, "xend"},
-    "tool": {*PROGRAM, "xend", "xm.verbs", "xm.helptexts", "xm.wanted"},  # the tables, for the manual
+    "tool": {*PROGRAM, "xend", "xm.verbs", "xm.helptexts", "xm.wanted",  # the tables, for the manual
+             "xm.console"},
     "xend": {*PROGRAM, "xm.signals"},
     "tour": {*COMMON, *(f"backends.{name}" for name in ("domain_xml", "libvirt_kvm", "private_libvirtd"))},
 }

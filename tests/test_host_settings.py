@@ -11,10 +11,15 @@ import pytest
 from xmcompat.backends.facts import HostFacts
 from xmcompat.backends.machine import Accelerator
 from xmcompat.host_settings import with_host_settings
+from xmcompat.hotplug_script import programs_in
+from xmcompat.translate import partitions
 
 FACTS = HostFacts(accelerator=Accelerator.KVM, bridges=("br0", "xenbr2"))
 #: Those of whoever may set up the interfaces of guests himself, where no file says anything.
-OWN = replace(FACTS, ports=True, vif_script="vif-bridge")
+OWN = replace(
+    FACTS, ports=True, vif_script="vif-bridge", scripts=programs_in(), composites=partitions.FOLDER,
+    boot_folder="/var/lib/xmcompat/boot",
+)  # fmt: skip
 TEXT = """
 (vnc-listen 0.0.0.0)
 (vncpasswd 'geheim')

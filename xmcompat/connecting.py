@@ -18,13 +18,12 @@ from xmcompat.backends.domain_lock import locked
 from xmcompat.backends.hypervisor import DomainInfo, Hypervisor
 from xmcompat.backends.local_host import link_alias
 from xmcompat.backends.settings import is_local
-from xmcompat.backends.settings import read as read_settings
 from xmcompat.config import device_forms as forms
 from xmcompat.config.specs import VIF_KEYS
 from xmcompat.describe import recorded_form
 from xmcompat.errors import ConfigError, DeviceError, DomainEnding, DomainNotFound, HypervisorError, XmError
 from xmcompat.guest import Vif
-from xmcompat.host_settings import script_log, sets_up_ports, vif_script, xend_number
+from xmcompat.host_settings import script_folder, script_log, sets_up_ports, vif_script, xend_number
 from xmcompat.network import marks, programs, script, steps
 from xmcompat.network.programs import NetworkError
 from xmcompat.network.wanted import Mode, Port
@@ -64,7 +63,7 @@ def prepared(
     for index, vif in enumerate(vifs, number):
         wanted = script_of(vif, site.script)
         if wanted.kind is Kind.OWN:
-            with_number(index, lambda name=wanted.name: script.find(name, _folder(environ)))  # type: ignore[misc]
+            with_number(index, lambda name=wanted.name: script.find(name, script_folder(environ)))  # type: ignore[misc]
     return wait_for(vifs, nics, site)
 
 
@@ -76,10 +75,6 @@ def with_number(number: int, act: Callable[[], T]) -> T:
         raise
     except NetworkError as error:
         raise DeviceError(f"Device {number} (vif) could not be connected. {error.message}", hint=error.hint) from None
-
-
-def _folder(environ: Mapping[str, str]) -> str:
-    return read_settings(environ).script_folder or script.FOLDER
 
 
 # -- up
@@ -291,7 +286,7 @@ def _run_scripts(waiting: Sequence[BackEnd], info: DomainInfo, environ: Mapping[
 
 def _call(back_end: BackEnd, info: DomainInfo, environ: Mapping[str, str]) -> script.Call:
     assert back_end.script is not None and info.domid is not None
-    file = script.find(back_end.script.name, _folder(environ))
+    file = script.find(back_end.script.name, script_folder(environ))
     values = values_of(back_end, domid=info.domid, name=info.name, uuid=info.uuid, file=file)
     return script.Call(file, back_end.script.words, info.domid, back_end.number, back_end.port.device, values)
 

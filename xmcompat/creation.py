@@ -9,15 +9,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from xmcompat import connecting, mac_twins, vif_traces
+from xmcompat import connecting, disk_needs, guest_kernels, mac_twins, vif_traces
 from xmcompat.backends import domain_xml, host_devices
 from xmcompat.backends.facts import HostFacts
 from xmcompat.backends.gather import gather
 from xmcompat.backends.hypervisor import DomainInfo, DomainState, Hypervisor
-from xmcompat.backends.machine import Accelerator, BlockSource, Disk, FileSource, Machine, XenRecord
+from xmcompat.backends.machine import Accelerator, Machine, XenRecord
 from xmcompat.config import sxp
 from xmcompat.config.load import Loaded
 from xmcompat.config.sxp_form import record_form
+from xmcompat.disk_files import looked_at
 from xmcompat.errors import ConnectionLost, DomainEnding, DomainNotFound, XmError
 from xmcompat.guest import GuestConfig, UsbDevice
 from xmcompat.host_settings import with_host_settings
@@ -37,13 +38,10 @@ from xmcompat.preflight import (
     refuse_too_large,
     refuse_unstartable,
 )
-from xmcompat.storage.check import Source, assemble
-from xmcompat.storage.sharing import Held
 from xmcompat.toolstack import Created
 from xmcompat.translate.machine import Translation, translate
 from xmcompat.translate.scripts import with_gateway
 from xmcompat.translate.usb import plugged_in
-from xmcompat.vdev import vdev_number
 
 
 def create(
@@ -60,10 +58,7 @@ def create(
     guest = loaded.guest
     refuse_overlong(guest.name)
     refuse_taken(hypervisor, guest)
-    facts = with_host_settings(gather(hypervisor, environ=os.environ, bridges=bool(guest.vifs)), os.environ)
-    pools = Pools(hypervisor)
-    pool_cpus = pools.cpus_for(str(guest.options.get("pool") or POOL0)) if facts.local else None
-    facts = replace(facts, pool_cpus=pool_cpus, knows_pools=facts.local)
+    facts = facts_for(hypervisor, guest)
     lookup = HostnameLookup() if facts.local else None
     refuse_too_large(guest, facts.memory)
     if facts.local:
@@ -71,32 +66,57 @@ def create(
     guest = identified(_plugged_in(guest) if facts.local else guest)
     translation = translate(guest, facts, record=record_of(guest))
     told = warnings(hypervisor, guest, facts)
-    machine = _with_real_paths(hypervisor, translation.machine, guest, local=facts.local)
-    if facts.local:
-        refuse_unstartable(guest, machine)
-        told = (*told, *mac_twins.told(hypervisor, machine.nics))
-    waits = attend is not None or (facts.ports and connecting.prepared(guest.vifs, machine.nics))
-    xml = domain_xml.render(machine)
-    try:
-        info = start(hypervisor, xml, machine, guest, paused=paused or waits)
-        pools.settle(info, pool_cpus)
-        if facts.ports and guest.vifs:
-            connecting.connect(hypervisor, info, guest.vifs)
-        complaint = lookup.complaint() if lookup else None
-        created = Created(info, joined(loaded.notes, translation.notes), (*told, *filter(None, (complaint,))))
-        if attend is not None:
-            attend(created)
-        if waits and not paused:
-            _let_go(hypervisor, info)
-    except ConnectionLost as error:
-        if again is not None:
-            when_back(guest.name, error, again, lambda now: _remove(now, machine, paused=True))
-        raise
-    except BaseException:  # Ctrl-C is noticed when the call is over
-        with suppress(XmError):  # it never was, or has ended by itself
-            _remove(hypervisor, machine)
-        raise
+    machine, uuid = translation.machine, disk_needs.owner(translation.machine.uuid)
+    with disk_needs.given_back(hypervisor, uuid):
+        if facts.local:
+            disks, told_of_disks = looked_at(disk_needs.ready(hypervisor, machine.disks, guest, uuid))
+            machine = replace(machine, disks=disks, record=disk_needs.noted(machine.record, uuid))
+            told = (*told, *told_of_disks)
+            translation, machine = _with_own_kernel(guest, facts, translation, machine)
+            refuse_unstartable(guest, machine)
+            told = (*told, *mac_twins.told(hypervisor, machine.nics))
+        waits = attend is not None or (facts.ports and connecting.prepared(guest.vifs, machine.nics))
+        xml = domain_xml.render(machine)
+        try:
+            info = start(hypervisor, xml, machine, guest, paused=paused or waits)
+            disk_needs.settle(info.uuid)
+            Pools(hypervisor).settle(info, facts.pool_cpus)
+            if facts.ports and guest.vifs:
+                connecting.connect(hypervisor, info, guest.vifs)
+            complaint = lookup.complaint() if lookup else None
+            created = Created(info, joined(loaded.notes, translation.notes), (*told, *filter(None, (complaint,))))
+            if attend is not None:
+                attend(created)
+            if waits and not paused:
+                _let_go(hypervisor, info)
+        except ConnectionLost as error:
+            if again is not None:
+                when_back(guest.name, error, again, lambda now: _remove(now, machine, paused=True))
+            raise
+        except BaseException:  # Ctrl-C is noticed when the call is over
+            with suppress(XmError):  # it never was, or has ended by itself
+                _remove(hypervisor, machine)
+            raise
     return created
+
+
+def facts_for(hypervisor: Hypervisor, guest: GuestConfig) -> HostFacts:
+    """What translation needs to know of the host for GUEST. Raises XmError."""
+    facts = with_host_settings(gather(hypervisor, environ=os.environ, bridges=bool(guest.vifs)), os.environ)
+    pool_cpus = Pools(hypervisor).cpus_for(str(guest.options.get("pool") or POOL0)) if facts.local else None
+    return replace(facts, pool_cpus=pool_cpus, knows_pools=facts.local)
+
+
+def _with_own_kernel(
+    guest: GuestConfig, facts: HostFacts, translation: Translation, machine: Machine
+) -> tuple[Translation, Machine]:
+    """With the kernel that is taken out of the guest's disk, where it starts so. Raises ConfigError."""
+    taken = guest_kernels.take(guest, machine, facts.boot_folder) if facts.boot_folder else None
+    if taken is None:
+        return translation, machine
+    again = translate(guest, facts, record=machine.record, taken=taken)
+    disks = tuple(replace(disk, boot_order=None) for disk in machine.disks)
+    return again, replace(again.machine, disks=disks)
 
 
 def _plugged_in(guest: GuestConfig) -> GuestConfig:
@@ -173,56 +193,3 @@ def warnings(hypervisor: Hypervisor, guest: GuestConfig, facts: HostFacts) -> tu
     if facts.accelerator is Accelerator.TCG and facts.accelerator_reason:
         slow = f"'{guest.name}' runs emulated, without KVM: {facts.accelerator_reason}"
     return tuple(filter(None, (slow, overcommitted(guest, facts.memory, hypervisor.domains()))))
-
-
-def _with_real_paths(hypervisor: Hypervisor, machine: Machine, guest: GuestConfig, *, local: bool) -> Machine:
-    """The machine with its disks checked, and named by their real paths. Raises DeviceError."""
-    return replace(machine, disks=with_real_paths(hypervisor, machine.disks, guest)) if local else machine
-
-
-def with_real_paths(
-    hypervisor: Hypervisor, disks: tuple[Disk, ...], guest: GuestConfig, *, own: str = ""
-) -> tuple[Disk, ...]:
-    """The disks of GUEST by their real paths, each there and free; what the domain OWN holds itself does not count.
-
-    Raises DeviceError.
-    """
-    local_disks = [disk for disk in disks if isinstance(disk.source, FileSource | BlockSource)]
-    if not local_disks:
-        return disks
-    held = [
-        Held(domain=use.domain, path=use.path, readonly=use.readonly, shareable=use.shareable)
-        for use in hypervisor.disk_uses() if use.domain != own
-    ]  # fmt: skip
-    paths = assemble([_source(disk, guest) for disk in local_disks], others=held)
-    real = dict(zip(map(id, local_disks), paths, strict=True))
-    return tuple(_at(disk, real.get(id(disk))) for disk in disks)
-
-
-def with_whole_paths(disks: tuple[Disk, ...]) -> tuple[Disk, ...]:
-    """The disks by their absolute paths, none of them looked at."""
-    return tuple(
-        _at(disk, os.path.abspath(disk.source.path))
-        if isinstance(disk.source, FileSource | BlockSource) and disk.source.path else disk
-        for disk in disks
-    )  # fmt: skip
-
-
-def _at(disk: Disk, path: str | None) -> Disk:
-    if path is None or not isinstance(disk.source, FileSource | BlockSource):
-        return disk
-    return replace(disk, source=replace(disk.source, path=path))
-
-
-def _source(disk: Disk, guest: GuestConfig) -> Source:
-    assert isinstance(disk.source, FileSource | BlockSource)
-    vbd = next((vbd for vbd in guest.disks if vbd.vdev == disk.vdev), None)
-    protocol = vbd.protocol if vbd else ""
-    return Source(
-        kind="block" if isinstance(disk.source, BlockSource) else "file",
-        path=disk.source.path,
-        writable=not disk.readonly,
-        shareable=disk.shareable,
-        device_number=vdev_number(disk.vdev) or disk.vdev or disk.target,
-        device_class=protocol.split(":")[0] if protocol.startswith("tap") else "vbd",
-    )

@@ -90,6 +90,9 @@ class Endings:
                 on_gone(info)
             if waiting:
                 time.sleep(1)
+        from xmcompat import disk_needs
+
+        disk_needs.sweep(self.hypervisor)
 
     def wait_rebooted(
         self, infos: Sequence[DomainInfo], on_done: Callable[[DomainInfo, bool], None]

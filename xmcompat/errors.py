@@ -161,6 +161,23 @@ class DeviceError(XmError):
     shows_usage = True
 
 
+class DiskBusy(DeviceError):
+    """A disk that somebody else has, in xm's two lines; the hint says who."""
+
+    hint_apart = True
+
+
+class DiskRefused(DeviceError):
+    """A disk that QEMU may not have: its PATH, the REASON that was given, and (uid, gid) of QEMU's user where libvirt
+    says it. ``storage.denied`` finds out who denies."""
+
+    def __init__(self, message: str, *, path: str, reason: str, user: tuple[int, int] | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+        self.reason = reason
+        self.user = user
+
+
 class DomainExists(XmError):
     """Name or uuid are taken. xm prints no usage for it."""
 

@@ -9,7 +9,7 @@ from xmcompat.describe import recorded_form
 from xmcompat.errors import DomainNotFound
 from xmcompat.render.device_tables import FrontEnd, Tree
 from xmcompat.toolstack import DOM0_UUID, Toolstack
-from xmcompat.vdev import vdev_number
+from xmcompat.vdev import split_vdev, vdev_name, vdev_number
 
 #: The classes of one list.
 DISKS, NICS, TPMS = ("vbd", "tap", "tap2"), ("vif",), ("vtpm",)
@@ -103,11 +103,20 @@ def _device_uuid(info: DomainInfo, place: str) -> str:
 def _disks(found: list[tuple[str, bool]], kinds: dict[int, str]) -> list[FrontEnd]:
     """Those that the domain has now; KINDS are the classes of those that were configured, which come first."""
     numbered = [(number, cdrom) for name, cdrom in found if (number := disk_number(name)) is not None]
+    numbered = [(part, cdrom) for number, cdrom in numbered for part in _parts(number, kinds, dict(numbered))]
     order = {number: place for place, number in enumerate(kinds)}
     numbered.sort(key=lambda pair: order.get(pair[0], len(order)))
     return [
         FrontEnd(kinds.get(number, "vbd"), number, place, cdrom=cdrom) for place, (number, cdrom) in enumerate(numbered)
     ]
+
+
+def _parts(number: int, kinds: dict[int, str], there: dict[int, bool]) -> list[int]:
+    """The disk itself; where it was not configured, but partitions of it were that are not THERE by themselves, those: it
+    is made of them."""
+    whole = split_vdev(vdev_name(number) or "")
+    parts = [one for one in kinds if one not in there and split_vdev(vdev_name(one) or "")[:2] == whole[:2]]
+    return parts if whole[0] and number not in kinds and parts else [number]
 
 
 def disk_number(name: str) -> int | None:

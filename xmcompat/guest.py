@@ -6,6 +6,7 @@ Memory is in MiB throughout, as xm writes it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -213,6 +214,14 @@ class Tpm:
     backend: str = ""
     type: str = ""
     uuid: str = ""
+
+
+_LOADER = re.compile(r"pv-?grub|grub-.*xen|pvboot")
+
+
+def is_loader(path: str) -> bool:
+    """Whether the kernel at PATH is a boot loader (pv-grub) that takes the kernel out of the guest's disk."""
+    return bool(_LOADER.match(path.rpartition("/")[2]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,10 +8,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from xmcompat.backends.facts import HostFacts
-from xmcompat.backends.local_host import link_alias
+from xmcompat.backends.local_host import link_alias, run_folder
+from xmcompat.backends.settings import hypervisor_uri
+from xmcompat.backends.settings import read as read_settings
 from xmcompat.errors import ConfigError
+from xmcompat.guest_kernels import folder as boot_folder
+from xmcompat.hotplug_script import DEADLINE, FOLDER, LOG, programs_in
 from xmcompat.network import marks
-from xmcompat.network.script import LOG
+from xmcompat.translate import partitions
 from xmcompat.xend.config import YES
 from xmcompat.xend.config_file import log_path, read_config_file
 
@@ -24,7 +28,11 @@ def with_host_settings(facts: HostFacts, environ: Mapping[str, str]) -> HostFact
     """
     if not facts.local:
         return facts
-    facts = replace(facts, ports=sets_up_ports(), nat_bridge=nat_bridge(facts.bridges), cards=cards(facts.bridges))
+    facts = replace(
+        facts, ports=sets_up_ports(), nat_bridge=nat_bridge(facts.bridges), cards=cards(facts.bridges),
+        scripts=disk_scripts(environ), boot_folder=boot_folder(environ),
+        composites=partitions.folder_in(run_folder(hypervisor_uri(environ=environ))) if sets_up_ports() else "",
+    )  # fmt: skip
     try:
         config = read_config_file(environ)
     except ConfigError:
@@ -46,6 +54,22 @@ def vif_script(environ: Mapping[str, str]) -> str:
         return read_config_file(environ).value("vif-script")
     except ConfigError:
         return ""
+
+
+def script_folder(environ: Mapping[str, str]) -> str:
+    """Where the scripts of guests' interfaces and disks lie. Raises ConfigError for settings that cannot be used."""
+    return read_settings(environ).script_folder or FOLDER
+
+
+def disk_scripts(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The scripts of this host that may bring disks up."""
+    return programs_in(script_folder(environ))
+
+
+def script_words(environ: Mapping[str, str]) -> dict[str, str]:
+    """What xend's settings say to the script of a disk: words of its need."""
+    deadline = xend_number(environ, "device-create-timeout", DEADLINE)
+    return {"scripts": script_folder(environ), "log": script_log(environ), "deadline": f"{deadline:g}"}
 
 
 def script_log(environ: Mapping[str, str]) -> str:

@@ -6,22 +6,28 @@ The texts of errors are xend's. Domain-0 is this host itself: its devices are no
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
+from xmcompat import disk_needs, disk_secrets
 from xmcompat.backends.devices import BlockSource, Bus, Disk, DiskDevice, FileSource
 from xmcompat.backends.domain_xml_hotplug import Drive, PluggedDisk, controller_xml, disk_xml, plugged_disks, scsi_place
 from xmcompat.backends.settings import is_local
 from xmcompat.config import device_forms as forms
 from xmcompat.config.dryrun import vbd_form
 from xmcompat.config.specs import vbd_of
-from xmcompat.creation import with_real_paths
-from xmcompat.errors import ConfigError, OperationError
+from xmcompat.disk_files import looked_at
+from xmcompat.disk_logins import without_password
+from xmcompat.errors import ConfigError, OperationError, XmError
 from xmcompat.guest import GuestConfig, Vbd
+from xmcompat.host_settings import disk_scripts
 from xmcompat.hotplug_nics import Nics
 from xmcompat.pluggable import CLASSED, again, refuse_domain0, settled, without
 from xmcompat.plugging import Device, Seen
 from xmcompat.toolstack import DOM0_UUID
 from xmcompat.translate.hotplug import FIXED, added_disk
+from xmcompat.translate.partitions import disk_of, joined_name
 from xmcompat.vdev import vdev_name, vdev_number
 
 DISKS = ("vbd", "tap", "tap2")
@@ -41,7 +47,7 @@ class Devices(Nics):
             vbd = self._vbd(uname, vdev, mode, backend)
             seen = self._plugging.look(info, designation)
             if self._is_unrecorded(seen, vbd):
-                self._plugging.keep(seen, forms.with_device(seen.form, vbd_form(vbd)))
+                self._plugging.keep(seen, forms.with_device(seen.form, vbd_form(vbd, secrets=False)))
                 return ()
 
             def attach() -> tuple[str, ...]:
@@ -57,16 +63,24 @@ class Devices(Nics):
         _refuse_taken_disk(seen, vbd)
         guest, findings = self._guest(seen, disks=(vbd,))
         taken = [one.disk.target for xml in seen.xmls for one in plugged_disks(xml)]
-        disk = added_disk(guest, taken, findings, live=seen.live)
+        disk = added_disk(guest, taken, findings, live=seen.live, scripts=self._scripts())
         told = settled(findings)
         assert disk is not None
-        disk = replace(self._checked(seen, guest, disk), vdev=vdev_name(_number(vbd)) or vbd.vdev)
+        disk, told_of_disk = self._checked(seen, guest, disk)
+        disk, told = replace(disk, vdev=vdev_name(_number(vbd)) or vbd.vdev), (*told, *told_of_disk)
+        with self._given_back(seen, disk):
+            self._plug(seen, disk, vbd)
+        if seen.live:
+            disk_needs.settle(seen.info.uuid)
+        return told
+
+    def _plug(self, seen: Seen, disk: Disk, vbd: Vbd) -> None:
         place: Drive | None = None
         if disk.bus is Bus.SCSI and seen.live:
             place = scsi_place(seen.xmls)
             if place.new:
                 self._plugging.attach(seen, controller_xml(place.controller))
-        form = vbd_form(vbd)
+        form = vbd_form(vbd, secrets=False)
         device = Device(_number(vbd), str(form[0]), f"ua-{disk.vdev}" if seen.live else "", disk_xml(disk, place))
         try:
             self._plugging.plug(seen, device, forms.with_device(seen.form, form))
@@ -74,7 +88,21 @@ class Devices(Nics):
             if place is not None and place.new:
                 self._plugging.take_controller(seen, place.controller)
             raise
-        return told
+
+    @contextmanager
+    def _given_back(self, seen: Seen, disk: Disk) -> Iterator[None]:
+        """Where the body fails, and the disk is not plugged in all the same: give back what it needs of the host."""
+        try:
+            yield
+        except BaseException:
+            try:
+                there = plugged_disks(self._hypervisor.domain_xml(seen.info.uuid))
+            except XmError:
+                there = []
+            if all(_number_of(one.disk) != _number_of(disk) for one in there):
+                disk_needs.gone(seen.info.uuid, disk.vdev)
+                disk_secrets.gone(self._hypervisor, seen.info.uuid, disk.vdev)
+            raise
 
     def _is_unrecorded(self, seen: Seen, vbd: Vbd) -> bool:
         """Whether a call that was cut off has plugged in this very disk, and could not write so down."""
@@ -101,16 +129,20 @@ class Devices(Nics):
 
     def _change_medium(self, seen: Seen, drive: PluggedDisk, vbd: Vbd) -> tuple[str, ...]:
         guest, findings = self._guest(seen, disks=(vbd,))
-        disk = added_disk(guest, (), findings, live=False)
+        disk = added_disk(guest, (), findings, live=False, scripts=self._scripts())
         settled(findings)
         assert disk is not None
-        changed = replace(drive.disk, source=self._checked(seen, guest, disk).source, driver=disk.driver)
+        disk, told = self._checked(seen, guest, disk)
+        changed = replace(drive.disk, source=disk.source, driver=disk.driver)
         form = seen.form
         for place, device in forms.devices_of(form, DISKS):
             if forms.disk_number(device) == _number(vbd):
-                form = forms.with_value(form, place, "uname", vbd.uname)
-        self._plugging.change(seen, disk_xml(changed), form)
-        return ()
+                form = forms.with_value(form, place, "uname", without_password(vbd.uname))
+        with disk_needs.exchanged(seen.info.uuid, drive.disk, disk):
+            self._plugging.change(seen, disk_xml(changed), form)
+        if seen.live:
+            disk_needs.settle(seen.info.uuid)
+        return told
 
     def detach_disk(self, designation: str, name: str, *, force: bool = False) -> None:
         """Take a disk away, by its name, number or class/number; returns when the guest has let go of it, with FORCE at
@@ -122,6 +154,7 @@ class Devices(Nics):
             seen = self._plugging.look(info, designation)
             form, kind = without(seen, lambda device: forms.disk_number(device) == number, DISKS)
             found = next((one for one in seen.disks if number is not None and _number_of(one.disk) == number), None)
+            _refuse_a_part(seen, number, found)
             if number is None or found is None:
                 if form != seen.form:
                     self._plugging.forget(seen, None, form)
@@ -137,6 +170,8 @@ class Devices(Nics):
             self._plugging.take_away(seen, device, form)
         if seen.live and not force:
             self._plugging.wait(seen, device, os.environ)
+            disk_needs.gone(seen.info.uuid, found.disk.vdev or found.disk.target)
+            disk_secrets.gone(self._hypervisor, seen.info.uuid, found.disk.vdev or found.disk.target)
 
     def _vbd(self, uname: str, vdev: str, mode: str, backend: str) -> Vbd:
         try:
@@ -146,11 +181,34 @@ class Devices(Nics):
         self._refuse_unknown_back_end(backend)
         return vbd
 
-    def _checked(self, seen: Seen, guest: GuestConfig, disk: Disk) -> Disk:
-        """The disk by its real path, once it is there and free; of a domain that is off nothing is looked at yet."""
-        if not seen.live or not is_local(self._hypervisor.uri):
-            return disk
-        return with_real_paths(self._hypervisor, (disk,), guest, own=seen.info.name)[0]
+    def _scripts(self) -> tuple[str, ...]:
+        return disk_scripts(os.environ) if is_local(self._hypervisor.uri) else ()
+
+    def _checked(self, seen: Seen, guest: GuestConfig, disk: Disk) -> tuple[Disk, tuple[str, ...]]:
+        """The disk by its real path, once it is there and free, and what is to be told of it; of a domain that is off
+        nothing is looked at yet."""
+        if not is_local(self._hypervisor.uri):
+            return disk, ()
+        if not seen.live:
+            disk_secrets.prepared(self._hypervisor, (disk,), guest, seen.info.uuid, lasting=True)
+            return disk, ()
+        with self._given_back(seen, disk):
+            ready = disk_needs.ready(self._hypervisor, (disk,), guest, seen.info.uuid, own=seen.info.name)
+            (disk,), told = looked_at(ready)
+        return disk, told
+
+
+def _refuse_a_part(seen: Seen, number: int | None, found: PluggedDisk | None) -> None:
+    """Raise OperationError for the partition of a disk that is made of several volumes, and for that disk."""
+    for whole in (one.disk for one in seen.disks if joined_name(one.disk)):
+        vbds = (forms.vbd_in(device) for _, device in forms.devices_of(seen.form, DISKS))
+        parts = [vbd.vdev for vbd in vbds if vbd is not None and disk_of(vbd) == whole.vdev]
+        if (found is not None and found.disk == whole) or (found is None and number in map(vdev_number, parts)):
+            raise OperationError(
+                f"Device {number} (vbd) could not be disconnected. {', '.join(parts)} make up the disk {whole.vdev} of the "
+                "guest, and stay together", hint="shut it down, and start it without what it is to lose",
+            )  # fmt: skip
+
 
 def _refuse_taken_disk(seen: Seen, vbd: Vbd) -> None:
     """Raise xend's sentences where the domain has such a disk already."""
@@ -160,8 +218,8 @@ def _refuse_taken_disk(seen: Seen, vbd: Vbd) -> None:
         other = forms.vbd_in(device)
         if vbd.path and other is not None and other.path == vbd.path:
             raise OperationError(f'The file "{vbd.path}" is already used')
-        if vbd.uname and forms.text(device, "uname") == vbd.uname:
-            raise OperationError(f'The uname "{vbd.uname}" is already defined')
+        if vbd.uname and forms.text(device, "uname") == without_password(vbd.uname):
+            raise OperationError(f'The uname "{without_password(vbd.uname)}" is already defined')
         if forms.disk_number(device) == number:
             same = device[0] == kind or not seen.live
             raise OperationError(f'The device "{vbd.vdev}" is already defined') if same else connected

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from xmcompat.backends.kept_mark import Mark, Phase
-from xmcompat.errors import DomainNotFound
+from xmcompat.errors import DiskRefused, DomainNotFound
 from xmcompat.translate.events import is_kept
 
 if TYPE_CHECKING:
@@ -22,6 +22,15 @@ def start(hypervisor: Hypervisor, xml: str, machine: Machine, guest: GuestConfig
 
     What is left of an ended domain of that name or uuid is forgotten first. Raises what ``Hypervisor.create`` raises.
     """
+    try:
+        return _started(hypervisor, xml, machine, guest, paused=paused)
+    except DiskRefused as error:
+        from xmcompat.disk_files import who_denies
+
+        raise who_denies(hypervisor, error) from None
+
+
+def _started(hypervisor: Hypervisor, xml: str, machine: Machine, guest: GuestConfig, *, paused: bool) -> DomainInfo:
     hypervisor.sweep(guest.name, *filter(None, (machine.uuid,)))
     if not is_kept(guest):
         return hypervisor.create(xml, paused=paused)

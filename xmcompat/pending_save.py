@@ -12,7 +12,8 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-from xmcompat import connecting, vif_traces
+from xmcompat import connecting, disk_needs, disk_secrets, guest_kernels, vif_traces
+from xmcompat.backends import domain_xml
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.config import sxp
 from xmcompat.describe import describe
@@ -68,6 +69,8 @@ class PendingSave:
     def _begin(self) -> None:
         self._made = _unfinished(self.path)
         try:
+            disk_needs.remember(self._toolstack.hypervisor, self.info.uuid)
+            disk_secrets.saved(self._toolstack.hypervisor, self.info.uuid, self.path)
             self._job = self._toolstack.hypervisor.begin_save(self.info.uuid, self._made, running=self._running)
         except BaseException:
             save_file.remove(self._made)
@@ -101,6 +104,8 @@ class PendingSave:
         """Nothing is to be left of one that was known for staying after its end alone, nor of its interfaces."""
         if not self._running:
             vif_traces.gone(self._back_ends, self.info)
+            disk_needs.gone(self.info.uuid)
+            guest_kernels.gone(self._toolstack.hypervisor, self.info.uuid)
             try:
                 self._toolstack.hypervisor.sweep(self.info.uuid)
             except XmError:
@@ -142,7 +147,12 @@ class PendingSave:
     def _start_from_file(self) -> None:
         try:
             found = save_file.read(self._made)
-            info = self._toolstack.hypervisor.restore(self.info.uuid, self._made, found.offset)
+            disks = disk_needs.ready_again(
+                self._toolstack.hypervisor, domain_xml.parse(found.xml), check=False, from_image=True
+            )
+            xml = disk_needs.renewed(found.xml, disks)
+            info = self._toolstack.hypervisor.restore(self.info.uuid, self._made, found.offset, xml)
+            disk_needs.settle(info.uuid)
             connecting.connect(self._toolstack.hypervisor, info)
             if found.running:
                 self._toolstack.hypervisor.unpause(info.uuid)

@@ -39,8 +39,9 @@ class Pluggable:
         """A guest of the domain's kind with the new device alone."""
         on_sata = bool(disks) and any(one.disk.bus is Bus.SATA for one in seen.disks)
         guest = GuestConfig(
-            name=seen.info.name, kind=GuestKind.HVM if seen.hvm else GuestKind.PV, boot=FirmwareBoot(), disks=disks,
-            vifs=vifs, dialect=Dialect.XL if on_sata else Dialect.SXP, options={"hdtype": "ahci"} if on_sata else {},
+            name=seen.info.name, uuid=seen.info.uuid, kind=GuestKind.HVM if seen.hvm else GuestKind.PV, disks=disks,
+            vifs=vifs, boot=FirmwareBoot(), dialect=Dialect.XL if on_sata else Dialect.SXP,
+            options={"hdtype": "ahci"} if on_sata else {},
         )  # fmt: skip
         return guest, Findings(guest)
 

@@ -23,7 +23,8 @@ from xmcompat.backends.settings import is_local
 from xmcompat.config import sxp
 from xmcompat.config.device_forms import carried_over
 from xmcompat.describe import recorded_form
-from xmcompat.errors import ConnectionLost, DomainEnding, DomainNotFound, OperationError, XmError
+from xmcompat.disk_files import who_denies
+from xmcompat.errors import ConnectionLost, DiskRefused, DomainEnding, DomainNotFound, OperationError, XmError
 from xmcompat.host_settings import xend_number
 from xmcompat.render.domain_sxp import form_of
 from xmcompat.toolstack import DOM0_UUID, Toolstack
@@ -176,7 +177,11 @@ class Plugging:
 
     def attach(self, seen: Seen, xml: str) -> None:
         """Put the device of XML in, and keep nothing of it."""
-        if not self._toolstack.done(lambda uuid: self._hypervisor.attach_device(uuid, xml), seen.info, seen.designation):
+        try:
+            done = self._toolstack.done(lambda uuid: self._hypervisor.attach_device(uuid, xml), seen.info, seen.designation)
+        except DiskRefused as error:
+            raise who_denies(self._hypervisor, error) from None
+        if not done:
             raise OperationError(f"Domain '{seen.designation}' is not started")
 
     def take_controller(self, seen: Seen, index: int) -> None:

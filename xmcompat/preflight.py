@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from xmcompat.backends.machine import BlockSource, FileSource, Machine
 from xmcompat.errors import ConfigError, DeviceError, DomainExists, DomainNotFound, OperationError, XmError
-from xmcompat.guest import GuestConfig, KernelBoot
+from xmcompat.guest import GuestConfig, GuestKind, KernelBoot, is_loader
 from xmcompat.toolstack import DOM0_NAME, DOM0_UUID
 from xmcompat.translate.machine import LONGEST_NAME
 
@@ -95,7 +95,7 @@ def overcommitted(guest: GuestConfig, host_memory: int, running: Sequence[Domain
 
 def refuse_foreign_kernel(guest: GuestConfig) -> None:
     """Raise where the configured kernel cannot boot on KVM at all (a classic, PV-only Xen kernel)."""
-    if not isinstance(guest.boot, KernelBoot):
+    if not isinstance(guest.boot, KernelBoot) or _is_loader(guest, guest.boot):
         return
     from xmcompat.translate.kernel import kernel_verdict
 
@@ -112,8 +112,13 @@ def refuse_foreign_kernel(guest: GuestConfig) -> None:
 
 def refuse_missing_ramdisk(guest: GuestConfig) -> None:
     """Raise where the ramdisk is none that could be loaded."""
-    if isinstance(guest.boot, KernelBoot) and guest.boot.ramdisk:
+    if isinstance(guest.boot, KernelBoot) and guest.boot.ramdisk and not _is_loader(guest, guest.boot):
         _head(guest.boot.ramdisk, "Kernel ramdisk")
+
+
+def _is_loader(guest: GuestConfig, boot: KernelBoot) -> bool:
+    """Whether the kernel is pv-grub, which is not needed here: what it did is done without it."""
+    return guest.kind is not GuestKind.HVM and is_loader(boot.kernel)
 
 
 def _head(path: str, what: str) -> bytes:

@@ -11,14 +11,16 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from xmcompat import connecting, recorded, vif_traces
+from xmcompat import connecting, disk_needs, guest_kernels, recorded, vif_traces
 from xmcompat.backends import domain_xml
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.backends.settings import is_local
 from xmcompat.config import sxp
+from xmcompat.disk_files import of_disk
 from xmcompat.errors import (
     ConfigError,
     ConnectionLost,
+    DeviceError,
     DomainBusy,
     DomainEnding,
     DomainExists,
@@ -112,17 +114,31 @@ class Saving:
             refuse_missing_bridge(machine, self._hypervisor.bridges())
         uuid = machine.uuid or ""
         self._hypervisor.sweep(machine.name, uuid)
+        with disk_needs.given_back(self._hypervisor, uuid):
+            return self._restored(machine, found, path, paused=paused, attend=attend)
+
+    def _restored(
+        self, machine: Machine, found: save_file.SaveFile, path: str, *, paused: bool,
+        attend: Callable[[DomainInfo], None] | None,
+    ) -> DomainInfo:  # fmt: skip
+        uuid = machine.uuid or ""
         try:
-            info = self._hypervisor.restore(uuid, path, found.offset)
+            disks = disk_needs.ready_again(self._hypervisor, machine, from_image=True)
+            guest_kernels.ensure(machine, disks)
+        except (DeviceError, ConfigError) as error:
+            raise OperationError(f"Restore failed: {error.line()}") from None
+        try:
+            info = self._hypervisor.restore(uuid, path, found.offset, disk_needs.renewed(found.xml, disks))
         except OSError as error:
             raise OperationError(f"can't read guest state file {path}: {error.strerror}") from None
         except (DomainEnding, DomainExists, HypervisorError) as error:
             self._refuse_just_taken(machine, error)
-            raise OperationError(f"Restore failed: {error.line()}") from None
+            raise OperationError(f"Restore failed: {of_disk(self._hypervisor, error, machine.disks).line()}") from None
         except ConnectionLost:
             self._settle_loss(uuid, path)
             raise
         try:
+            disk_needs.settle(uuid)
             recorded.renew(self._hypervisor, info)
             connecting.connect(self._hypervisor, info)
             if attend is not None:

@@ -270,8 +270,9 @@ class Toolstack(Endings):
     def unpause(self, designation: str) -> None:
         info = self._started(designation, "unpause")
         if info.state == DomainState.PAUSED:
-            from xmcompat import vif_traces
+            from xmcompat import disk_needs, vif_traces
 
+            disk_needs.repaired(self.hypervisor)
             self.done(lambda _uuid: vif_traces.repair(self.hypervisor, info), info, designation)
         info = self.on_started(designation, "unpause", self.hypervisor.unpause)
         self._mark_paused(info, False)
@@ -336,11 +337,14 @@ class Toolstack(Endings):
             info = self.find(designation)
             self._refuse_domain0(info, designation, "destroy")
             if info.domid is not None:
-                from xmcompat import vif_traces
+                from xmcompat import disk_needs, disk_secrets, guest_kernels, vif_traces
 
                 back_ends = vif_traces.leaving(self.hypervisor, info)
                 self.done(self.hypervisor.destroy, info, designation)
                 vif_traces.gone(back_ends, info)
+                disk_needs.gone(info.uuid)
+                disk_secrets.gone(self.hypervisor, info.uuid)
+                guest_kernels.gone(self.hypervisor, info.uuid)
         except DomainNotFound:
             if designation.isdecimal():
                 raise OperationError("(3, 'No such process')") from None

@@ -75,6 +75,9 @@ sources = st.one_of(
         more_hosts=several(st.tuples(words, st.none() | ports)), snapshot=maybe(words), config=maybe(texts),
     ),
     st.builds(NetworkSource, protocol=words, name=maybe(texts), socket=texts),
+    st.builds(
+        NetworkSource, protocol=st.sampled_from(["iscsi", "rbd"]), name=texts, host=words, user=texts, secret=words
+    ),
 )  # fmt: skip
 disks = st.builds(
     Disk, source=sources, target=words, bus=st.sampled_from(Bus), device=st.sampled_from(DiskDevice), driver=words,
@@ -139,7 +142,7 @@ usb_models = (words | st.just("ich9-ehci1")).filter(lambda model: model != "none
 usb_buses = st.builds(UsbBus, model=usb_models, ports=st.none() | ports)
 
 records = st.builds(
-    XenRecord, sxp=maybe(texts), source=maybe(texts), dialect=words,
+    XenRecord, sxp=maybe(texts), source=maybe(texts), dialect=words, sizes=st.lists(words, max_size=2).map(tuple),
     started=st.none() | st.floats(allow_nan=False, allow_infinity=False), consoles=several(words),
 )  # fmt: skip
 boots = st.builds(DirectKernel, kernel=texts, initrd=maybe(texts), cmdline=maybe(texts)) | st.builds(
@@ -272,11 +275,15 @@ PV = Machine(
     cpu_mode="host-model", acpi_table="/srv/xen/slic.bin",
     disks=(
         Disk(source=NetworkSource(protocol="rbd", name="rbd/full", host="mon1", port=6789, more_hosts=_HOSTS,
-                                  snapshot="before", config="/etc/ceph/ceph.conf"), target="vda", bus=Bus.VIRTIO),
-        Disk(source=NetworkSource(protocol="iscsi", name="iqn.2010-01.org.example:full/1", host="::1", port=3260),
-             target="vdb", bus=Bus.VIRTIO, discard="ignore"),
-        Disk(source=NetworkSource(protocol="nbd", name="full", socket="/run/nbd.sock"), target="vdc", bus=Bus.VIRTIO),
+                                  snapshot="before", config="/etc/ceph/ceph.conf", user="xen", secret="xmcompat:full:xvda"),
+             target="vda", bus=Bus.VIRTIO),
+        Disk(source=NetworkSource(protocol="iscsi", name="iqn.2010-01.org.example:full/1", host="::1", port=3260, user="alice",
+                                  secret="xmcompat:full:xvdb"), target="vdb", bus=Bus.VIRTIO, discard="ignore"),
+        Disk(source=NetworkSource(protocol="nbd", name="full", socket="/run/nbd.sock"), target="vdc", bus=Bus.VIRTIO,
+             on_error="stop"),
         Disk(source=NetworkSource(protocol="nbd", host="store1", port=10809), target="vdd", bus=Bus.VIRTIO),
+        Disk(source=NetworkSource(protocol="nfs", name="/srv/xen/full.img", host="filer", identity=(0, 107)), target="vde",
+             bus=Bus.VIRTIO),
     ),
     nics=(
         Nic(mac="00:16:3e:00:00:01", bridge="xenbr0", target="vif3.0", outbound_average=1250, outbound_burst=64,

@@ -18,8 +18,10 @@ from xmcompat.backends.machine import CpuTune, Machine, NumaCell
 SCHEMA = "/usr/share/libvirt/schemas/domain.rng"
 VALUES = sorted(
     (kind for module in (machine, devices) for kind in vars(module).values()
-     if isinstance(kind, type) and is_dataclass(kind)), key=lambda kind: kind.__name__,
+     if isinstance(kind, type) and is_dataclass(kind) and kind is not devices.HostNeed), key=lambda kind: kind.__name__,
 )  # fmt: skip
+#: What is in no XML: it tells of the host before the disk is there.
+UNWRITTEN = ("need", "members")
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def misfit(schema: etree.RelaxNG, machine: Machine) -> str:
 @pytest.mark.parametrize("kind", dict.fromkeys(VALUES), ids=lambda kind: kind.__name__)
 def test_no_field_is_forgotten_here(kind: type) -> None:
     found = [value for value in values(FULL) if type(value) is kind]
-    for field in fields(kind):
+    for field in (field for field in fields(kind) if field.name not in UNWRITTEN):
         default = field.default if field.default_factory is MISSING else field.default_factory()
         assert any(getattr(value, field.name) != default for value in found), field.name
 

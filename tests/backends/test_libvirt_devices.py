@@ -9,7 +9,7 @@ XML = """
   <uuid>0b1c2d3e-0000-4000-8000-00163e000001</uuid>
   <devices>
     <disk type='file' device='disk'>
-      <source file='/srv/web1.qcow2'/>
+      <driver name='qemu' type='qcow2'/><source file='/srv/web1.qcow2'/>
       <backingStore type='file'><source file='/srv/base.img'/>
         <backingStore type='block'><source dev='/dev/vg0/root'/><backingStore/></backingStore>
       </backingStore>
@@ -29,7 +29,7 @@ XML = """
 
 def test_the_disks_of_a_guest_and_the_images_beneath_them() -> None:
     assert disk_uses(XML) == [
-        DiskUse("web1", "/srv/web1.qcow2", False, False),
+        DiskUse("web1", "/srv/web1.qcow2", False, False, "qcow2"),
         DiskUse("web1", "/srv/base.img", True, False),
         DiskUse("web1", "/dev/vg0/root", True, False),
         DiskUse("web1", "/dev/vg0/data", False, True),

@@ -1,5 +1,7 @@
 """libvirt's texts in our words, without a libvirtd."""
 
+import hashlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,8 @@ from xmcompat.errors import (
     ConnectionLost,
     ConsoleBusy,
     DeviceError,
+    DiskBusy,
+    DiskRefused,
     DomainEnding,
     DomainNotFound,
     HypervisorError,
@@ -153,15 +157,15 @@ def test_refusals() -> None:
          "Device 1 (vif) could not be connected. Could not find bridge device br9"),
         ("Unable to add bridge br9 port vnet0: No such device", DeviceError,
          "Device 1 (vif) could not be connected. Could not find bridge device br9"),
-        ("Cannot access storage file '/a' (as uid:64055, gid:64055): Permission denied", DeviceError,
+        ("Cannot access storage file '/a' (as uid:64055, gid:64055): Permission denied", DiskRefused,
          "Device vdb (vbd) could not be connected. /a: Permission denied"),
-        ("Cannot access storage file '/a': No such file or directory", DeviceError,
+        ("Cannot access storage file '/a': No such file or directory", DiskRefused,
          "Device vdb (vbd) could not be connected. /a: No such file or directory"),
-        (QEMU + "Could not open '/a': Permission denied", DeviceError,
+        (QEMU + "Could not open '/a': Permission denied", DiskRefused,
          "Device vdb (vbd) could not be connected. /a: Permission denied"),
-        (QEMU + 'Failed to get "write" lock\nIs another process using the image [/a]?', DeviceError,
+        (QEMU + 'Failed to get "write" lock\nIs another process using the image [/a]?', DiskRefused,
          "Device vdb (vbd) could not be connected. /a is in use by another guest or program"),
-        (QEMU + 'Failed to get shared "write" lock\nIs another process using the image [/z]?', DeviceError,
+        (QEMU + 'Failed to get shared "write" lock\nIs another process using the image [/z]?', DiskRefused,
          "Device /z (vbd) could not be connected. /z is in use by another guest or program"),
         ("invalid argument: could not get preferred machine for /usr/bin/qemu type=kvm", HypervisorError,
          "KVM does not work here: invalid argument: could not get preferred machine for /usr/bin/qemu type=kvm; "
@@ -195,3 +199,24 @@ def test_what_create_says(message: str, kind: type[Exception], line: str) -> Non
 )
 def test_a_taken_name_is_told_from_other_refusals(code: int, message: str, taken: bool) -> None:
     assert is_taken(Failure(code, 20, message)) is taken
+
+
+ONE, TWO = ("/dev/vg0/a", "xvda"), ("/dev/vg0/b", "vdb")
+
+
+@pytest.mark.parametrize(
+    ("resource", "disks", "message"),
+    [
+        ("/dev/vg0/b", [ONE, TWO], "Device vdb (vbd) could not be connected.\nDevice /dev/vg0/b is"),
+        (hashlib.sha256(b"/dev/vg0/a").hexdigest(), [TWO, ONE],
+         "Device 51712 (vbd) could not be connected.\nDevice /dev/vg0/a is"),
+        ("pgxMSR-PKDw-wPDB", [ONE], "Device 51712 (vbd) could not be connected.\nDevice /dev/vg0/a is"),
+        ("pgxMSR-PKDw-wPDB", [ONE, TWO], "A device (vbd) could not be connected.\nDevice pgxMSR-PKDw-wPDB is"),
+    ],
+)  # fmt: skip
+def test_a_lease_that_is_held_is_told_by_its_disk(resource: str, disks: list[tuple[str, str]], message: str) -> None:
+    failure = Failure(87, 51, f"resource busy: Lockspace resource '{resource}' is locked")
+    error = not_created(failure, URI, [], disks)
+    assert isinstance(error, DiskBusy)
+    assert error.message == f"{message} mounted in a guest domain,\nand so cannot be mounted now."
+    assert error.lines()[-1].startswith("Hint: libvirt's lock manager says so: a guest of another host has it")

@@ -295,10 +295,10 @@ while True:
 
 
 class keeper_process:
-    """A keeper in a process of its own, which kills itself before the step DIES_AT."""
+    """A keeper in a process of its own, which kills itself before the step DIES_AT. It sees the node's own /run."""
 
     def __init__(self, node: PrivateLibvirtd, dies_at: str = "") -> None:
-        self.argv = [sys.executable, "-c", KEEPER, node.uri, dies_at]
+        self.argv = ["nsenter", f"--target={node.pid}", "--mount", sys.executable, "-c", KEEPER, node.uri, dies_at]
 
     def __enter__(self) -> subprocess.Popen[str]:
         self.process = subprocess.Popen(

@@ -202,4 +202,4 @@ def test_disks_of_running_guests_are_known(
         path.write_bytes(bytes(1 << 20))
     start("uses", paused=True, disks=[image])
     hypervisor._connection.defineXML(tick_xml("halted", roms, disks=[other]))
-    assert [tuple(use) for use in hypervisor.disk_uses()] == [("uses", str(image), False, False)]
+    assert [tuple(use) for use in hypervisor.disk_uses()] == [("uses", str(image), False, False, "raw")]

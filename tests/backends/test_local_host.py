@@ -17,6 +17,7 @@ from xmcompat.backends.local_host import (
     host_cpus,
     host_info,
     numa_nodes,
+    run_folder,
     small_mtus,
     start_time,
 )
@@ -121,3 +122,14 @@ def test_a_vcpu_is_busy_while_its_thread_is(tmp_path: Path) -> None:
     assert busy_vcpus(("-uuid", "none"), str(tmp_path)) == busy_vcpus(("-uuid", "other"), str(tmp_path)) == {}
     assert busy_vcpus_by("-uuid", str(tmp_path)).get("abc") == {0: False, 1: True}
     assert "none" not in busy_vcpus_by("-uuid", str(tmp_path))
+
+
+def test_a_private_libvirtd_has_a_run_folder_of_its_own(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    uri = f"qemu+unix:///system?socket={run}/libvirt/libvirt-sock"
+    assert run_folder(uri) == run_folder(f"{uri}&mode=x") == str(run)
+    (tmp_path / "link").symlink_to("/run")
+    others = ("qemu:///system", f"qemu+unix:///system?socket={tmp_path}/link/libvirt/libvirt-sock",
+              "qemu+unix:///system?socket=/nowhere/libvirt/libvirt-sock", f"qemu+unix:///system?socket={run}/other")  # fmt: skip
+    assert {run_folder(other) for other in others} == {"/run"}

@@ -121,6 +121,21 @@ def test_passwords_are_left_out_on_demand() -> None:
     assert guest_from(document).vfbs == (Vfb(vnc=True), Vfb(vnc=True))
 
 
+def test_a_disk_without_its_password_is_that_disk_still() -> None:
+    disks = ["iscsi://u%s3cret@a/iqn.2010-01.com.example:x/1,xvda,w", "rbd:p/i:id=u:key=s3cret,xvdb,w"]
+    made = build({"name": "web1", "kernel": "/k", "disk": disks}, path="", default_name="")
+    document = guest_document(made, secrets=False)
+    assert "s3cret" not in json.dumps(document)
+    found = guest_from(document).disks
+    assert [(disk.uname, disk.path, disk.vdev) for disk in found] == [
+        ("iscsi://u@a/iqn.2010-01.com.example:x/1", "//u@a/iqn.2010-01.com.example:x/1", "xvda"),
+        ("rbd:p/i:id=u", "p/i:id=u", "xvdb"),
+    ]
+    assert document["options"]["disk"] == [  # type: ignore[index]
+        "iscsi://u@a/iqn.2010-01.com.example:x/1,xvda,w", "rbd:p/i:id=u,xvdb,w"
+    ]
+
+
 def test_numbers_that_json_lacks_are_texts() -> None:
     made = build({"name": "web1", "kernel": "/k", "x": float("inf")}, path="", default_name="")
     assert guest_document(made)["unknown"] == {"x": "inf"}

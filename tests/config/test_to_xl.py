@@ -143,6 +143,7 @@ def test_words_of_xl_for_a_guest_that_boots_by_bios(settings: dict[str, Value], 
         ("tap:sync:/srv/a.img,xvda,w", "/srv/a.img,raw,xvda,rw,no-discard"),
         ("file:/srv/cd.iso,hdc:cdrom,r", "/srv/cd.iso,raw,hdc,ro,cdrom"),
         (",hdc:cdrom,r", ",,hdc,ro,cdrom"),
+        ("mine:pool/web1,xvda,w", "format=raw,vdev=xvda,access=rw,no-discard,script=block-mine,target=pool/web1"),
         ("nbd:10.0.0.1 10809,xvda,w", "format=raw,vdev=xvda,access=rw,no-discard,script=block-nbd,target=10.0.0.1 10809"),
         ("rbd:pool/web1,xvda,w", "format=raw,vdev=xvda,access=rw,no-discard,target=rbd:pool/web1"),
         ("file:/srv/a=b.img,xvda,w", "format=raw,vdev=xvda,access=rw,no-discard,target=/srv/a=b.img"),
@@ -153,6 +154,13 @@ def test_words_of_xl_for_a_guest_that_boots_by_bios(settings: dict[str, Value], 
 )
 def test_disks(text: str, written: str) -> None:
     assert said(guest(disk=[text]))["disk"] == [written]
+
+
+def test_two_words_for_one_image_are_told_of_where_it_is_written_to() -> None:
+    ((fate, sentence, harmless),) = told(guest(disk=["phy:/srv/0,xvda,w", "file:/srv/0,xvdb,r"]), "disk[1]")
+    assert (fate, harmless) == (Fate.APPROXIMATED, False)
+    assert sentence == "disk[0] has /srv/0 as well, and one of them writes to it: xl refuses that"
+    assert told(guest(disk=["phy:/srv/0,xvda,r", "file:/srv/0,xvdb,r"]), "disk[1]") == []
 
 
 def test_a_shared_disk_is_told_of() -> None:

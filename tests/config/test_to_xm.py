@@ -11,11 +11,11 @@ from xmcompat.config.build import build
 from xmcompat.config.dryrun import dry_run
 from xmcompat.config.keys import KEYS
 from xmcompat.config.sxp import parse, pretty, write
-from xmcompat.config.sxp_form import vm_form
+from xmcompat.config.sxp_form import record_form, vm_form
 from xmcompat.config.to_xm import xm_values
 from xmcompat.config.xl_build import build_xl
 from xmcompat.errors import ConfigError
-from xmcompat.guest import Dialect, EventAction, GuestConfig, Value
+from xmcompat.guest import Dialect, EventAction, GuestConfig, KernelBoot, Value, Vbd
 from xmcompat.notes import Fate
 
 
@@ -186,3 +186,13 @@ def test_the_form_of_a_guest_of_xls() -> None:
     assert "(device (vbd (uname phy:/dev/a) (dev xvda) (mode w)))\n" in text
     assert "(on_crash destroy)\n" in text
     assert "s3cret" not in text
+
+
+def test_the_words_of_block_iscsi_become_an_address_without_commas_and_travel_with_the_domain() -> None:
+    words = "iqn=iqn.2010-01.com.example:x,portal=192.0.2.8:3261,user=alice,password=s3cret,multipath=y"
+    disk = Vbd(uname=f"iscsi:{words}", protocol="iscsi", path=words, vdev="xvda", script="block-iscsi")
+    guest = GuestConfig(name="a", boot=KernelBoot(kernel="/k"), dialect=Dialect.XL, disks=(disk,))
+    values, _ = xm_values(guest)
+    assert values["disk"] == ["iscsi://alice%s3cret@192.0.2.8:3261/iqn.2010-01.com.example:x/0?multipath=y,xvda,w"]
+    text = write(record_form(guest))
+    assert "(uname 'iscsi://alice@192.0.2.8:3261/iqn.2010-01.com.example:x/0?multipath=y')" in text and "s3cret" not in text

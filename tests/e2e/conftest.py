@@ -49,6 +49,14 @@ def bench(node: PrivateLibvirtd, hypervisor: LibvirtKvm, lab_directory: Path, re
     return Bench(node, hypervisor, directory)
 
 
+@pytest.fixture(scope="module")
+def held_before(node: PrivateLibvirtd) -> frozenset[str]:
+    """The names of what is held in the node when a file's tests begin: another file's guests may have been there under
+    another address of their libvirtd, which alone tells what has become of them."""
+    folder = node.directory / "run/xmcompat/storage"
+    return frozenset(path.name for path in folder.iterdir()) if folder.is_dir() else frozenset()
+
+
 @pytest.fixture
 def pv(bench: Bench) -> Writer:
     """Write a PV configuration for the bench; see ``pv_writer``."""

@@ -1,4 +1,7 @@
-"""Guests of pygrub: their disk starts by its own boot loader, or they are refused before anything is made."""
+"""Guests of pygrub: their disk starts by its own boot loader, or they are refused before anything is made.
+
+Those whose kernel is taken out of their disk are in ``test_guest_kernel``.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ def test_a_disk_without_a_boot_loader_is_refused_and_nothing_remains(bench: Benc
     assert done.status == 1
     assert done.stderr == (
         f"Error: ./rhel5.cfg:3: the disk xvda ({bench.directory}/data.img) has no boot loader in its boot sector, and "
-        "nothing takes the kernel out of it; run grub-install in the guest, or copy its kernel and ramdisk to this host "
-        "and name them with kernel= and ramdisk=\n"
+        "gives no kernel: xvda has no file system that is read here (ext2, ext3 or ext4); run grub-install in the guest, "
+        "or copy kernel and ramdisk to this host and name them with kernel= and ramdisk=\n"
     )
     assert bench.remains() == ([], [])

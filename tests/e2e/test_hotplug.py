@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import Bench, Writer
+from tests.e2e.test_block_script import Volumes
 from tests.e2e.test_concurrency import started
 from tests.e2e.test_linux_guest import ask, console, log_in
 from tests.e2e.test_tuning import until
+from tests.lab.fixtures import CHECKOUT
 from tests.lab.terminal import Terminal
 from xmcompat.tour.guest import BUSYBOX, GuestFiles, build_guest, xen_config
 from xmcompat.tour.kernel import MODULES, fetch_kernel, module_contents
@@ -57,6 +62,7 @@ def test_a_real_guest_sees_what_comes_and_goes(bench: Bench, config: Path) -> No
         log_in(terminal)
         ask(terminal, b"dmesg -n 1")  # the kernel's own lines would come between
         _disk(bench, terminal)
+        _disk_of_a_script(bench, terminal)
         _medium(bench, terminal)
         _interface(bench, terminal)
         terminal.send(b"\x1d")
@@ -69,16 +75,45 @@ def _disk(bench: Bench, terminal: Terminal) -> None:
     data = image(bench, "data.img", b"from the host")
     assert bench.xm("block-attach", "linux1", f"file:{data}", "xvdb", "w") == ("", "", 0)
     assert rows(bench) == [("51714", "4"), ("51713", "4"), ("51728", "4")]
-    until(terminal, b"grep -c vdc /proc/partitions || true", b"1")
-    assert b"from the host" in ask(terminal, b"head -c 13 /dev/vdc")
-    ask(terminal, b"echo from the guest | dd of=/dev/vdc conv=notrunc,fsync 2>/dev/null")
+    until(terminal, b"grep -c vdb /proc/partitions || true", b"1")
+    assert b"from the host" in ask(terminal, b"head -c 13 /dev/vdb")
+    ask(terminal, b"echo from the guest | dd of=/dev/vdb conv=notrunc,fsync 2>/dev/null")
     assert data.read_bytes().startswith(b"from the guest\n")
+    _grow(bench, terminal, data)
     assert bench.xm("block-detach", "linux1", "xvdb") == ("", "", 0)
     assert rows(bench) == [("51714", "4"), ("51713", "4")]
-    until(terminal, b"grep -c vdc /proc/partitions || true", b"0")
+    until(terminal, b"grep -c vdb /proc/partitions || true", b"0")
     assert bench.xm("block-attach", "linux1", f"file:{data}", "xvdb", "r") == ("", "", 0)
-    until(terminal, b"cat /sys/block/vdc/ro || true", b"1")
+    until(terminal, b"cat /sys/block/vdb/ro || true", b"1")
     assert bench.xm("block-detach", "linux1", "51728") == ("", "", 0)
+
+
+def _disk_of_a_script(bench: Bench, terminal: Terminal) -> None:
+    """It is removed when the guest has let go of it, and not before."""
+    volumes = Volumes(bench)
+    (volumes.folder / "vol1").write_bytes(b"from the script".ljust(1 << 20, b"\0"))
+    before = ask(terminal, b"ls /sys/block | grep -c vd")
+    assert volumes.xm("block-attach", "linux1", "mine:vol1", "xvdb", "w") == ("", "", 0)
+    until(terminal, b"head -c 15 /dev/$(ls /sys/block | grep vd | tail -1); echo", b"from the script")
+    ask(terminal, b"echo from the guest | dd of=/dev/$(ls /sys/block | grep vd | tail -1) conv=notrunc,fsync 2>/dev/null")
+    assert volumes.calls() == ["add xvdb vol1 w linux1"]
+    assert volumes.xm("block-detach", "linux1", "xvdb") == ("", "", 0)
+    assert volumes.calls() == ["remove xvdb vol1 w linux1"] and volumes.devices() == []
+    assert (volumes.folder / "vol1").read_bytes().startswith(b"from the guest\n")
+    assert ask(terminal, b"ls /sys/block | grep -c vd") == before
+
+
+def _grow(bench: Bench, terminal: Terminal, data: Path) -> None:
+    """A disk in use gets larger, is seen to, and keeps what was on it and what is written behind its old end."""
+    words = [sys.executable, "-m", "xmcompat.tool", "storage", "resize", str(data), "3M"]
+    variables = {**os.environ, "XMCOMPAT_URI": bench.node.uri, "PYTHONPATH": str(CHECKOUT)}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=variables)
+    assert (done.stdout, done.stderr, done.returncode) == ("1 MiB -> 3 MiB\n", "", 0)
+    until(terminal, b"cat /sys/block/vdb/size", str(3 * 2048).encode())
+    ask(terminal, b"echo behind | dd of=/dev/vdb bs=512 seek=6143 conv=notrunc,fsync 2>/dev/null")
+    content = data.read_bytes()
+    assert content.startswith(b"from the guest\n") and content[6143 * 512 :].startswith(b"behind\n")
+    assert len(content) == 3 * 1024 * 1024
 
 
 def _medium(bench: Bench, terminal: Terminal) -> None:

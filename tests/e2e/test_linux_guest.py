@@ -54,7 +54,7 @@ def test_a_xen_tools_guest_boots_obeys_and_shuts_down(bench: Bench, config: Path
         assert b"hvc0" in ask(terminal, b"tty")
         assert b" / ext4 " in ask(terminal, b"grep ' / ' /proc/mounts")
         assert b"\n2\r\n" in ask(terminal, b"nproc")
-        assert b"root=/dev/vdb ro" in ask(terminal, b"cat /proc/cmdline")
+        assert b"root=/dev/vda2 ro" in ask(terminal, b"cat /proc/cmdline")
         terminal.send(b"exit\n")
         terminal.expect(b"login: ", 30)
         terminal.send(b"\x1d")

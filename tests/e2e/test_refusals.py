@@ -119,6 +119,7 @@ def test_a_volume_that_another_guest_writes_to_is_refused(bench: Bench, pv: Writ
     assert stderr.endswith(
         "Error: Device 51714 (vbd) could not be connected.\n"
         f"Device {image} is mounted in a guest domain,\nand so cannot be mounted now.\n"
+        "Hint: the domain web1 has it\n"
     )
     assert status == 1
     assert bench.remains()[0] == ["web1"]

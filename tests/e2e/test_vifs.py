@@ -325,7 +325,7 @@ def test_a_guest_that_somebody_else_starts_is_set_up_by_xend(
 ) -> None:
     said(xend, "ready")
     before = snapshot(bench)
-    pv("web1.cfg", vif=[f"{VIF},ip=192.0.2.10,rate=10Mb/s"])
+    pv("web1.cfg", vif=[f"{VIF},ip=192.0.2.10,rate=10Mb/s"], disk=[])
     assert bench.xm("new", "-q", "web1.cfg").status == 0
     uuid = bench.hypervisor.find("web1").uuid
     bench.hypervisor.start_again(uuid)
@@ -340,7 +340,7 @@ def test_a_guest_that_somebody_else_starts_is_set_up_by_xend(
 
 
 def test_without_xend_repair_does_so(bench: Bench, pv: Writer) -> None:
-    pv("web1.cfg", vif=[f"{VIF},ip=192.0.2.10"])
+    pv("web1.cfg", vif=[f"{VIF},ip=192.0.2.10"], disk=[])
     assert bench.xm("new", "-q", "web1.cfg").status == 0
     bench.hypervisor.start_again(bench.hypervisor.find("web1").uuid)
     words = ["env", f"PYTHONPATH={CHECKOUT}", f"XMCOMPAT_URI={bench.node.uri}", sys.executable, "-m", "xmcompat.tool"]
@@ -352,7 +352,7 @@ def test_without_xend_repair_does_so(bench: Bench, pv: Writer) -> None:
 
 
 def test_one_whose_create_was_cut_off_is_set_up_before_it_goes_on(bench: Bench, pv: Writer) -> None:
-    pv("web1.cfg", vif=[f"{VIF},ip=192.0.2.10"])
+    pv("web1.cfg", vif=[f"{VIF},ip=192.0.2.10"], disk=[])
     assert bench.xm("new", "-q", "web1.cfg").status == 0
     uuid = bench.hypervisor.find("web1").uuid
     bench.hypervisor.start_again(uuid, paused=True)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tests.lab.snapshot import Snapshot, taken
+from tests.lab.snapshot import SETTLE, Snapshot, taken
 from xmcompat.network import host as hosts
 from xmcompat.network import steps
 from xmcompat.network.found import MAKING, UP
@@ -145,12 +146,12 @@ class Laws:
 
     def of(self, verb: str, ways: Sequence[str] = WAYS) -> int:
         """Try every action of VERB, up or down, in all WAYS. Returns how many actions there are."""
-        empty = seen()
+        empty = steadily_seen()
         if verb == "down":
             self.again("up")
-        start, plan = seen(), self.change.plan(verb)
+        start, plan = steadily_seen(), self.change.plan(verb)
         self.again(verb)
-        end = seen()
+        end = steadily_seen()
         self.again(BACK[verb])
         self.compare(start, BACK[verb])
         for number in range(len(plan)):
@@ -211,8 +212,12 @@ class Laws:
             self.breaches += [f"{place or verb}: {line}" for line in self.change.wrong()]
 
     def compare(self, before: Snapshot, place: str) -> None:
-        before, now = (one.without(*self.change.unseen) for one in (before, seen()))
-        self.breaches += [f"{place}: {line}" for line in before.difference(now).splitlines()]
+        """What lasts is compared: a program that was ended takes its time, and the kernel does some things later."""
+        before = before.without(*self.change.unseen)
+        deadline = time.monotonic() + SETTLE
+        while (told := before.difference(seen().without(*self.change.unseen))) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        self.breaches += [f"{place}: {line}" for line in told.splitlines()]
 
 
 class Tried(NamedTuple):
@@ -230,6 +235,15 @@ def tried(place: Place, change: Change, verb: str, ways: Sequence[str] = WAYS) -
         return Tried(laws.of(verb, ways), laws.breaches)
 
     return place.call(go, timeout=110)
+
+
+def steadily_seen() -> Snapshot:
+    """What is seen twice in a row."""
+    deadline, before, now = time.monotonic() + SETTLE, seen(), seen()
+    while before != now and time.monotonic() < deadline:
+        time.sleep(0.1)
+        before, now = now, seen()
+    return now
 
 
 def seen() -> Snapshot:

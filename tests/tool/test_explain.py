@@ -89,7 +89,11 @@ def test_what_cannot_be_started_is_accounted_for_all_the_same(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "py.cfg"
-    path.write_text("bootloader = 'pygrub'\nmemory = 64\nname = 'py'\ndisk = ['file:/srv/py.img,xvda1,w']\n")
+    text = "bootloader = 'pygrub'\nmemory = 64\nname = 'py'\ndisk = ['%s:/srv/py.img,xvda1,w']\n"
+    path.write_text(text % "file")
+    assert main(["explain", "--json", str(path)]) == 0
+    assert "taken out of xvda1" in capsys.readouterr().out
+    path.write_text(text.replace("%s:/srv/py.img", "nbd:192.0.2.1:10809"))
     assert main(["explain", "--json", str(path)]) == 1
     document = json.loads(capsys.readouterr().out)
     assert document["startable"] is False

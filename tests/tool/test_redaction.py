@@ -17,6 +17,7 @@ def test_a_word_is_left_out_where_its_name_says_so() -> None:
     assert redact("vncpasswd=abc,type=vnc") == "vncpasswd=(not shown),type=vnc"
     assert redact("{'password': 'abc'}") == "{'password': '(not shown)'}"
     assert redact("id=x:key=AQ==:conf=y") == "id=x:key=(not shown):conf=y"
+    assert redact("iscsi://alice%ab,c@store/iqn.x") == "iscsi://alice%(not shown)@store/iqn.x"
     assert redact("a longsecret b") == "a (not shown) b"
     assert redact("gfx_passthru=1 the password is long") == "gfx_passthru=1 the password is long"
     assert passwords("vncpasswd = \"hidden\"\n(vncpasswd other)") == {"hidden", "other"}
@@ -67,7 +68,7 @@ def test_a_password_of_a_file_is_in_no_text(word: str, quote: str) -> None:
     assert repr(word)[1:-1] not in redact(f"x {word!r} y").replace("(not shown)", "")
 
 
-@pytest.mark.parametrize("unit", ["pass", "passwd", "passwd ", "passwd='", "vncpasswd=a,", "passwd':", "key=", ": ", "(passwd "])
+@pytest.mark.parametrize("unit", ["pass", "passwd", "passwd ", "passwd='", "vncpasswd=a,", "passwd':", "key=", ": ", "(passwd ", "//a%", "//a%@"])
 def test_a_text_that_is_made_to_take_long_does_not(unit: str) -> None:
     text = unit * (200_000 // len(unit))
     begun = time.monotonic()

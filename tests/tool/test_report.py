@@ -418,6 +418,15 @@ def test_a_network_script_of_the_hosts_own_is_read_for_its_bridges(tmp_path: Pat
     assert guest(report, "win1").nics[0].bridge == "xenbr7"
 
 
+def test_a_disk_that_a_script_of_the_hosts_own_made_is_listed_with_its_word(tmp_path: Path) -> None:
+    write(tmp_path, {"etc/xen/a": "name = 'a'\nmemory = 64\nkernel = '/k'\ndisk = ['mine:pool/web1,xvda,w']\n"})
+    report = survey(str(tmp_path))
+    assert [(disk.kind, disk.path) for disk in guest(report, "a").disks] == [("script", "mine:pool/web1")]
+    assert 'Block device type "mine" is invalid.' in report_text.text(report)
+    assert json.loads(json_text(report))["summary"]["script_disks"] == [{"name": "mine:pool/web1", "guests": ["a"]}]
+    assert "Disks of scripts" in report_text.text(report) and "Disks of scripts" in page(report)
+
+
 def test_managed_guests_may_lie_where_xend_was_told(tmp_path: Path) -> None:
     write(tmp_path, {"etc/xen/xend-config.sxp": "(xend-domains-path /srv/xen/domains)",
                      f"srv/xen/domains/{UUID}/config.sxp": managed("m")})  # fmt: skip

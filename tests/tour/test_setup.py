@@ -91,6 +91,51 @@ def test_lists_that_are_stale_are_fetched_and_it_is_tried_again(state: Path, ins
     ]  # fmt: skip
 
 
+AT_REST = """
+systemctl() { echo "$*" >>"$STATE/units"; }
+apt_get() { cat "$POLICY_RC_D" >"$STATE/policy_then"; "$POLICY_RC_D" || echo "$?" >"$STATE/answer"; }
+install_at_rest "$@"
+"""
+
+
+def test_services_of_the_lab_are_not_started(state: Path, install: Installer, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = state / "policy-rc.d"
+    monkeypatch.setenv("POLICY_RC_D", str(policy))
+    (state / "known").write_text("one\n")
+    done = install("one", script=AT_REST)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (state / "answer").read_text() == "101\n"
+    assert not policy.exists()
+    assert "disable -q rpcbind.socket" in (state / "units").read_text().splitlines()
+
+
+def test_the_policy_of_the_administrator_stays(state: Path, install: Installer, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = state / "policy-rc.d"
+    policy.write_text("#!/bin/sh\nexit 104\n")
+    policy.chmod(0o755)
+    monkeypatch.setenv("POLICY_RC_D", str(policy))
+    (state / "known").write_text("one\n")
+    install("one", script=AT_REST)
+    assert (state / "answer").read_text() == "104\n"
+    assert policy.read_text() == "#!/bin/sh\nexit 104\n"
+
+
+def test_no_service_is_touched_where_nothing_is_missing(state: Path, install: Installer) -> None:
+    (state / "installed").write_text("one\n")
+    assert install("one", script=AT_REST).returncode == 0
+    assert not (state / "units").exists()
+
+
+def test_the_policy_goes_also_where_packages_cannot_be_had(
+    state: Path, install: Installer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POLICY_RC_D", str(state / "policy-rc.d"))
+    done = install("one", script='install_at_rest "$@"')
+    assert done.returncode == 1
+    assert "apt knows no package 'one'" in done.stderr
+    assert not (state / "policy-rc.d").exists()
+
+
 def test_a_package_that_nobody_knows_is_one_line(state: Path, install: Installer) -> None:
     done = install("one")
     assert (done.returncode, done.stderr) == (1, "tour: apt knows no package 'one'; on Ubuntu, enable 'universe'\n")

@@ -91,7 +91,7 @@ def test_without_a_libvirtd_it_goes_through_a_guests_whole_life_and_leaves_nothi
     assert commands(stdout) == [*whole(config), "# xm shutdown -w tour", "# xm list"]
     assert f"# export XMCOMPAT_URI='{PrivateLibvirtd(tour.directory / 'libvirtd').uri}'\n" in stdout
     assert "\ntour login: root\n" in stdout
-    assert "# cat /proc/cmdline\nroot=/dev/vdb ro quiet" in stdout
+    assert "# cat /proc/cmdline\nroot=/dev/vda2 ro quiet" in stdout
     assert "Domain tour terminated\nAll domains terminated\n" in stdout
     assert "\x1b" not in stdout
     assert not tour.directory.exists()

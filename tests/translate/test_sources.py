@@ -13,6 +13,7 @@ from xmcompat.backends.devices import BlockSource, DiskSource, NetworkSource
 from xmcompat.errors import NotConvertible
 from xmcompat.guest import Vbd
 from xmcompat.notes import Fate
+from xmcompat.storage.needs import Need, need_of
 from xmcompat.translate.findings import Findings
 from xmcompat.translate.sources import source
 
@@ -70,23 +71,57 @@ def test_iscsi(path: str, name: str, port: int) -> None:
     assert behind("iscsi", path) == NetworkSource(protocol="iscsi", name=name, host="192.0.2.8", port=port)
 
 
-def test_several_paths_of_iscsi_are_told() -> None:
+def test_a_target_that_asks_for_a_password_is_told_a_users_whose_password_no_xml_has() -> None:
     findings = Findings(PV)
-    source(disk("iscsi", f"iqn={IQN},portal=192.0.2.8,multipath=y"), "disk[0]", findings)
+    found = source(disk("iscsi", f"//alice%s3cret@[2001:db8::8]/{IQN}/3"), "disk[0]", findings)
+    assert found == NetworkSource(
+        protocol="iscsi", name=f"{IQN}/3", host="2001:db8::8", port=3260, user="alice", secret=f"xmcompat:{findings.owner}:xvda"
+    )
+    assert "s3cret" not in repr((found, findings.notes))
+    assert f"a secret (iscsi 'xmcompat:{findings.owner}:xvda'), and no XML has it" in findings.notes[-1].reason
+    assert f"//alice%...@[2001:db8::8]/{IQN}/3" in findings.notes[-1].value
+
+
+def test_a_secret_is_named_for_the_uuid_as_libvirt_writes_it_and_for_the_name_of_a_guest_without_one() -> None:
+    uuid = "6DF0B2A2-1111-4222-8333-444455556666"
+    assert Findings(replace(PV, uuid=uuid)).owner == uuid.lower()
+    assert Findings(replace(PV, uuid=None)).owner == PV.name
+
+
+def test_all_ways_to_a_target_are_the_hosts_own() -> None:
+    findings = Findings(PV)
+    path = f"iqn={IQN},portal=192.0.2.8:3261,user=alice,password=s3cret,multipath=y"
+    found = source(disk("iscsi", path), "disk[0]", findings)
+    assert isinstance(found, BlockSource)
+    assert found.path == f"/dev/disk/by-path/ip-192.0.2.8:3261-iscsi-{IQN}-lun-0"
+    assert found.need is not None
+    assert (found.need.kind, found.need.name) == ("iscsi", f"{IQN}@192.0.2.8:3261")
+    assert dict(found.need.secret) == {"password": "s3cret"}
+    assert "s3cret" not in repr((found, findings.notes))
     assert [note.reason for note in findings.notes] == [
-        "QEMU uses one path of several", "QEMU itself logs in, under a name of its own, and uses LUN 0",
-    ]  # fmt: skip
+        "this host logs in to all portals of the target; it needs open-iscsi, and multipathd to run"
+    ]
+
+
+def test_what_translation_says_of_all_ways_is_what_storage_reads() -> None:
+    """The same need, whether it is told by the disk or by the configuration's words."""
+    path = f"iqn={IQN},portal=192.0.2.8:3261,user=alice,password=s3cret,multipath=y"
+    told = behind("iscsi", path)
+    assert isinstance(told, BlockSource) and told.need is not None
+    read = need_of(f"iscsi:{path}")
+    assert read == Need(kind=told.need.kind, name=told.need.name, words=dict(told.need.words))
 
 
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
         (IQN, "that does not say on which server the target is; log in with iscsiadm"),
-        (f"iqn={IQN},portal=192.0.2.8,user=u,password=s3cret", "passwords of iSCSI targets are not kept in guests here"),
-        (f"iqn={IQN},portal=192.0.2.8:0", "that names no server; write portal=HOST:PORT"),
+        (f"iqn={IQN},portal=192.0.2.8:0,user=u,password=s3cret", "that names no server; write portal=HOST:PORT"),
+        (f"iqn=../{IQN},portal=a,password=s3cret", f"'../{IQN}' is no target's name"),
+        ("//u%s3cret@192.0.2.8/x", "'x' is no target's name; it begins with iqn., eui. or naa."),
     ],
 )
-def test_targets_of_iscsi_that_qemu_cannot_reach_by_itself(path: str, reason: str) -> None:
+def test_targets_of_iscsi_that_nobody_can_reach(path: str, reason: str) -> None:
     line = refusal("iscsi", path)
     assert reason in line
     assert "s3cret" not in line
@@ -107,17 +142,26 @@ def test_images_of_ceph(path: str, found: NetworkSource) -> None:
     assert behind("rbd", path) == found
 
 
-def test_users_of_ceph_are_not_kept_in_guests() -> None:
-    line = refusal("rbd", "pool/web1:id=xen:key=AQsecret==")
-    assert line.endswith("map it with 'rbd map' and give it as phy:/dev/rbd/pool/web1")
-    assert "AQsecret" not in line
-
-
-def test_a_drbd_resource_is_a_volume_that_nobody_promotes() -> None:
+@pytest.mark.parametrize(
+    ("path", "user"),
+    [("pool/web1:id=xen:key=AQsecret==", "xen"), ("pool/web1:key=AQsecret==", "admin"), ("pool/web1:id=xen", "xen"),
+     ("pool/web1:id=xen:keyring=/etc/ceph/xen.keyring", "xen")],
+)  # fmt: skip
+def test_a_key_of_ceph_is_kept_by_libvirt_and_in_no_xml(path: str, user: str) -> None:
     findings = Findings(PV)
-    assert source(disk("drbd", "r0"), "disk[0]", findings) == BlockSource(path="/dev/drbd/by-res/r0")
+    found = source(disk("rbd", path), "disk[0]", findings)
+    assert found == NetworkSource(protocol="rbd", name="pool/web1", user=user, secret=f"xmcompat:{findings.owner}:xvda")
+    assert "AQsecret" not in repr((found, findings.notes))
+
+
+def test_a_drbd_resource_is_a_volume_that_the_host_promotes() -> None:
+    findings = Findings(PV)
+    found = source(disk("drbd", "r0"), "disk[0]", findings)
+    assert isinstance(found, BlockSource) and found.path == "/dev/drbd/by-res/r0"
     (note,) = findings.notes
-    assert (note.fate, note.suggestion) == (Fate.APPROXIMATED, "run 'drbdadm primary r0' first")
+    assert (note.fate, note.suggestion) == (
+        Fate.APPROXIMATED, "for a guest that libvirt starts by itself, run 'drbdadm primary r0' before"
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -128,7 +172,6 @@ def test_a_drbd_resource_is_a_volume_that_nobody_promotes() -> None:
         ("tap2:remus", "b:9000|aio:/a", "KVM does not keep a second host in step with Remus"),
         ("enbd", "host 7", "serve the disk by nbd and give it as nbd:HOST:PORT"),
         ("npiv", "50:01", "virsh nodedev-create"),
-        ("lvm", "vg/a", "KVM runs no script block-lvm; attach the volume to this host"),
     ],
 )
 def test_what_nothing_on_kvm_stands_for_is_refused_with_what_to_do(protocol: str, path: str, what: str) -> None:

@@ -178,12 +178,24 @@ def test_a_full_disk_beneath_the_debug_log_does_not_swallow_why_it_fails(tmp_pat
     assert done.stderr.startswith("Error: libvirt does not answer at ")
 
 
-def test_a_libvirt_that_is_not_there_is_told_and_nothing_is_left(tmp_path: Path) -> None:
+#: xend whose first process takes a while to clear up.
+SLOW = """
+import time
+from xmcompat.xend import main
+from xmcompat.xend.run_files import RunFiles
+remove = RunFiles.remove_pid
+RunFiles.remove_pid = lambda files, *pid: (time.sleep(0.5), remove(files, *pid))[1]
+main.run()
+"""
+
+
+@pytest.mark.parametrize("program", [("-m", "xmcompat.xend"), ("-c", SLOW)], ids=["as it is", "slowly"])
+def test_a_libvirt_that_is_not_there_is_told_and_nothing_is_left(program: tuple[str, str], tmp_path: Path) -> None:
     (tmp_path / "xend-config.sxp").write_text(f"(logfile {tmp_path}/log/xend.log)")
     uri = f"qemu+unix:///system?socket={tmp_path}/none"
     env = {**os.environ, "XEND_RUN": str(tmp_path), "XEND_CONFIG": str(tmp_path / "xend-config.sxp"), "XMCOMPAT_URI": uri,
            "PYTHONPATH": str(CHECKOUT)}  # fmt: skip
-    argv = [sys.executable, "-m", "xmcompat.xend"]
+    argv = [sys.executable, *program]
     done = subprocess.run([*argv, "start"], env=env, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"Error: libvirt does not answer at {uri}: No such file or directory\n"

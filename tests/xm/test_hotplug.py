@@ -169,7 +169,10 @@ def test_an_emulated_controller_takes_no_drive_while_the_guest_runs(xm: Xm, host
         (("phy:/dev/vg0/web1", "xvdb", "w"), 'The file "/dev/vg0/web1" is already used'),
         (("phy:vg0/web1", "xvdb", "r"), 'The file "/dev/vg0/web1" is already used'),
         (("tap:zap:/x", "xvdb", "w"), "tap:zap not a valid disk type"),
-        (("foo:/x", "xvdb", "w"), 'Block device type "foo" is invalid.'),
+        (
+            ("foo:/x", "xvdb", "w"), 'Block device type "foo" is invalid.\n'
+            "Hint: a script block-foo in the folder of Xen's scripts would bring it up",
+        ),
         (("/x", "xvdb", "w"), "Block device must have physical details specified"),
         (("", "xvdb", "w"), "Block device must have physical details specified"),
         (("file:/x", "xvdb", "rw"), "Invalid mode"),
@@ -196,7 +199,7 @@ def test_a_disk_of_another_guest_is_not_shared(xm: Xm, web: FakeHypervisor, imag
     assert refused(
         xm("block-attach", "web1", f"file:{image}", "xvdb", "w"), "block-attach",
         f"Device 51728 (vbd) could not be connected.\nDevice {image} is mounted in a guest domain,\n"
-        "and so cannot be mounted now.",
+        "and so cannot be mounted now.\nHint: the domain db1 has it",
     )  # fmt: skip
     assert xm("block-attach", "web1", f"file:{image}", "xvdb", "w!").status == 0
 

@@ -309,7 +309,7 @@ def test_of_two_restores_at_once_the_loser_names_the_domain_that_is_there(
     host: FakeHypervisor, xm: Xm, tmp_path: Path, error: XmError
 ) -> None:
     class Winner(FakeHypervisor):
-        def restore(self, uuid: str, path: str, offset: int) -> DomainInfo:
+        def restore(self, uuid: str, path: str, offset: int, xml: str = "") -> DomainInfo:
             self.known[WEB1.uuid] = WEB1._replace(domid=9)
             raise error
 

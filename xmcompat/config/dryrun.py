@@ -12,6 +12,7 @@ from xmcompat.config.build import extra_arguments, ip_argument, root_argument
 from xmcompat.config.specs import vfb_values
 from xmcompat.config.specs_more import TREES, access_control_pair, cpuid_literal, pci_trees
 from xmcompat.config.sxp import Long
+from xmcompat.disk_logins import without_password
 from xmcompat.guest import GuestConfig, GuestKind, LoaderBoot, Value, Vbd, Vif
 
 Tree = list[object]
@@ -145,7 +146,7 @@ def _pci_row(tree: Tree) -> Tree:
 def _devices(guest: GuestConfig, x_keys: Mapping[str, str], *, secrets: bool) -> Tree:
     """The devices, in the order of their classes that xm keeps."""
     options = guest.options
-    devices: Tree = [["device", vbd_form(disk)] for disk in guest.disks]
+    devices: Tree = [["device", vbd_form(disk, secrets=secrets)] for disk in guest.disks]
     functions = [tree for text in _texts(options, "pci") for tree in pci_trees(text)]
     devices += [["device", ["pci", *functions]]] if functions else []
     devices += [["device", TREES[kind](text)] for kind in ("vscsi", "vusb") for text in _texts(options, kind)]
@@ -162,12 +163,12 @@ def _devices(guest: GuestConfig, x_keys: Mapping[str, str], *, secrets: bool) ->
     return devices
 
 
-def vbd_form(disk: Vbd) -> Tree:
-    """``(vbd (uname ...) ...)``, or of another class of disks."""
+def vbd_form(disk: Vbd, *, secrets: bool = True) -> Tree:
+    """``(vbd (uname ...) ...)``, or of another class of disks. Without SECRETS as for ``dry_run``."""
     protocol = disk.protocol.split(":")[0]
     name = ("ioemu:" if disk.ioemu else "") + disk.vdev + (":cdrom" if disk.cdrom else "")
     tree: Tree = [protocol if protocol in ("tap", "tap2") else "vbd"]
-    tree += [["uname", disk.uname], ["dev", name], ["mode", disk.mode.value]]
+    tree += [["uname", disk.uname if secrets else without_password(disk.uname)], ["dev", name], ["mode", disk.mode.value]]
     return tree + _given((("backend", disk.backend), ("protocol", disk.abi)))
 
 

@@ -15,6 +15,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import cache
 
+from xmcompat.disk_logins import without_password, without_passwords
 from xmcompat.errors import ConfigError
 from xmcompat.guest import FirmwareBoot, GuestConfig, KernelBoot, LoaderBoot, Value
 
@@ -68,10 +69,19 @@ def _without_secrets(document: dict[str, object]) -> dict[str, object]:
     return {name: _public(value) for name, value in document.items() if not _SECRET_NAME.search(name)}
 
 
+def _disk_without_password(disk: dict[str, object]) -> dict[str, object]:
+    """A disk less the password in its words."""
+    protocol = str(disk.get("protocol", ""))
+    path = without_password(f"{protocol}:{disk.get('path', '')}").removeprefix(f"{protocol}:")
+    return {**disk, "uname": without_password(str(disk["uname"])), "path": path}
+
+
 def _public(value: object) -> object:
     """VALUE less the members named for passwords, and the ``...passwd=...`` pieces of its texts."""
     if isinstance(value, dict):
-        return _without_secrets(value)
+        return _without_secrets(_disk_without_password(value) if "uname" in value else value)
+    if isinstance(value, str):
+        value = without_passwords(value)
     if isinstance(value, list):
         return [_public(item) for item in value]
     if isinstance(value, str) and _SECRET_NAME.search(value):

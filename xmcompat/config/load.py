@@ -17,7 +17,7 @@ from xmcompat.config.read import LARGEST, Document, form_document, forms_of, rea
 from xmcompat.config.source_file import read_source
 from xmcompat.config.words import Words, parse_words
 from xmcompat.errors import ConfigError, ConfigNotFound, UnsupportedConfig
-from xmcompat.guest import Dialect, GuestConfig, Value
+from xmcompat.guest import Dialect, GuestConfig, Value, is_loader
 from xmcompat.notes import Fate, Note
 
 __all__ = [
@@ -144,11 +144,14 @@ def _cwd() -> str:
 def _with_boot_files(values: dict[str, Value]) -> dict[str, Value]:
     """Kernel, ramdisk and loader by absolute paths. Raises ConfigError for one that is not there.
 
-    Nothing is looked for where a boot loader is named. Differs from xm: Xen's firmware (hvmloader) need not be there.
+    Nothing is looked for where a boot loader is named, pv-grub in the kernel's place too. Differs from xm: pv-grub and
+    Xen's firmware (hvmloader) need not be there.
     """
     if values.get("bootloader"):
         return values
     firmware = values.get("builder") == "hvm"
+    if not firmware and is_loader(str(values.get("kernel", ""))):
+        return values
     needed = ("kernel", "ramdisk") if not firmware or boots_kernel(values) else ("ramdisk",)
     changed = dict(values)
     for key in _BOOT_FILES:

@@ -18,6 +18,8 @@ _MODES = {"r": VbdMode.READ_ONLY, "w": VbdMode.READ_WRITE, "w!": VbdMode.SHARED}
 #: Types that blktap knew; others are refused.
 TAP_TYPES = ("aio", "sync", "vmdk", "ram", "qcow", "qcow2", "ioemu", "vhd", "remus")
 _RAW_TAP = ("aio", "sync", "ioemu")
+#: Words that could belong to a script block-X of the host's.
+_SCRIPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,60}")
 
 VIF_KEYS = ("backend", "bridge", "ip", "mac", "script", "type", "vifname", "rate", "model", "accel", "policy", "label")
 VFB_KEYS = (
@@ -91,7 +93,9 @@ def _back_end(uname: str, *, cdrom: bool) -> tuple[str, str, str]:
         return _tap(protocol, rest)
     if protocol == "vhd":
         return "vhd", _below_root(rest), "vhd"
-    if protocol in ("drbd", "iscsi", "nbd", "enbd", "npiv", "rbd"):
+    if protocol in ("drbd", "iscsi", "nbd", "enbd", "nfs", "npiv", "rbd"):
+        return protocol, rest, "raw"
+    if _SCRIPT.fullmatch(protocol):
         return protocol, rest, "raw"
     raise ConfigError(f'Block device type "{protocol}" is invalid.')
 

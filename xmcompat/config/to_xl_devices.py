@@ -12,7 +12,8 @@ from xmcompat.config.xl_specs import parse_vif
 from xmcompat.errors import ConfigError
 from xmcompat.guest import PciDevice, Value, Vbd, VbdMode, Vfb, Vif
 
-_SCRIPTS = ("iscsi", "nbd", "enbd", "drbd", "npiv")
+#: Words before a disk for which Xen runs no script; all others are called for theirs.
+_PLAIN = ("", "phy", "file", "tap", "tap2", "vhd", "rbd", "nfs")
 #: What no image in a file stands for.
 _LOST = {
     "ram": "xl has no disks in memory", "remus": "xl has no disks of Remus",
@@ -27,6 +28,7 @@ _SECOND_KIND = ("front_mac", "bridge", "backend")
 def put_devices(into: Conversion) -> None:
     """Disks, interfaces, frame buffers of paravirtual guests, and what else is in a list."""
     _put_list(into, "disk", [_disk(into, vbd, f"disk[{index}]") for index, vbd in enumerate(into.guest.disks)])
+    _tell_twins(into)
     into.take("vif", "vif2", "nics")
     _put_list(into, "vif", [_vif(into, vif, f"vif[{index}]") for index, vif in enumerate(into.guest.vifs)])
     _tell_second_kind(into)
@@ -60,6 +62,10 @@ def _disk(into: Conversion, vbd: Vbd, key: str) -> str | None:
         into.lacking(key, "xl does not read vmdk images; left out", value=vbd.uname,
                      suggestion="qemu-img convert -O qcow2, and give that")  # fmt: skip
         return None
+    if word == "nfs" and not vbd.path.startswith("//"):
+        into.lacking(key, "xl mounts no directories of servers; left out", value=vbd.uname,
+                     suggestion="have it in /etc/fstab, and give the file by its path there")  # fmt: skip
+        return None
     text = disk_text(vbd)
     try:
         parse_disk(text)
@@ -73,8 +79,8 @@ def _disk(into: Conversion, vbd: Vbd, key: str) -> str | None:
 def disk_text(vbd: Vbd) -> str:
     """A disk of xm's: ``PATH,FORMAT,VDEV,ACCESS``; in named parameters where a path or back end needs it, the path last."""
     word = vbd.protocol.split(":")[0]
-    script = f"block-{word}" if word in _SCRIPTS else ""
-    target = f"{word}:{vbd.path}" if word == "rbd" else vbd.path
+    script = "" if word in _PLAIN else f"block-{word}"
+    target = f"{word}:{vbd.path}" if word in ("rbd", "nfs") else vbd.path
     # phy: is a device wherever it lies; xl takes one outside of /dev for a file
     more = ["cdrom"] * vbd.cdrom + [f"backend={vbd.backend}"] * bool(vbd.backend)
     more += ["direct-io-safe"] * (_is_direct(vbd) and not vbd.cdrom)
@@ -100,7 +106,7 @@ def _tell_disk(into: Conversion, vbd: Vbd, key: str) -> None:
             key, "xl has no w!; it is writable, and Xen's block script refuses a second guest with it", value=vbd.uname,
             suggestion="give a script of your own that does not look, with script=",
         )  # fmt: skip
-    if vbd.path and not vbd.path.startswith("/") and vbd.protocol.split(":")[0] not in (*_SCRIPTS, "rbd"):
+    if vbd.path and not vbd.path.startswith("/") and vbd.protocol.split(":")[0] in _PLAIN and vbd.protocol != "rbd":
         into.approximated(key, "xl looks for a relative path below /dev", value=vbd.uname, suggestion="write all of it")
     if vbd.protocol.startswith("tap") and kind == "sync" and not vbd.cdrom:
         into.approximated(key, "xl chooses how it is read and written, where tap had sync", value=vbd.uname,
@@ -111,6 +117,19 @@ def _tell_disk(into: Conversion, vbd: Vbd, key: str) -> None:
         into.lacking(key, "ioemu: is of no account to xl", value=vbd.uname, harmless=True)
     if vbd.cdrom and vbd.mode is not VbdMode.READ_ONLY:
         into.approximated(key, "a CD-ROM cannot be written to", value=vbd.uname, harmless=True)
+
+
+def _tell_twins(into: Conversion) -> None:
+    """Two disks of one path under different words, which xm took for two: xl has no such words."""
+    written = [vbd.mode is not VbdMode.READ_ONLY and not vbd.cdrom for vbd in into.guest.disks]
+    for second, other in enumerate(into.guest.disks):
+        for first, one in enumerate(into.guest.disks[:second]):
+            if one.path and one.path == other.path and one.uname != other.uname and (written[first] or written[second]):
+                into.approximated(
+                    f"disk[{second}]",
+                    f"disk[{first}] has {one.path} as well, and one of them writes to it: xl refuses that",
+                    value=other.uname, suggestion="give each its own, or both read-only",
+                )  # fmt: skip
 
 
 # -- interfaces

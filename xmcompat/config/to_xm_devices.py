@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from xmcompat import iscsi_names
 from xmcompat.config.conversion import Conversion
 from xmcompat.config.specs import parse_disk, parse_vif, vfb_from, vfb_values
 from xmcompat.config.specs_more import pci_trees, vtpm_tree
 from xmcompat.config.to_xl_devices import pci_text
+from xmcompat.disk_logins import masked
 from xmcompat.errors import ConfigError
 from xmcompat.guest import PciDevice, UsbController, UsbDevice, Value, Vbd, VbdMode, Vfb, Vif
 
@@ -71,14 +73,21 @@ def _tried(into: Conversion, key: str, text: str, read: Callable[[str], object])
 # -- disks and interfaces
 
 
+def _without_commas(vbd: Vbd) -> str:
+    """The back end of a disk; the words of block-iscsi, which have commas, as the address that says the same."""
+    lun = iscsi_names.of_words(vbd.path) if vbd.protocol == "iscsi" and "," in vbd.path else None
+    return f"iscsi:{lun.url}" if lun and iscsi_names.of_words(lun.url) == lun else vbd.uname
+
+
 def _disk(into: Conversion, vbd: Vbd, key: str) -> str | None:
     """``UNAME,VDEV,MODE[,BACKEND]``."""
-    if "," in vbd.uname:
+    plain = _without_commas(vbd)
+    if "," in plain:
         into.lacking(key, "left out: no disk of xm's has a comma in it", value="")
         return None
     # what goes past the host's cache is xm's aio; volumes always do
     direct = vbd.direct_io_safe and vbd.protocol == "file" and not vbd.cdrom
-    uname = f"tap:aio:{vbd.path}" if direct else vbd.uname
+    uname = f"tap:aio:{vbd.path}" if direct else plain
     fields = [uname, vbd.vdev + ":cdrom" * vbd.cdrom, vbd.mode.value, *([vbd.backend] if vbd.backend else [])]
     text = _tried(into, key, ",".join(fields), parse_disk)
     if text is None:
@@ -87,7 +96,7 @@ def _disk(into: Conversion, vbd: Vbd, key: str) -> str | None:
         word = "discard" if vbd.discard else "no-discard"
         into.lacking(key, "xm's disks take no space back", value=word, harmless=not vbd.discard)
     elif vbd.mode is not VbdMode.READ_ONLY and not vbd.cdrom and vbd.image_format in _SPARSE:
-        into.approximated(key, "xm's disks take no space back, which xl's do", value=vbd.uname, harmless=True)
+        into.approximated(key, "xm's disks take no space back, which xl's do", value=masked(vbd.uname), harmless=True)
     if vbd.backendtype:
         into.lacking(key, "xm chooses by the first word", value=f"backendtype={vbd.backendtype}", harmless=True)
     if vbd.specification == "virtio":

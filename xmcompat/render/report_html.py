@@ -182,6 +182,7 @@ def _needs(report: Report) -> str:
         _used("Volumes", report.volumes("volume")),
         _used("Disk images", report.volumes("image")),
         _used("Disks on servers", report.volumes("network")),
+        _used("Disks of scripts", report.volumes("script")),
         _used("Kernels and other files", report.needs()),
     ]
     made = "".join(

@@ -29,6 +29,7 @@ def document(report: Report) -> dict[str, object]:
             "volumes": _used(report.volumes("volume")),
             "images": _used(report.volumes("image")),
             "network_disks": _used(report.volumes("network")),
+            "script_disks": _used(report.volumes("script")),
             "files": _used(report.needs()),
         },
         "guests": [_guest(guest) for guest in report.guests],

@@ -69,7 +69,9 @@ def text(report: Report) -> str:
     lines += _section("Between the guests", [finding.text for finding in report.findings])
     lines += _section("Bridges needed", _used(report.bridges()))
     lines += _section("Bridges of the old host", [_made(name, uplink) for name, uplink in report.host_bridges])
-    for title, kind in (("Volumes", "volume"), ("Disk images", "image"), ("Disks on servers", "network")):
+    for title, kind in (
+        ("Volumes", "volume"), ("Disk images", "image"), ("Disks on servers", "network"), ("Disks of scripts", "script"),
+    ):  # fmt: skip
         lines += _section(f"{title} needed", _used(report.volumes(kind)))
     lines += _section("Kernels and other files needed", _used(report.needs()))
     lines += _section(f"Settings of xend ({report.xend_path or 'no xend-config.sxp was found'})", _facts(report))

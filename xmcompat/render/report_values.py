@@ -21,7 +21,7 @@ class Verdict(Enum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskRow:
     """``source`` is the back end as Xen writes it ("phy:vg0/web1"), "" for a drive without a medium; ``path`` the same
-    thing by one name ("/dev/vg0/web1"). ``kind`` is volume, image, network or "", ``mode`` r, w or w!."""
+    thing by one name ("/dev/vg0/web1"). ``kind`` is volume, image, network, script or "", ``mode`` r, w or w!."""
 
     vdev: str
     source: str

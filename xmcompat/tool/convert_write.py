@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from xmcompat.disk_logins import login_of
 from xmcompat.errors import ConfigError
 from xmcompat.guest import GuestConfig, KernelBoot
 from xmcompat.notes import Fate, Note, joined
@@ -167,7 +168,8 @@ def _bytes(text: str) -> bytes:
 def holds_password(guest: GuestConfig, given: Mapping[str, object]) -> bool:
     """Whether what is made of GUEST may hold a password."""
     options = (guest.options.get("vncpasswd"), guest.options.get("spicepasswd"), given.get("vnc_password"))
-    return any(options) or any(vfb.password for vfb in guest.vfbs)
+    logins = (login_of(vbd.protocol, vbd.path) for vbd in guest.disks)
+    return any(options) or any(vfb.password for vfb in guest.vfbs) or any(login and login.password for login in logins)
 
 
 def write_file(folder: str, name: str, text: str, *, private: bool) -> str:

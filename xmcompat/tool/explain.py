@@ -121,14 +121,18 @@ def _translated(guest: GuestConfig) -> tuple[tuple[Note, ...], str | None]:
 
     What becomes of a key must not depend on where the question is asked.
     """
+    from dataclasses import replace
+
     from xmcompat.errors import DeviceError
+    from xmcompat.guest_kernels import FOLDER
     from xmcompat.tool.convert_facts import facts_for
     from xmcompat.tool.convert_write import derived_macs, with_whole_paths
     from xmcompat.translate.machine import translate
 
     whole, notes = with_whole_paths(guest)
     try:
-        return (*translate(whole, facts_for(whole, {}), macs=derived_macs(whole)[0]).notes, *notes), None
+        facts = replace(facts_for(whole, {}), boot_folder=FOLDER)
+        return (*translate(whole, facts, macs=derived_macs(whole)[0]).notes, *notes), None
     except (NotConvertible, DeviceError) as error:
         return (), error.line()
 

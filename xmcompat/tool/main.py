@@ -17,11 +17,13 @@ from xmcompat.tool.completion import completion
 from xmcompat.tool.convert import convert
 from xmcompat.tool.explain import explain
 from xmcompat.tool.host import host
+from xmcompat.tool.image import image
 from xmcompat.tool.keys import keys
 from xmcompat.tool.man import man
 from xmcompat.tool.network import network
 from xmcompat.tool.output import mistake, printable
 from xmcompat.tool.report import report
+from xmcompat.tool.storage import storage
 from xmcompat.tool.units import units
 
 _OF_WRITING = (errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT, errno.EAGAIN)
@@ -33,7 +35,7 @@ def program() -> None:
     """What xm has no verb for: this host, the keys of guest configurations, and what becomes of a file."""
 
 
-for command in (completion, host, keys, man, explain, convert, network, report, units):
+for command in (completion, host, keys, man, explain, convert, image, network, report, storage, units):
     program.add_command(command)
 
 

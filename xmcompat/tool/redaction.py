@@ -32,7 +32,9 @@ _LISTED = re.compile(
     r"(?P<value>(?(quote)[^'\"\n]{1,400}|[^\s'\"()]{1,400}))(?=['\"]?\))", re.IGNORECASE
 )
 _CEPH = re.compile(r"(?P<name>(?<![\w-])key=)(?P<quote>)(?P<value>[^\s'\",:]+)")
-_PATTERNS = (_MEMBER, _ASSIGNED, _LISTED, _CEPH)
+#: iscsi://USER%PASSWORD@HOST
+_IN_URL = re.compile(r"(?P<name>//[^%@/\s'\",]{1,200}%)(?P<quote>)(?P<value>[^/\s'\"]{1,400})(?=@)")
+_PATTERNS = (_MEMBER, _ASSIGNED, _LISTED, _CEPH, _IN_URL)
 #: What follows a display's password with a comma in it: pieces without a name.
 _PIECES = re.compile(
     rf"(?:vnc|spice)_?{_NAME}=[^=,'\"\n]{{1,200}}(?P<pieces>(?:,[^=,'\"\n]{{1,200}}(?=[,'\"\n]|$)){{1,20}})", re.IGNORECASE

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from xmcompat import guest_kernels
 from xmcompat.backends.facts import HostFacts
 from xmcompat.backends.machine import Accelerator
 from xmcompat.config.account import SECRET
@@ -18,6 +19,7 @@ from xmcompat.notes import Fate, Note, joined
 from xmcompat.render.report_values import DiskRow, GuestRow, NicRow, Verdict
 from xmcompat.tool.no_guest import NoGuest, is_guest, refuse_others, refuse_unreadable
 from xmcompat.tool.redaction import Redactor, is_secret, redactor
+from xmcompat.translate.block_scripts import script_of
 from xmcompat.translate.machine import translate
 
 _KINDS = {GuestKind.PV: "pv", GuestKind.HVM: "hvm", GuestKind.PVH: "pvh"}
@@ -131,7 +133,7 @@ def _judge(document: Document, path: str, host: OldHost, redact: Redactor) -> _J
     bridges = dict.fromkeys((host.bridge, *(vif.bridge for vif in guest.vifs if vif.bridge)))
     facts = HostFacts(
         accelerator=Accelerator.KVM, bridges=tuple(bridges), vnc_listen=host.vnc_listen,
-        vnc_password="withheld" if host.vnc_password else "",
+        vnc_password="withheld" if host.vnc_password else "", boot_folder=guest_kernels.FOLDER,
     )  # fmt: skip
     refusal = ""
     told: tuple[Note, ...] = ()
@@ -192,12 +194,14 @@ def _disk(vbd: Vbd, redact: Redactor) -> DiskRow:
         kind = ""
     elif word in _NETWORK:
         kind = "network"
+    elif script_of(vbd):
+        kind = "script"
     elif word in ("phy", "drbd") or vbd.path.startswith("/dev/"):
         kind = "volume"
     else:
         kind = "image"
     source = redact(vbd.uname)
-    path = source if kind == "network" else redact(vbd.path)
+    path = source if kind in ("network", "script") else redact(vbd.path)
     return DiskRow(vdev=vbd.vdev, source=source, path=path, kind=kind, mode=vbd.mode.value, cdrom=vbd.cdrom)
 
 

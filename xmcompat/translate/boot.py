@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from xmcompat.backends.devices import Bus, Disk
+from xmcompat.backends.devices import BlockSource, Bus, Disk, FileSource
 from xmcompat.backends.machine import DeviceBoot, DirectKernel, MachineBoot
 from xmcompat.guest import EventAction, FirmwareBoot, GuestConfig, GuestKind, KernelBoot, LoaderBoot, Vbd
 from xmcompat.translate.cmdline import VIRTIO, pv_cmdline, tell_of_xen_disks
 from xmcompat.translate.findings import Findings
 from xmcompat.translate.kernel_names import classic_name, foreign_system, is_loader
+from xmcompat.translate.loader import ENTRY, READERS, Taken, Wanted, place_of, wanted
 from xmcompat.translate.options import text
 
 _BOOT_DEVICES = {"a": "fd", "c": "hd", "d": "cdrom", "n": "network"}
@@ -19,14 +19,11 @@ _BIOS = ("", "bios", "seabios", "rombios")
 _EFI = ("uefi", "ovmf")
 _COPY = "copy {} to this host and name them with kernel= and ramdisk="
 _COPY_BOTH = _COPY.format("kernel and ramdisk")
-#: Programs of Xen's host, by their names: what asks the network, and what takes a kernel out of the guest's first disk.
+#: The program of Xen's host that asks the network.
 _PXE = "pypxeboot"
-_READERS = re.compile(r"pygrub.*|pv-?grub.*|domUloader.*")
 #: The settings that a command line is made of, and those that are parts of its ip=.
 _LINE = ("cmdline", "root", "extra", "ip", "nfs_root")
 _LINE_FIELDS = ("nfs_server", "gateway", "netmask", "hostname", "interface", "dhcp")
-#: domUloader's own argument.
-_ENTRY = re.compile(r"""--entry[= ]["']?(?:(?P<device>[^:,\s"']*):)?(?P<files>[^:\s"']+)(?=[\s"']|$)""")
 #: Bytes: Linux's COMMAND_LINE_SIZE of x86, less the zero at the end. Xen's own bound was 1024.
 _LONGEST_CMDLINE = 2047
 _RESTARTS = (EventAction.RESTART, EventAction.RENAME_RESTART, EventAction.COREDUMP_RESTART)
@@ -41,13 +38,20 @@ class Start(NamedTuple):
     disk: str = ""
 
 
-def start(guest: GuestConfig, machine_disks: Sequence[Disk], findings: Findings) -> Start:
+def start(
+    guest: GuestConfig, machine_disks: Sequence[Disk], findings: Findings, *, folder: str = "", taken: Taken | None = None
+) -> Start:
+    """FOLDER is where kernels go that are taken out of guests' disks, "" where none is; TAKEN is what was."""
     boot = guest.boot
+    wish = wanted(guest) if folder or taken else None
+    if wish is not None and (taken or _is_to_be_taken(guest, wish, machine_disks)):
+        place = place_of(folder, guest.uuid or guest.name)
+        return _taken(guest, wish, taken or Taken(f"{place}/kernel", f"{place}/ramdisk"), machine_disks, findings)
     if isinstance(boot, LoaderBoot):
-        return _loader(guest, boot, findings)
+        return _loader(guest, boot, findings, takes=bool(folder))
     if isinstance(boot, FirmwareBoot):
         return Start(_firmware(guest, boot, findings))
-    return _kernel(guest, boot, machine_disks, findings)
+    return _kernel(guest, boot, machine_disks, findings, takes=bool(folder))
 
 
 def acpi(guest: GuestConfig, boot: MachineBoot, findings: Findings) -> bool:
@@ -63,9 +67,49 @@ def acpi(guest: GuestConfig, boot: MachineBoot, findings: Findings) -> bool:
     return False
 
 
-def _loader(guest: GuestConfig, boot: LoaderBoot, findings: Findings) -> Start:
+def _is_to_be_taken(guest: GuestConfig, wish: Wanted, machine_disks: Sequence[Disk]) -> bool:
+    """Whether that can be said before the disk is looked at: a partition never starts by itself."""
+    vbd = next((vbd for vbd in guest.disks if vbd.vdev == wish.vdev), None)
+    if vbd is None or vbd.cdrom or not vbd.is_partition:
+        return False
+    every = (one for disk in machine_disks for one in disk.members or (disk,))
+    return any(one.vdev == vbd.vdev and isinstance(one.source, FileSource | BlockSource) for one in every)
+
+
+def _taken(
+    guest: GuestConfig, wish: Wanted, taken: Taken, machine_disks: Sequence[Disk], findings: Findings
+) -> Start:
+    """A kernel of the guest's own; its menu's command line comes before that of the configuration."""
+    key, loader = _loader_key(guest)
+    findings.carried(
+        key, f"kernel and ramdisk are taken out of {wish.vdev} at every start, as Xen's host took them", value=loader
+    )
+    if taken.remark:
+        findings.approximated(
+            key, f"{taken.source} is started, for the default of the guest's menu cannot be: {taken.remark}", value=loader
+        )
+    for word in wish.unread:
+        said = (name for name in ("bootargs", "bootloader_args", "extra", "cmdline") if word in text(guest, name))
+        findings.no_meaning(next(said, key), "no program reads it", value=word)
+    cmdline = " ".join(filter(None, (taken.args, wish.args)))
+    reboots = guest.on_crash in _RESTARTS
+    line = pv_cmdline(guest, cmdline, _new_names(machine_disks), findings, panic_reboots=reboots)
+    _judge_length(guest, line.text, findings)
+    return Start(DirectKernel(kernel=taken.kernel, initrd=taken.ramdisk, cmdline=line.text), line.primary)
+
+
+def _loader_key(guest: GuestConfig) -> tuple[str, str]:
+    """The option that names the boot loader, and its name."""
+    boot = guest.boot
+    if isinstance(boot, KernelBoot):
+        return "kernel", boot.kernel
+    loader = boot.bootloader if isinstance(boot, LoaderBoot) else ""
+    return "firmware" if loader and text(guest, "firmware") == loader else "bootloader", loader or "pygrub"
+
+
+def _loader(guest: GuestConfig, boot: LoaderBoot, findings: Findings, *, takes: bool) -> Start:
     """The programs of Xen's host that fetched a kernel: QEMU's BIOS asks the network, or starts the disk, itself."""
-    key = "firmware" if boot.bootloader and text(guest, "firmware") == boot.bootloader else "bootloader"
+    key, loader = _loader_key(guest)
     name = boot.bootloader.rpartition("/")[2]
     if name == _PXE:
         findings.approximated(
@@ -74,14 +118,17 @@ def _loader(guest: GuestConfig, boot: LoaderBoot, findings: Findings) -> Start:
         )  # fmt: skip
         _tell_unread(guest, boot, "what is offered brings its own command line", "the server's configuration", findings)
         return Start(DeviceBoot(order=("network",)))
-    if name and not _READERS.fullmatch(name):
+    if name and not READERS.fullmatch(name):
         findings.refuse(key, f"there is no such program on KVM; {_COPY_BOTH}", value=boot.bootloader)
         return Start(DeviceBoot())
-    return _from_disk(guest, key, boot.bootloader or "pygrub", boot, findings)
+    return _from_disk(guest, key, loader, boot, findings, takes=takes)
 
 
-def _from_disk(guest: GuestConfig, key: str, loader: str, boot: LoaderBoot | KernelBoot, findings: Findings) -> Start:
-    """Xen read the menu in the guest's first disk; here the disk starts by itself, where it can."""
+def _from_disk(
+    guest: GuestConfig, key: str, loader: str, boot: LoaderBoot | KernelBoot, findings: Findings, *, takes: bool
+) -> Start:
+    """Xen read the menu in the guest's first disk; here the disk starts by itself, where it can. TAKES: and where it
+    cannot, its kernel is taken out of it when it is started."""
     first = guest.disks[0] if guest.disks else None
     if first is None:
         findings.refuse(key, f"there is no disk to start from; {_COPY_BOTH}", value=loader)
@@ -101,7 +148,8 @@ def _from_disk(guest: GuestConfig, key: str, loader: str, boot: LoaderBoot | Ker
         return Start(DeviceBoot())
     findings.approximated(
         key, f"the disk {first.vdev} starts by itself, by the boot loader that it must have in its boot sector, and that "
-        "one's menu must start a kernel that is not for Xen alone", value=loader, suggestion=f"else {copy}",
+        "one's menu must start a kernel that is not for Xen alone", value=loader,
+        suggestion="without one, kernel and ramdisk are taken out of the disk at the start" if takes else f"else {copy}",
     )  # fmt: skip
     _tell_unread(guest, boot, "the boot loader in the disk has its own command line", "the guest's boot menu", findings)
     return Start(DeviceBoot(order=()), disk=first.vdev)
@@ -111,7 +159,7 @@ def _copy(boot: LoaderBoot | KernelBoot, first: Vbd) -> str:
     """What to do by hand; domUloader is told which two files it takes: --entry=[DEVICE:]KERNEL[,RAMDISK]."""
     if not isinstance(boot, LoaderBoot) or not boot.bootloader.rpartition("/")[2].startswith("domUloader"):
         return _COPY_BOTH
-    found = _ENTRY.search(boot.args)
+    found = ENTRY.search(boot.args)
     files = [name for name in found["files"].split(",") if name] if found else []
     if not found or not files:
         return _COPY_BOTH
@@ -139,7 +187,9 @@ def _tell_unread(
         findings.no_meaning(key, "no program reads it", value=boot.args, suggestion=f"choose the kernel in {place}")
 
 
-def _kernel(guest: GuestConfig, boot: KernelBoot, machine_disks: Sequence[Disk], findings: Findings) -> Start:
+def _kernel(
+    guest: GuestConfig, boot: KernelBoot, machine_disks: Sequence[Disk], findings: Findings, *, takes: bool
+) -> Start:
     if guest.kind is GuestKind.HVM:
         for key in ("bios", "firmware"):
             if (word := text(guest, key)) and word not in _BIOS:
@@ -148,7 +198,7 @@ def _kernel(guest: GuestConfig, boot: KernelBoot, machine_disks: Sequence[Disk],
         _judge_length(guest, boot.cmdline, findings)
         return Start(DirectKernel(kernel=boot.kernel, initrd=boot.ramdisk, cmdline=boot.cmdline))
     if is_loader(boot.kernel):
-        return _from_disk(guest, "kernel", boot.kernel, boot, findings)
+        return _from_disk(guest, "kernel", boot.kernel, boot, findings, takes=takes)
     _judge_name(boot, findings)
     line = pv_cmdline(
         guest, boot.cmdline, _new_names(machine_disks), findings, panic_reboots=guest.on_crash in _RESTARTS
@@ -184,7 +234,7 @@ def _new_names(machine_disks: Sequence[Disk]) -> Mapping[str, str]:
     """Linux's names for the disks of a paravirtual guest, by Xen's. "/dev/" may be said in front of those."""
     names: dict[str, str] = {}
     drives = 0
-    for disk in machine_disks:
+    for disk in (one for whole in machine_disks for one in whole.members or (whole,)):
         target = disk.target
         if disk.bus is Bus.SCSI:
             target, drives = f"sr{drives}", drives + 1

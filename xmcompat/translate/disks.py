@@ -6,15 +6,22 @@ Where each one goes (bus and name) is settled in ``places``.
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 
-from xmcompat.backends.devices import BlockSource, Bus, Disk, DiskDevice, DiskSource, FileSource
+from xmcompat import iscsi_names
+from xmcompat.backends.devices import BlockSource, Bus, Disk, DiskDevice, DiskSource, FileSource, NetworkSource
+from xmcompat.backends.facts import HostFacts
+from xmcompat.disk_logins import masked
 from xmcompat.guest import Dialect, GuestConfig, GuestKind, Vbd, VbdMode
+from xmcompat.translate.block_scripts import by_script
 from xmcompat.translate.findings import Findings
 from xmcompat.translate.options import given, text, texts
+from xmcompat.translate.partitions import joined, joined_name, members_in
 from xmcompat.translate.places import Place, hvm_places, pv_places
-from xmcompat.translate.sources import is_foreign, masked, shown, source
+from xmcompat.translate.sources import is_foreign, shown, source
 from xmcompat.vdev import index_letters, vdev_number
 
 #: QEMU's drivers for the formats that Xen's words mean. "vhd" would be another format there.
@@ -24,13 +31,52 @@ DRIVERS = {"raw": "raw", "qcow": "qcow", "qcow2": "qcow2", "vhd": "vpc", "vmdk":
 _SPARSE = ("raw", "qcow2")
 _DIRECT = ("none", "native")
 
+#: Names of devices that a LUN may have today, and another one tomorrow.
+_NAME_FOR_ONCE = re.compile(r"/dev/(?:sd[a-z]+|dm-[0-9]+|mapper/mpath[a-z]+)")
 
-def disks(guest: GuestConfig, findings: Findings) -> tuple[Disk, ...]:
+
+def disks(guest: GuestConfig, facts: HostFacts, findings: Findings) -> tuple[Disk, ...]:
     """The disks in the order in which the guest shall find them, floppies and USB disks last."""
     _refuse_twins(guest, findings)
-    place = hvm_places if guest.kind is GuestKind.HVM else pv_places
-    found = [disk_at(guest, placed, findings) for placed in place(guest, findings)]
+    hvm = guest.kind is GuestKind.HVM
+    places = hvm_places(guest, findings) if hvm else pv_places(guest, facts, findings)
+    found = [
+        joined(guest, facts, place.vdev, place.target, _members(guest, place.members, findings)) if place.members
+        else disk_at(guest, place, findings, facts.scripts) for place in places
+    ]  # fmt: skip
     return (*found, *_floppies(guest, findings), *_usb_disks(guest, {disk.target for disk in found}))
+
+
+def _members(guest: GuestConfig, numbers: Iterable[int], findings: Findings) -> list[Disk]:
+    return [disk_at(guest, Place(number, "", Bus.VIRTIO), findings) for number in numbers]
+
+
+def recalled(disks: tuple[Disk, ...], guest: GuestConfig) -> tuple[Disk, ...]:
+    """The DISKS, read from the XML of a domain, with what GUEST, its configuration, says of them besides: the volumes that
+    they are made of, and what must be up on the host."""
+    findings, names = Findings(guest), {disk.vdev for disk in disks}
+    sources = {
+        vbd.vdev: found for vbd in guest.disks
+        if isinstance(found := by_script(vbd, guest) or source(vbd, "disk", findings), FileSource | BlockSource)
+    }  # fmt: skip
+
+    def again(disk: Disk) -> Disk:
+        if joined_name(disk):
+            members = _members(guest, members_in(guest, disk.vdev, names), findings)
+            return replace(disk, members=tuple(members))
+        if isinstance(disk.source, FileSource | BlockSource):
+            said = sources.get(disk.vdev)
+            path = said.path if said and _was_for_once(disk.source.path, said.path) else disk.source.path
+            return replace(disk, source=replace(disk.source, path=path, need=said.need if said else None))
+        return disk
+
+    return tuple(map(again, disks))
+
+
+def _was_for_once(path: str, said: str) -> bool:
+    """Whether PATH is a name that the kernel, or multipathd, gave to the LUN that the configuration calls SAID: it may be
+    another one's after a reboot."""
+    return iscsi_names.of_device(said) is not None and _NAME_FOR_ONCE.fullmatch(path) is not None
 
 
 def _refuse_twins(guest: GuestConfig, findings: Findings) -> None:
@@ -75,12 +121,12 @@ def _is_written(vbd: Vbd) -> bool:
     return vbd.mode is not VbdMode.READ_ONLY and not vbd.cdrom
 
 
-def disk_at(guest: GuestConfig, place: Place, findings: Findings) -> Disk:
-    """One disk of the configuration, at its place in the guest."""
+def disk_at(guest: GuestConfig, place: Place, findings: Findings, scripts: Collection[str] = ()) -> Disk:
+    """One disk of the configuration, at its place in the guest. SCRIPTS are those of the host that may bring it up."""
     vbd, key = guest.disks[place.number], f"disk[{place.number}]"
     _check(vbd, key, findings)
     _tell_unused(vbd, key, findings, virtio=guest.kind is GuestKind.HVM and place.bus is Bus.VIRTIO)
-    behind = source(vbd, key, findings)
+    behind = by_script(vbd, guest, scripts) or source(vbd, key, findings)
     shared = vbd.mode is VbdMode.SHARED and not vbd.cdrom
     cache, io = _caching(vbd, behind, shared=shared)
     if vbd.cdrom and vbd.mode is not VbdMode.READ_ONLY:
@@ -94,6 +140,7 @@ def disk_at(guest: GuestConfig, place: Place, findings: Findings) -> Disk:
         cache=cache,
         io=io,
         discard=_discard(guest, vbd),
+        on_error="stop" if isinstance(behind, NetworkSource) and behind.protocol == "nbd" else "",
         readonly=vbd.cdrom or vbd.mode is VbdMode.READ_ONLY,
         shareable=shared,
         vdev=vbd.vdev,
@@ -141,7 +188,7 @@ def _caching(vbd: Vbd, behind: DiskSource | None, *, shared: bool) -> tuple[str,
         return "", ""
     if isinstance(behind, BlockSource):
         return _DIRECT
-    if shared:
+    if shared or (isinstance(behind, FileSource) and vbd.protocol == "nfs"):  # other hosts see what is written
         return "none", ""
     if isinstance(behind, FileSource) and vbd.image_format == "raw" and vbd.protocol.startswith("tap"):
         return {"aio": _DIRECT, "sync": ("directsync", "")}.get(vbd.protocol.rpartition(":")[2], ("", ""))

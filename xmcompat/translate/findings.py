@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from xmcompat.errors import DeviceError, NotConvertible
 from xmcompat.guest import GuestConfig
 from xmcompat.notes import Fate, Note
@@ -23,7 +25,15 @@ class Findings:
         self._guest = guest
         self._notes: dict[Note, None] = {}
         self._refusals: list[tuple[str, str]] = []
-        self._device_errors: list[str] = []
+        self._device_errors: list[DeviceError] = []
+
+    @property
+    def owner(self) -> str:
+        """What tells the guest from others: its uuid as libvirt writes it, or its name while it has none."""
+        try:
+            return str(UUID(self._guest.uuid or ""))
+        except ValueError:
+            return self._guest.name
 
     @property
     def notes(self) -> tuple[Note, ...]:
@@ -56,9 +66,11 @@ class Findings:
         if domain not in _LOCAL_DOMAIN:
             self.refuse(key, f"KVM has no driver domains (back end '{domain}'); give one of this host", value=value)
 
-    def unconnected(self, message: str) -> None:
-        """A device that this host cannot connect; MESSAGE is xm's own sentence."""
-        self._device_errors.append(message)
+    def unconnected(self, message: str, *, hint: str | None = None) -> None:
+        """A device that this host cannot connect; MESSAGE is xm's own sentence, HINT follows on a line of its own."""
+        error = DeviceError(message, hint=hint)
+        error.hint_apart = True
+        self._device_errors.append(error)
 
     def settle(self) -> None:
         """Raise NotConvertible with every refusal, else DeviceError for the first device that cannot be connected."""
@@ -70,7 +82,7 @@ class Findings:
                 line=lines.pop() if len(lines) == 1 else None,
             )
         if self._device_errors:
-            raise DeviceError(self._device_errors[0])
+            raise self._device_errors[0]
 
     def _line(self, key: str) -> int | None:
         return self._guest.lines.get(key.partition("[")[0].partition(".")[0])

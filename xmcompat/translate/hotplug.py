@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from xmcompat.backends.devices import Bus, Disk, Nic
 from xmcompat.backends.facts import HostFacts
@@ -18,10 +18,12 @@ from xmcompat.vdev import split_vdev
 FIXED = (Bus.IDE, Bus.SATA, Bus.FDC)
 
 
-def added_disk(guest: GuestConfig, taken: Iterable[str], findings: Findings, *, live: bool) -> Disk | None:
+def added_disk(
+    guest: GuestConfig, taken: Iterable[str], findings: Findings, *, live: bool, scripts: Collection[str] = ()
+) -> Disk | None:
     """The one disk of GUEST, beside others with the names TAKEN. None, with the reason in FINDINGS, where it has no place.
 
-    LIVE: the guest runs, and finds it now.
+    LIVE: the guest runs, and finds it now. SCRIPTS are those of the host that may bring it up.
     """
     vbd = guest.disks[0]
     place = added_place(guest, taken, live=live)
@@ -35,7 +37,7 @@ def added_disk(guest: GuestConfig, taken: Iterable[str], findings: Findings, *, 
         findings.approximated(
             "disk[0]", f"{why}it is {what} in the guest", value=vbd.vdev, suggestion="the guest needs a driver for that"
         )
-    return disk_at(guest, place, findings)
+    return disk_at(guest, place, findings, scripts)
 
 
 def added_nic(guest: GuestConfig, facts: HostFacts, number: int, findings: Findings) -> Nic:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-_LOADER = re.compile(r"pv-?grub|grub-.*xen|pvboot")
+from xmcompat.guest import is_loader as is_loader
 
 #: Systems whose kernels for Xen run on nothing else, and what to do.
 _FOREIGN = (
@@ -34,11 +34,6 @@ _PACKAGES = (
     (re.compile(r"-xen-amd64$"), "linux-image-amd64"),
     (re.compile(r"-[0-9.]+-[0-9.]+-xen$"), "kernel-default"),
 )
-
-
-def is_loader(path: str) -> bool:
-    """Whether the kernel at PATH is a boot loader (pv-grub) that takes the kernel out of the guest's disk."""
-    return bool(_LOADER.match(path.rpartition("/")[2]))
 
 
 def foreign_system(path: str) -> str:

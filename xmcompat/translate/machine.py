@@ -18,6 +18,7 @@ from xmcompat.translate.events import events
 from xmcompat.translate.findings import Findings
 from xmcompat.translate.graphics import screen
 from xmcompat.translate.hyperv import hyperv
+from xmcompat.translate.loader import Taken
 from xmcompat.translate.nics import missing_macs, nics
 from xmcompat.translate.options import flag
 from xmcompat.translate.pci import pci_devices
@@ -48,19 +49,20 @@ class Translation:
 
 
 def translate(
-    guest: GuestConfig, facts: HostFacts, *, macs: Sequence[str] = (), record: XenRecord | None = None
-) -> Translation:
+    guest: GuestConfig, facts: HostFacts, *, macs: Sequence[str] = (), record: XenRecord | None = None,
+    taken: Taken | None = None,
+) -> Translation:  # fmt: skip
     """GUEST as a machine for a host of these FACTS.
 
     MACS are addresses for the interfaces that have none (``missing_macs`` counts them), in order. RECORD goes with
-    the machine, with its consoles filled in.
+    the machine, with its consoles filled in. TAKEN is what was taken out of the guest's disk for this start.
     Raises NotConvertible with every reason for which the guest cannot run on KVM, else DeviceError in xm's words for
     the first device that this host cannot connect. May be repeated: the same comes out.
     """
     findings = Findings(guest)
     _refuse_unfit(guest, findings)
-    machine_disks = disks(guest, findings)
-    begun = start(guest, machine_disks, findings)
+    machine_disks = disks(guest, facts, findings)
+    begun = start(guest, machine_disks, findings, folder=facts.boot_folder, taken=taken)
     machine_disks = tuple(
         replace(disk, boot_order=1) if begun.disk and disk.vdev == begun.disk else disk for disk in machine_disks
     )

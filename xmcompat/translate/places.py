@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from xmcompat.backends.devices import Bus
+from xmcompat.backends.facts import HostFacts
 from xmcompat.guest import GuestConfig, GuestKind, Vbd, VbdMode
 from xmcompat.translate.findings import Findings
 from xmcompat.translate.options import text
+from xmcompat.translate.partitions import disk_of, groups, part_number, why_apart
 from xmcompat.vdev import index_letters, letters_index, split_vdev, vdev_name, vdev_number
 
 _PREFIX = {Bus.IDE: "hd", Bus.SATA: "sd", Bus.SCSI: "sd", Bus.VIRTIO: "vd"}
@@ -22,11 +24,14 @@ _VIRTIO = "virtio"
 
 
 class Place(NamedTuple):
-    """One disk of the configuration (its ``number`` there) and QEMU's name for it."""
+    """One disk of the configuration (its ``number`` there) and QEMU's name for it. With ``members``, the numbers of others,
+    it is the disk ``vdev`` that those are partitions of."""
 
     number: int
     target: str
     bus: Bus
+    vdev: str = ""
+    members: tuple[int, ...] = ()
 
 
 class _Names:
@@ -68,46 +73,66 @@ def by_number(guest: GuestConfig) -> list[int]:
     return sorted(range(len(guest.disks)), key=key)
 
 
-def pv_places(guest: GuestConfig, findings: Findings) -> list[Place]:
-    """vda, vdb, ... in the order of the device numbers, a partition as a disk of its own; CD-ROMs on virtio-scsi."""
+def pv_places(guest: GuestConfig, facts: HostFacts, findings: Findings) -> list[Place]:
+    """vda, vdb, ... in the order of the device numbers; CD-ROMs on virtio-scsi. Partitions are those of one disk for each
+    letter, or disks of their own where they cannot be joined."""
     names, places = _Names(), []
+    together = {number: group for group in groups(guest, facts) for number in group.members}
+    done: set[int] = set()
     for index in by_number(guest):
-        vbd = guest.disks[index]
+        if index in done:
+            continue
+        vbd, group = guest.disks[index], together.get(index)
         bus = Bus.SCSI if vbd.cdrom else Bus.VIRTIO
         target = names.next(bus)
         if target is None:
             what = "CD-ROM drives" if vbd.cdrom else "disks"
             findings.refuse(f"disk[{index}]", f"{_SIZE.get(bus, _MOST)} {what} fit, no more", value=vbd.vdev)
-            continue
-        places.append(Place(index, target, bus))
-    _tell_pv_names(guest, places, findings)
+        elif group is not None:
+            done.update(group.members)
+            places.append(Place(index, target, bus, group.vdev, group.members))
+        else:
+            places.append(Place(index, target, bus))
+    for place in places:
+        if place.members:
+            _tell_partitions(guest, place, findings)
+        else:
+            _tell_pv_name(guest, facts, place, findings)
     return places
 
 
-def _tell_pv_names(guest: GuestConfig, places: list[Place], findings: Findings) -> None:
-    given = [guest.disks[place.number] for place in places]
-    wholes = {split_vdev(vbd.vdev)[:2] for vbd in given if not vbd.is_partition}
-    for place in places:
-        vbd, key = guest.disks[place.number], f"disk[{place.number}]"
-        if vbd.cdrom:
-            findings.approximated(
-                key, f"{vbd.vdev} is a SCSI CD-ROM drive in the guest (/dev/sr{letters_index(place.target[2:])})",
-                value=vbd.vdev,
-            )  # fmt: skip
-            continue
-        if vbd.is_partition and split_vdev(vbd.vdev)[:2] in wholes:
-            findings.approximated(
-                key, f"the whole disk is given as well; {vbd.vdev} is a disk of its own", value=vbd.vdev
-            )
-        number = vdev_number(vbd.vdev)
-        name = vbd.vdev if vbd.vdev[:1].isalpha() else vdev_name(number) if number is not None else None
-        what = "the partition" if vbd.is_partition else "the disk"
-        whole = "the whole disk " if vbd.is_partition else ""
+def _tell_partitions(guest: GuestConfig, place: Place, findings: Findings) -> None:
+    for number in place.members:
+        vbd = guest.disks[number]
+        new = f"/dev/{place.target}{part_number(vbd)}"
         findings.approximated(
-            key, f"{what} {vbd.vdev} is {whole}/dev/{place.target} in the guest", value=vbd.vdev,
-            suggestion=f"where the guest's /etc/fstab {f'says /dev/{name}' if name else 'names it'}, "
-            f"write /dev/{place.target} or UUID=",
+            f"disk[{number}]", f"the partition {vbd.vdev} is {new} in the guest", value=vbd.vdev,
+            suggestion=f"where the guest's /etc/fstab says /dev/{vbd.vdev}, write {new} or UUID=",
         )  # fmt: skip
+
+
+def _tell_pv_name(guest: GuestConfig, facts: HostFacts, place: Place, findings: Findings) -> None:
+    vbd, key = guest.disks[place.number], f"disk[{place.number}]"
+    if vbd.cdrom:
+        findings.approximated(
+            key, f"{vbd.vdev} is a SCSI CD-ROM drive in the guest (/dev/sr{letters_index(place.target[2:])})",
+            value=vbd.vdev,
+        )  # fmt: skip
+        return
+    number = vdev_number(vbd.vdev)
+    name = vbd.vdev if vbd.vdev[:1].isalpha() else vdev_name(number) if number is not None else None
+    what = "the partition" if vbd.is_partition else "the disk"
+    whole = "the whole disk " if vbd.is_partition else ""
+    why = why_apart(guest, disk_of(vbd)) if vbd.is_partition else ""
+    if vbd.is_partition and why.startswith("the whole disk"):
+        findings.approximated(key, f"{why}; {vbd.vdev} is a disk of its own", value=vbd.vdev)
+        why = ""
+    reason = f"; {why}" if why and facts.composites else ""
+    findings.approximated(
+        key, f"{what} {vbd.vdev} is {whole}/dev/{place.target} in the guest{reason}", value=vbd.vdev,
+        suggestion=f"where the guest's /etc/fstab {f'says /dev/{name}' if name else 'names it'}, "
+        f"write /dev/{place.target} or UUID=",
+    )  # fmt: skip
 
 
 def hvm_places(guest: GuestConfig, findings: Findings) -> list[Place]:

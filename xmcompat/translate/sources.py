@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 
-from xmcompat.backends.devices import BlockSource, DiskSource, FileSource, NetworkSource
+from xmcompat import iscsi_names
+from xmcompat.backends.devices import BlockSource, DiskSource, FileSource, HostNeed, NetworkSource
+from xmcompat.disk_logins import login_of, masked, rbd_words, secret_name
 from xmcompat.guest import Vbd
 from xmcompat.translate.addresses import is_host
 from xmcompat.translate.findings import Findings
 
 #: Words for a plain image or volume of the host; "tap:aio" counts by its first.
-_LOCAL = ("", "phy", "file", "tap", "tap2", "vhd", "qcow", "qcow2", "raw", "vmdk", "aio", "ioemu", "tapdisk")
+LOCAL = ("", "phy", "file", "tap", "tap2", "vhd", "qcow", "qcow2", "raw", "vmdk", "aio", "ioemu", "tapdisk")
 #: Words of Xen that nothing on KVM stands for, and what to do.
 _FOREIGN = {
     "ram": "a disk in memory is gone with its host; give an image or a volume",
@@ -25,11 +27,9 @@ _PORT = r"[0-9]{1,5}"
 _NBD = re.compile(rf"({_HOST})[\s:]+({_PORT})(?:[\s:](?:exportname=)?(.*))?", re.DOTALL)
 _NBD_URL = re.compile(rf"//({_HOST})(?::({_PORT}))?(?:/(.*))?", re.DOTALL)
 _NBD_SOCKET = re.compile(r"unix:([^:]+)(?::exportname=(.*))?", re.DOTALL)
-_ISCSI_URL = re.compile(rf"//({_HOST})(?::({_PORT}))?/([^/]+)(?:/([0-9]+))?")
-_PORTAL = re.compile(rf"({_HOST})(?::({_PORT}))?(?:,[0-9]+)?")
+_DRBD = re.compile(r"[A-Za-z0-9_.+][A-Za-z0-9_.+:-]*(/[0-9]+)?")
 _RBD = re.compile(r"([^/@:]+/[^@:]+)(?:@([^:]+))?")
-_SECRET = re.compile(r"((?:password|key)=)[^,:]*")
-_NBD_PORT, _ISCSI_PORT = 10809, 3260
+_NBD_PORT = 10809
 _LAST_PORT = 65535
 
 
@@ -45,12 +45,20 @@ def source(vbd: Vbd, key: str, findings: Findings) -> DiskSource | None:
         return None
     if word in ("nbd", "iscsi", "rbd"):
         return {"nbd": _nbd, "iscsi": _iscsi, "rbd": _rbd}[word](vbd, key, findings)
+    if word == "nfs":
+        from xmcompat.translate import nfs
+
+        return nfs.source(vbd, key, findings, shown(vbd))
     if word == "drbd":
         return _drbd(vbd, key, findings)
-    if word not in _LOCAL:
+    if word not in LOCAL and not vbd.script:
+        hint = f"a script block-{word} in the folder of Xen's scripts would bring it up"
+        findings.unconnected(f'Block device type "{word}" is invalid.', hint=hint)
+        return None
+    if word not in LOCAL:
         findings.refuse(
-            key, f"KVM runs no script block-{word}; attach the volume to this host and give it as phy:/dev/...",
-            value=shown(vbd),
+            key, f"this host has no script {vbd.script.rpartition('/')[2]} in its folder for them; put it there, or attach "
+            "the volume to this host and give it as phy:/dev/...", value=shown(vbd),
         )  # fmt: skip
         return None
     if word == "phy" or _is_device(vbd.path):
@@ -73,26 +81,30 @@ def shown(vbd: Vbd) -> str:
     return f"{masked(vbd.uname)},{vbd.vdev},{vbd.mode.value}"
 
 
-def masked(text: str) -> str:
-    """The TEXT of a disk without passwords."""
-    return _SECRET.sub(r"\1...", text)
-
-
 def _is_device(path: str) -> bool:
     return path.startswith("/dev/") and not path.startswith("/dev/shm/")
 
 
-def _drbd(vbd: Vbd, key: str, findings: Findings) -> DiskSource:
+def _drbd(vbd: Vbd, key: str, findings: Findings) -> DiskSource | None:
+    """"RESOURCE", "RESOURCE/VOLUME" or a path in /dev: promoted before the guest starts, demoted when it has gone."""
+    if vbd.path.startswith("/"):
+        return BlockSource(path=vbd.path)
+    if not _DRBD.fullmatch(vbd.path):
+        findings.refuse(key, "that names no DRBD resource; write drbd:RESOURCE or drbd:RESOURCE/VOLUME", value=shown(vbd))
+        return None
     findings.approximated(
-        key, "nothing promotes the DRBD resource at the start, or demotes it at the end", value=shown(vbd),
-        suggestion=f"run 'drbdadm primary {vbd.path}' first",
+        key, "the DRBD resource is promoted by xm before the guest starts, and demoted when it has gone", value=shown(vbd),
+        suggestion=f"for a guest that libvirt starts by itself, run 'drbdadm primary {vbd.path.partition('/')[0]}' before",
     )  # fmt: skip
-    return BlockSource(path=vbd.path if vbd.path.startswith("/") else f"/dev/drbd/by-res/{vbd.path}")
+    return BlockSource(path=f"/dev/drbd/by-res/{vbd.path}")
 
 
 def _nbd(vbd: Vbd, key: str, findings: Findings) -> DiskSource | None:
     """"HOST PORT", "HOST:PORT", each with a name after it, "//HOST:PORT/NAME", "unix:PATH"."""
     path = vbd.path.strip()
+    findings.carried(
+        key, "while its server is away the guest is paused, and tries again at 'xm unpause'", value=shown(vbd)
+    )  # fmt: skip
     if found := _NBD_SOCKET.fullmatch(path):
         return NetworkSource(protocol="nbd", name=found[2] or "", socket=found[1])
     found = _NBD_URL.fullmatch(path) or _NBD.fullmatch(path)
@@ -110,56 +122,74 @@ def _port(text: str | None, default: int) -> int | None:
 
 def _iscsi(vbd: Vbd, key: str, findings: Findings) -> DiskSource | None:
     """"iqn=IQN,portal=HOST:PORT,..." of block-iscsi, or "//HOST:PORT/IQN/LUN"; an IQN alone says not where it is."""
-    if found := _ISCSI_URL.fullmatch(vbd.path):
-        host, port, target, lun = found.groups()
-    else:
-        words = dict(word.strip().partition("=")[::2] for word in vbd.path.split(","))
-        portal = _PORTAL.fullmatch(words.get("portal", "").strip())
-        target, lun = words.get("iqn", ""), None
-        if not portal or not target:
-            findings.refuse(
-                key, "that does not say on which server the target is; log in with iscsiadm and give the disk as "
-                "phy:/dev/disk/by-path/ip-HOST:PORT-iscsi-TARGET-lun-N", value=shown(vbd),
-            )  # fmt: skip
-            return None
-        host, port = portal.groups()
-        if words.get("user") or words.get("auth_method", "None").lower() != "none":
-            findings.refuse(
-                key, "passwords of iSCSI targets are not kept in guests here; log in with iscsiadm and give the disk "
-                "as phy:/dev/disk/by-path/ip-HOST:PORT-iscsi-TARGET-lun-N", value=shown(vbd),
-            )  # fmt: skip
-        if words.get("multipath", "n").lower() in ("y", "yes", "1"):
-            findings.approximated(key, "QEMU uses one path of several", value=shown(vbd),
-                                  suggestion="for all of them, give the disk as phy:/dev/mapper/...")  # fmt: skip
-    number = _port(port, _ISCSI_PORT)
-    if number is None or not is_host(host.strip("[]")):
+    lun = iscsi_names.of_words(vbd.path)
+    if lun is None:
+        findings.refuse(
+            key, "that does not say on which server the target is; log in with iscsiadm and give the disk as "
+            "phy:/dev/disk/by-path/ip-HOST:PORT-iscsi-TARGET-lun-N", value=shown(vbd),
+        )  # fmt: skip
+        return None
+    if not 0 < lun.port <= _LAST_PORT or not is_host(lun.host):
         findings.refuse(key, "that names no server; write portal=HOST:PORT", value=shown(vbd))
         return None
+    if not iscsi_names.is_target(lun.target):
+        findings.refuse(key, f"'{lun.target}' is no target's name; it begins with iqn., eui. or naa.", value=shown(vbd))
+        return None
+    if lun.multipath:
+        return _by_host(vbd, lun, key, findings)
     findings.approximated(
-        key, f"QEMU itself logs in, under a name of its own, and uses LUN {lun or 0}", value=shown(vbd),
+        key, f"QEMU itself logs in, under a name of its own, and uses LUN {lun.lun}", value=shown(vbd),
         suggestion="the target must admit it",
     )  # fmt: skip
-    return NetworkSource(protocol="iscsi", name=f"{target}/{lun or 0}", host=host.strip("[]"), port=number)
+    user, secret = _login(vbd, key, findings)
+    return NetworkSource(
+        protocol="iscsi", name=f"{lun.target}/{lun.lun}", host=lun.host, port=lun.port, user=user, secret=secret
+    )  # fmt: skip
+
+
+def _by_host(vbd: Vbd, lun: iscsi_names.Lun, key: str, findings: Findings) -> BlockSource:
+    """The host logs in, by all portals of the target, and multipathd makes one device of its devices."""
+    findings.carried(
+        key, "this host logs in to all portals of the target; it needs open-iscsi, and multipathd to run", value=shown(vbd),
+        harmless=False,
+    )  # fmt: skip
+    words = {
+        "host": lun.host, "port": str(lun.port), "target": lun.target, "lun": str(lun.lun), "path": "", "user": lun.user,
+        "multipath": "y",
+    }  # fmt: skip
+    need = HostNeed(
+        kind="iscsi", name=f"{lun.target}@{lun.portal}", words=tuple(words.items()),
+        secret=(("password", lun.password),) if lun.password is not None else (),
+    )  # fmt: skip
+    return BlockSource(path=lun.device, need=need)
+
+
+def _login(vbd: Vbd, key: str, findings: Findings) -> tuple[str, str]:
+    """(user, name of the secret) for the disk's server; no password is in them."""
+    login = login_of(vbd.protocol, vbd.path)
+    if login is None:
+        return "", ""
+    name = secret_name(findings.owner, vbd.vdev)
+    findings.carried(
+        key, f"libvirt keeps the password of '{login.user}' in a secret ({login.kind} '{name}'), and no XML has it",
+        value=shown(vbd), suggestion="xm makes the secret; without xm, 'virsh secret-define' does",
+    )  # fmt: skip
+    return login.user, name
 
 
 def _rbd(vbd: Vbd, key: str, findings: Findings) -> DiskSource | None:
     """"POOL/IMAGE[@SNAPSHOT][:name=value]...", as QEMU writes it; a backslash keeps the character after it."""
-    pieces = [re.sub(r"\\(.)", r"\1", piece) for piece in re.split(r"(?<!\\):", vbd.path.removeprefix("//"))]
-    found = _RBD.fullmatch(pieces[0].lstrip("/"))
-    words = dict(piece.partition("=")[::2] for piece in pieces[1:])
+    image, words = rbd_words(vbd.path.removeprefix("//"))
+    found = _RBD.fullmatch(image.lstrip("/"))
     monitors = _monitors(words.get("mon_host", ""))
     if not found or monitors is None:
         findings.refuse(key, "that is no image of Ceph's; write rbd:POOL/IMAGE", value=shown(vbd))
         return None
-    if words.get("id", "admin") != "admin" or "key" in words:
-        findings.refuse(
-            key, "users of Ceph other than admin are not kept in guests here; map it with 'rbd map' and give it as "
-            f"phy:/dev/rbd/{found[1]}", value=shown(vbd),
-        )  # fmt: skip
     first = monitors[0] if monitors else ("", None)
+    user, secret = _login(vbd, key, findings)
     return NetworkSource(
         protocol="rbd", name=found[1], host=first[0], port=first[1], more_hosts=tuple(monitors[1:]),
-        snapshot=found[2] or "", config=words.get("conf", ""),
+        snapshot=found[2] or "", config=words.get("conf", ""), user=user, secret=secret,
     )  # fmt: skip
 
 

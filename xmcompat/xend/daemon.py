@@ -146,6 +146,7 @@ class Daemon:
                     if self._queue:
                         domains.start(self._queue.pop(0))
                     hypervisor.wait_event(0.01 if self._queue else IDLE)
+                    keeper.tend()
             keeper.finish()
             domains.stop()
         finally:

@@ -13,11 +13,12 @@ import uuid as uuids
 from collections.abc import Callable
 from typing import NamedTuple
 
-from xmcompat import connecting, vif_traces
+from xmcompat import connecting, disk_needs, guest_kernels, vif_traces
 from xmcompat.backends import domain_xml, kept_xml
 from xmcompat.backends.hypervisor import DomainInfo, DomainState, GuestEvent, Hypervisor
 from xmcompat.backends.kept_mark import Mark, Phase
 from xmcompat.backends.machine import XenRecord
+from xmcompat.backends.settings import is_local
 from xmcompat.describe import recorded_form
 from xmcompat.errors import DomainEnding, DomainNotFound, HypervisorUnreachable, XmError
 from xmcompat.guest import EventAction
@@ -94,6 +95,12 @@ class Keeper:
         """Finish what another keeper, or an earlier connection of this one, left half done."""
         for uuid, name in self._hypervisor.marked():
             self._guarded(name, lambda uuid=uuid, name=name: self._finish(uuid, name))  # type: ignore[misc]
+        self.tend()
+
+    def tend(self) -> None:
+        """Give back what disks of guests needed that have gone, and serve those again whose servers have died."""
+        for sentence in (*disk_needs.sweep(self._hypervisor), *disk_needs.repaired(self._hypervisor)):
+            self._log("ERROR", sentence)
 
     def finish(self) -> None:
         """End what has been begun, before nobody waits for events any more: no guest is to stay stopped."""
@@ -103,6 +110,8 @@ class Keeper:
     def on_event(self, event: GuestEvent) -> None:
         """What QEMU says of a guest: an end is remembered, and acted on when the guest starts anew."""
         if event.kind in ("runs", "gone"):
+            if event.kind == "gone":
+                self._guarded(event.uuid, self.tend)
             return self._on_change(event)
         if event.kind != "reset":
             if event.by_guest and not (event.kind == "off" and self._crashed(event)):
@@ -205,12 +214,16 @@ class Keeper:
             self._step("destroy")
             self._end(info.uuid, self._hypervisor.destroy)
 
-    def _end(self, uuid: str, call: Callable[[str], None]) -> None:
-        """Make the CALL that ends a domain, and leave nothing of its interfaces."""
+    def _end(self, uuid: str, call: Callable[[str], None], *, for_good: bool = True) -> None:
+        """Make the CALL that ends a domain, and leave nothing of its interfaces, nor, FOR_GOOD, of its disks' needs."""
         info = self._hypervisor.find(uuid)
         back_ends = vif_traces.leaving(self._hypervisor, info)
         call(uuid)
         vif_traces.gone(back_ends, info)
+        for sentence in disk_needs.gone(uuid) if for_good else ():
+            self._log("ERROR", f"Domain {info.name}: {sentence}")
+        if for_good:
+            guest_kernels.gone(self._hypervisor, uuid)
 
     def _record(self, uuid: str) -> XenRecord | None:
         text = self._hypervisor.metadata(uuid)
@@ -239,7 +252,7 @@ class Keeper:
 
     def _destroy_old(self, uuid: str, name: str, mark: Mark) -> None:
         self._step("halt")
-        self._end(uuid, self._hypervisor.halt)
+        self._end(uuid, self._hypervisor.halt, for_good=False)
         self._start_new(uuid, name, mark)
 
     def _start_new(self, uuid: str, name: str, mark: Mark) -> None:
@@ -254,16 +267,27 @@ class Keeper:
             raise DomainNotFound(name)  # somebody has destroyed it
         self._step("start")
         try:
+            self._have_disks(uuid)
             hypervisor.start_again(uuid, paused=self._waits(uuid))
+            disk_needs.settle(uuid)
+            disk_needs.remember(hypervisor, uuid)
             self._connect(uuid)
         except (DomainNotFound, HypervisorUnreachable):
             raise
         except XmError as error:
             vif_traces.end(hypervisor, hypervisor.find(uuid), hypervisor.halt)
+            disk_needs.gone(uuid)
             hypervisor.set_mark(uuid, mark._replace(phase=Phase.HALTED, copy=""))
             self._log("ERROR", f"Domain {name} could not be started again: {error.line()}. It stays halted.")
             return
         self._settle(uuid, name, mark)
+
+    def _have_disks(self, uuid: str) -> None:
+        if is_local(self._hypervisor.uri):
+            machine = domain_xml.parse(self._hypervisor.definition(uuid))
+            disks = disk_needs.ready_again(self._hypervisor, machine)
+            disk_needs.renew(self._hypervisor, uuid, disks)
+            guest_kernels.renew(self._hypervisor, uuid, disks)
 
     def _waits(self, uuid: str) -> bool:
         """Whether its interfaces are to be set up before it runs."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 PAUSES, RESTART_WINDOW = (0.0, 0.25, 0.5, 1.0, 2.0), 60.0
 #: Seconds that `xend start` waits for a daemon.
 START_PATIENCE = 120.0
+#: Seconds that it waits for the end of one that has failed.
+END_PATIENCE = 3.0
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _SET_PDEATHSIG = 1
@@ -46,8 +48,19 @@ def launch(files: RunFiles, lock: int, debug_log: str, *, everything: bool) -> t
     os.waitpid(first, 0)
     try:
         return _answer(_read_all(reader), debug_log)
+    except XmError:
+        _await_end(files)
+        raise
     finally:
         os.close(reader)
+
+
+def _await_end(files: RunFiles) -> None:
+    """Who is told that xend has failed may start it again at once: what has failed has gone then, with its files. One that
+    does not end in END_PATIENCE is left alone."""
+    deadline = time.monotonic() + END_PATIENCE
+    while files.state() is not None and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def _read_all(reader: int) -> str:
