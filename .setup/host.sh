@@ -16,7 +16,16 @@ tour_packages=(
 
 #: What the tests use beyond that.
 check_packages=("${tour_packages[@]}" procps openssh-client groff-base swtpm swtpm-tools ovmf zsh
-    iptables openvswitch-switch user-mode-linux systemd)
+    iptables openvswitch-switch user-mode-linux systemd qemu-block-extra qemu-system-common grub-common fdisk gdisk
+    dmsetup xfsprogs xz-utils bzip2 mount)
+
+#: Servers and clients of storage that the tests start by themselves, in namespaces and on kernels of their own.
+lab_packages=(lvm2 thin-provisioning-tools open-iscsi tgt vblade nfs-kernel-server nfs-common rpcbind nfs-ganesha
+    nfs-ganesha-vfs libnfs-utils drbd-utils)
+
+#: What of them would run, and listen, from now on and after each start of the machine.
+lab_units=(rpcbind.socket rpcbind.service nfs-server.service nfs-ganesha.service nfs-ganesha-lock.service tgt.service
+    iscsid.socket iscsid.service open-iscsi.service drbd.service)
 
 say() { printf '[setup] %s\n' "$*"; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
@@ -71,6 +80,26 @@ install_packages() {
     apt_get install -y --no-install-recommends "${missing[@]}" ||
         { apt_get update && apt_get install -y --no-install-recommends "${missing[@]}"; } ||
         die "apt-get could not install: ${missing[*]}"
+}
+
+# Install packages whose services shall not run here. A policy that the administrator has is left as it is.
+install_at_rest() {
+    local missing unit policy=${POLICY_RC_D:-/usr/sbin/policy-rc.d}
+    mapfile -t missing < <(missing_packages "$@")
+    [ ${#missing[@]} -gt 0 ] || return 0
+    (
+        if [ ! -e "$policy" ]; then
+            # shellcheck disable=SC2064  # the path of now
+            trap "as_root rm -f '$policy'" EXIT
+            printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+            as_root chmod 755 "$policy"
+        fi
+        install_packages "${missing[@]}"
+    ) || exit 1
+    command -v systemctl >/dev/null || return 0
+    for unit in "${lab_units[@]}"; do
+        as_root systemctl disable -q "$unit" 2>/dev/null || true # not all of them are there in each release
+    done
 }
 
 require_python() {
