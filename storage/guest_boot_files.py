@@ -6,7 +6,7 @@ What is in a journal is not seen, as GRUB and Xen's loaders do not see it.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from xmcompat.storage.image_programs import Confinement, ImageError, ProgramFailed, has, own_path, reader, run
@@ -54,7 +54,7 @@ def can_read(kind: str) -> bool:
 
 def _reader(view: View) -> Confinement:
     """GRUB walks to the disk through the folders of the host."""
-    return replace(reader(view.user), lists=True)
+    return reader(view.user)._replace(lists=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ class GrubFiles:
 
     def copy(self, path: str, fd: int, limit: int) -> int:
         before = os.lseek(fd, 0, os.SEEK_CUR)
-        confined = replace(_reader(self.view), write=before + limit, seconds=120)
+        confined = _reader(self.view)._replace(write=before + limit, seconds=120)
         try:
             run(self._words("cat", path), fds=(self.view.fd,), stdout=fd, confined=confined, deadline=300)
         except ProgramFailed as error:

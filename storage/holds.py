@@ -11,7 +11,6 @@ have, each knows its own domains alone: a holder says whose it is, and is swept 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 from collections.abc import Callable, Container, Iterator
@@ -182,6 +181,8 @@ def _end(need: Need, place: str, ours: bool) -> None:
 
 
 def _place(need: Need, folder: str) -> str:
+    import hashlib
+
     return f"{folder}/{need.kind}-{hashlib.sha256(need.name.encode('utf-8', 'surrogateescape')).hexdigest()[:20]}"
 
 

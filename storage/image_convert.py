@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Sequence
 
 from xmcompat.storage.image_copy import size_of
-from xmcompat.storage.image_device import device_to_fill, spoilt_on_failure
 from xmcompat.storage.image_output import draft, is_block_device
 from xmcompat.storage.image_programs import Confinement, ImageError, Progress, is_root, own_path, quiet, run, user_for
 from xmcompat.storage.image_source import Source, opened
@@ -38,6 +37,8 @@ def convert(
         if is_block_device(out):
             if format != "raw":
                 raise ImageError(f"{out} is a block device, which takes raw images only", hint="--format raw")
+            from xmcompat.storage.image_device import device_to_fill, spoilt_on_failure
+
             with device_to_fill(out, virtual_size(source), force) as fd, spoilt_on_failure(fd, out):
                 _qemu_convert(source, fd, format, progress, more=["-n", *(["--target-is-zero"] if zeroed else [])])
         else:
@@ -63,9 +64,11 @@ def virtual_size(source: Source) -> int:
 
 def _qemu_convert(source: Source, fd: int, format: str, progress: Progress, *, more: Sequence[str] = ()) -> None:
     """MORE: the words for a device, which is root's."""
-    words = ["qemu-img", "convert", "-p", "-O", format, *_OPTIONS.get(format, ()), *more]
+    shown = progress is not quiet
+    words = ["qemu-img", "convert", *(["-p"] if shown else []), "-O", format, *_OPTIONS.get(format, ()), *more]
     confined = Confinement(user=0 if more else user_for(source.fd), fenced=True)
-    run([*words, source.words(), own_path(fd)], fds=(*source.fds, fd), confined=confined, watch=_percent(progress))
+    watch = _percent(progress) if shown else None
+    run([*words, source.words(), own_path(fd)], fds=(*source.fds, fd), confined=confined, watch=watch)
 
 
 def _percent(progress: Progress) -> Callable[[int, bytes], None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from xmcompat.storage.image_programs import ImageError
 
@@ -27,8 +27,7 @@ _FOREIGN = {b"vhdxfile": "vhdx", b"QED\0": "qed", b"WithoutFreeSpace": "parallel
             _LUKS: "luks", b"COWD": "vmdk of version 3", b"# Disk DescriptorFile": "vmdk descriptor"}  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
+class Header(NamedTuple):
     """What the first bytes say. ``backing`` is the file that the image lies upon, ``backing_format`` "" where unsaid.
 
     ``outside`` says which other file the image needs, in words; "" for none.

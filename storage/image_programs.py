@@ -15,8 +15,8 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from xmcompat.errors import XmError
 from xmcompat.storage import fence
@@ -59,8 +59,7 @@ class ProgramFailed(ImageError):
         self.said = said
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Confinement:
+class Confinement(NamedTuple):
     """What a program may do, where root starts it. ``user`` None is who asks, without root's capabilities but those named.
 
     ``write`` is the size of the largest file in bytes, None without bound; ``memory`` in bytes, ``seconds`` of processor.

@@ -7,9 +7,8 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from xmcompat.storage.image_blktap import is_little_endian, mended
 from xmcompat.storage.image_format import FORMATS, Header, recognise
 from xmcompat.storage.image_programs import ImageError, own_path
 
@@ -17,8 +16,7 @@ from xmcompat.storage.image_programs import ImageError, own_path
 _DEEPEST = 32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class Source(NamedTuple):
     """An open image. ``node`` is QEMU's description of it: each format named, each file through its descriptor."""
 
     path: str
@@ -68,8 +66,8 @@ def _open(
     header = Header(format="raw") if format == "raw" else recognise(fd, path)
     if format is not None and header.format != format:
         raise ImageError(f"{path} is not {format}: its header says {header.format}")
-    if header.format == "qcow" and is_little_endian(os.pread(fd, 64, 0)):
-        fd = _mended(stack, fd, path)
+    if header.format == "qcow":
+        fd = _as_qemu_reads_it(stack, fd, path)
     if header.outside:
         raise ImageError(f"{path} needs {header.outside}, which is not opened", hint="convert it where it is from")
     driver = "host_device" if stat.S_ISBLK(found.st_mode) else "file"
@@ -84,7 +82,11 @@ def _open(
     return Source(path=path, fd=fd, header=header, node=node, fds=fds)
 
 
-def _mended(stack: ExitStack, fd: int, path: str) -> int:
+def _as_qemu_reads_it(stack: ExitStack, fd: int, path: str) -> int:
+    from xmcompat.storage.image_blktap import is_little_endian, mended
+
+    if not is_little_endian(os.pread(fd, 64, 0)):
+        return fd
     try:
         copy = mended(fd)
     except (OSError, ValueError) as error:

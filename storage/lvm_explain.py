@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
@@ -168,6 +167,8 @@ def _disks(group: str, *lifted: str) -> tuple[str, ...]:
 
 def _there(wanted: str, names: Sequence[str]) -> str:
     """A hint that names what resembles the wanted, or else what is there."""
+    import difflib
+
     if near := difflib.get_close_matches(wanted, names, 3):
         return f"did you mean {' or '.join(near)}?"
     shown = f"{', '.join(sorted(names)[:8])}{' ...' if len(names) > 8 else ''}"

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from xmcompat.storage.volume import Pool, Volume
 from xmcompat.storage.volume_device import SYSFS, disk, grown, ready, refused, tell
@@ -82,7 +81,7 @@ def _slots() -> Iterator[Volume]:
         volume = disk(f"{_PREFIX}{found[0]}", kind="aoe", pool=found[1], name=found[0], figures=_figures(found[0]))
         state = dict(volume.figures).get("state", "")
         active = volume.active and not state.startswith(("down", "closewait"))
-        yield volume if active == volume.active else replace(volume, active=False, remark="without answer")
+        yield volume if active == volume.active else volume._replace(active=False, remark="without answer")
 
 
 def _figures(slot: str) -> tuple[tuple[str, str], ...]:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 from xmcompat.storage.programs import StorageError
 
@@ -30,8 +29,7 @@ def quiet(_stage: str, _share: float) -> None:
     """No progress is shown."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pool:
+class Pool(NamedTuple):
     """Where volumes are kept. ``size`` and ``free`` in bytes, None where nothing tells.
 
     ``name`` is what the commands call it, unique among all pools. ``remark`` says what is wrong with it ("exported",
@@ -46,8 +44,7 @@ class Pool:
     figures: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Volume:
+class Volume(NamedTuple):
     """One disk in a pool. ``name`` within the pool ("web1", "web1.img"), ``path`` what a guest's configuration names.
 
     ``size`` is what a guest sees, ``allocated`` what it takes of the pool, in bytes; None where nothing tells. ``origin``
@@ -80,8 +77,7 @@ class Volume:
         return f"{self.pool}/{self.name}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(NamedTuple):
     """A volume to make. ``size`` in bytes; ``format`` "" for the kind's own choice; ``thin``: takes room as it is written.
 
     ``force``: put it where something is whose signature is known.

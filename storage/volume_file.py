@@ -11,7 +11,6 @@ import stat
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import NamedTuple
 
 from xmcompat.storage import looking
@@ -68,13 +67,13 @@ def _volume(fd: int, path: str, kind: str, pool: str) -> Volume | None:
     try:
         header = header_of(fd, path)
     except ImageError as error:
-        return replace(common, format="", remark=error.message.removeprefix(f"{path} ").removeprefix(f"{path}: "))
+        return common._replace(format="", remark=error.message.removeprefix(f"{path} ").removeprefix(f"{path}: "))
     if header.format == "raw":
         if found.st_size < SMALLEST or found.st_size % _SECTOR:
             return None
-        return replace(common, size=found.st_size, thin=found.st_blocks * _SECTOR < found.st_size)
+        return common._replace(size=found.st_size, thin=found.st_blocks * _SECTOR < found.st_size)
     remark = f"needs {header.outside}" if header.outside else f"lies upon {header.backing}" if header.backing else ""
-    return replace(common, format=header.format, size=virtual_size(fd, header), thin=True, remark=remark)
+    return common._replace(format=header.format, size=virtual_size(fd, header), thin=True, remark=remark)
 
 
 def header_of(fd: int, path: str) -> Header:

@@ -10,7 +10,7 @@ import pytest
 from xmcompat import __version__
 from xmcompat.errors import UsageError, XmError
 from xmcompat.tool import keys
-from xmcompat.tool.main import main
+from xmcompat.tool.main import main, program
 
 PROGRAM = [sys.executable, "-m", "xmcompat.tool"]
 
@@ -87,6 +87,18 @@ def test_keys_asks_nothing_of_libvirt() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[1:] == [""]
+
+
+def test_a_command_is_loaded_without_the_others() -> None:
+    code = (
+        "import sys; from xmcompat.tool.main import main; main(['image', 'convert', '--help']); "
+        "print(*sorted(name for name in sys.modules if name.startswith('xmcompat.')), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    loaded = set(done.stderr.split())
+    assert "xmcompat.tool.image" in loaded
+    others = {"xmcompat.guest", "xmcompat.storage", *(f"xmcompat.tool.{name}" for name in program.commands)}
+    assert not loaded & (others - {"xmcompat.tool.image"})
 
 
 def test_a_daemon_that_is_not_there_is_one_line_in_the_report() -> None:

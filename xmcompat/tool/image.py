@@ -29,9 +29,9 @@ for command in (populate, show, checksum, edit, grow, shrink, sparsify):
 
 def _refuse_needed(force: bool, *paths: str) -> None:
     """Before what is there is replaced; without FORCE it is refused by itself."""
-    from xmcompat.tool.storage_words import refuse_needed
-
     if force:
+        from xmcompat.tool.storage_words import refuse_needed
+
         refuse_needed(*paths)
 
 

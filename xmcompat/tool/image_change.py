@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from xmcompat.tool.image_words import Size, size_text, work
@@ -29,6 +27,8 @@ def edit(
 
     File systems are ext2, ext3 and ext4. Images of running guests are refused.
     """
+    from pathlib import Path
+
     from xmcompat.storage import image_edit
     from xmcompat.storage.image_guest import checked_keys
     from xmcompat.tool.storage_words import refuse_needed

@@ -66,10 +66,12 @@ def size_text(size: int) -> str:
 @contextmanager
 def work() -> Iterator[Progress]:
     """Shows progress on a terminal, and ends in order on SIGTERM and SIGHUP as it does on Ctrl-C."""
-    bar = _Bar(sys.stderr.isatty())
+    from xmcompat.storage.image_programs import quiet
+
+    bar = _Bar()
     before = {number: signal.signal(number, _leave) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        yield bar.show
+        yield bar.show if sys.stderr.isatty() else quiet
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -83,14 +85,13 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 class _Bar:
     """One line on stderr, written over and at last removed."""
 
-    def __init__(self, visible: bool) -> None:
-        self._visible = visible
+    def __init__(self) -> None:
         self._shown = ""
         self._at = 0.0
 
     def show(self, stage: str, share: float) -> None:
         now = time.monotonic()
-        if not self._visible or (now - self._at < 0.1 and share < 1.0):
+        if now - self._at < 0.1 and share < 1.0:
             return
         self._at = now
         done = int(max(0.0, min(share, 1.0)) * _WIDTH)

@@ -6,37 +6,57 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from typing import TextIO
+from collections.abc import Iterator, MutableMapping, Sequence
+from contextlib import suppress
+from importlib import import_module
+from typing import NoReturn, TextIO
 
 import click
 
 from xmcompat import __version__
 from xmcompat.errors import UsageError, XmError
-from xmcompat.tool.completion import completion
-from xmcompat.tool.convert import convert
-from xmcompat.tool.explain import explain
-from xmcompat.tool.host import host
-from xmcompat.tool.image import image
-from xmcompat.tool.keys import keys
-from xmcompat.tool.man import man
-from xmcompat.tool.network import network
 from xmcompat.tool.output import mistake, printable
-from xmcompat.tool.report import report
-from xmcompat.tool.storage import storage
-from xmcompat.tool.units import units
+
+#: Each is in the module of its name.
+_COMMANDS = (
+    "completion", "host", "keys", "man", "explain", "convert", "image", "network", "report", "storage", "units",
+)  # fmt: skip
 
 _OF_WRITING = (errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT, errno.EAGAIN)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(MutableMapping[str, click.Command]):
+    """The commands by name, each loaded when it is first asked for: all of them take longer than most do of their own."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, click.Command | None] = dict.fromkeys(_COMMANDS)
+
+    def __getitem__(self, name: str) -> click.Command:
+        command = self._loaded[name]
+        if command is None:
+            command = self._loaded[name] = getattr(import_module(f"xmcompat.tool.{name}"), name)
+        return command
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._loaded
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        self._loaded[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._loaded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._loaded)
+
+    def __len__(self) -> int:
+        return len(self._loaded)
+
+
+@click.group(commands=_Commands(), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="xmcompat")
 def program() -> None:
     """What xm has no verb for: this host, the keys of guest configurations, and what becomes of a file."""
-
-
-for command in (completion, host, keys, man, explain, convert, image, network, report, storage, units):
-    program.add_command(command)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -101,6 +121,11 @@ def _give_up_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def run() -> None:
-    """The entry point of the ``xmcompat`` command."""
-    sys.exit(main(sys.argv[1:]))
+def run() -> NoReturn:
+    """The entry point of the ``xmcompat`` command. Exits at once: taking the interpreter apart would take as long as the
+    work of a small command."""
+    status = main(sys.argv[1:])
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
