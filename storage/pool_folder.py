@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from xmcompat.storage import image_convert
-from xmcompat.storage.image_copy import copy, size_of
+from xmcompat.storage.image_copy import begin_writing_out, copy, size_of
 from xmcompat.storage.image_device import held, refuse_in_use
 from xmcompat.storage.image_format import Header
 from xmcompat.storage.image_output import draft, refuse_links
@@ -354,8 +354,16 @@ def _copied(source: int, path: str, progress: Progress, *, like: int | None = No
     """The bytes of the file SOURCE under the name PATH, all of them or none."""
     size = size_of(source) or 1
     with draft(path, like=like, force=force) as (_, fd):
+        begun = 0
+
+        def copied(done: int) -> None:
+            nonlocal begun
+            begin_writing_out(fd, begun, done - begun)
+            begun = done
+            progress("copy", done / size)
+
         os.ftruncate(fd, size_of(source))
-        copy(source, fd, progress=lambda done: progress("copy", done / size))
+        copy(source, fd, progress=copied)
         os.fsync(fd)
 
 
