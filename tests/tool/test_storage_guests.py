@@ -325,7 +325,13 @@ def test_a_server_that_is_away_keeps_no_command_for_ever(
     overlay(tmp_path / "x.qcow2", f"{tmp_path}/y.qcow2")
     fake.known_uses = [DiskUse("web1", f"{tmp_path}/x.qcow2", False, False, "qcow2")]
     away, real = threading.Event(), volume_file.open_file
-    monkeypatch.setattr(volume_file, "open_file", lambda path: away.wait() if path.endswith("x.qcow2") else real(path))
+
+    def silent(path: str) -> int:
+        if path.endswith("x.qcow2"):
+            away.wait()
+        return real(path)
+
+    monkeypatch.setattr(volume_file, "open_file", silent)
     monkeypatch.setattr(volume_file.looking.answered, "__defaults__", (0.2,))
     begun = time.monotonic()
     assert volume_file.beneath(f"{tmp_path}/x.qcow2") == ()
