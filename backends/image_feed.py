@@ -7,13 +7,19 @@ import os
 import select
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 #: Seconds between two looks whether somebody has opened the pipe, or it is to be closed.
-_LOOK = 0.01
+_LOOK = 0.001
+#: Seconds of rest beside a full pipe, at first, at least and at most: who comes at each free page is woken too often, and
+#: who comes late finds a reader that waits.
+_REST, _SHORTEST_REST, _LONGEST_REST = 0.0001, 0.00002, 0.001
 _CHUNK = 1 << 20
-_SET_PIPE_SIZE = 1031
+#: Bytes that a pipe may hold, the most that the kernel grants of them: without a privilege it is the last, or less.
+_SIZES = (16 << 20, 4 << 20, 1 << 20)
+_SET_PIPE_SIZE, _GET_PIPE_SIZE = 1031, 1032
 
 
 class Feed:
@@ -74,18 +80,40 @@ class Feed:
             return
 
     def _flow(self, target: int) -> None:
-        with suppress(OSError):  # else it is as large as it is
-            fcntl.fcntl(target, _SET_PIPE_SIZE, _CHUNK)
-        place = self._offset
+        size, place, rest, rested = _enlarged(target), self._offset, _REST, False
         while not self._stopped.is_set():
             try:
                 count = os.splice(self._handle, target, _CHUNK, offset_src=place)
             except BlockingIOError:
-                select.select([], [target], [], 0.1)
+                if rested:
+                    select.select([], [target], [], 0.1)
+                else:
+                    time.sleep(rest)
+                rested = not rested
                 continue
             if count == 0:
                 return
-            place += count
+            if rested:
+                rest = next_rest(rest, count, min(size, _CHUNK))
+            place, rested = place + count, False
+
+
+def next_rest(rest: float, taken: int, most: int) -> float:
+    """Seconds of the next rest, after one of REST seconds that left room for TAKEN bytes of MOST. Pure.
+
+    About half a pipe is to be free then: the reader never waits, and the writer comes seldom.
+    """
+    if taken * 4 >= most * 3:
+        return max(rest / 2, _SHORTEST_REST)
+    return min(rest * 1.5, _LONGEST_REST) if taken * 4 < most else rest
+
+
+def _enlarged(pipe: int) -> int:
+    """Have PIPE hold as much as it may; how many bytes that are."""
+    for size in _SIZES:
+        with suppress(OSError):
+            return fcntl.fcntl(pipe, _SET_PIPE_SIZE, size)
+    return fcntl.fcntl(pipe, _GET_PIPE_SIZE)
 
 
 def _pipe(source: str) -> str:
@@ -107,10 +135,23 @@ def tail_copied(source: str, offset: int) -> Iterator[str]:
     """A file with what SOURCE has from byte OFFSET on, for as long as the body runs. Raises OSError."""
     handle, path = tempfile.mkstemp(prefix=f".{os.path.basename(source)}.", dir=os.path.dirname(os.path.abspath(source)))
     try:
-        with open(source, "rb", buffering=0) as file, open(handle, "wb", buffering=0) as copy:
-            file.seek(offset)
-            while data := file.read(_CHUNK):
-                copy.write(data)
+        try:
+            _copy_tail(source, offset, handle)
+        finally:
+            os.close(handle)
         yield path
     finally:
         os.unlink(path)
+
+
+def _copy_tail(source: str, place: int, target: int) -> None:
+    """Write to TARGET what SOURCE has from byte PLACE on; where the file system can, blocks are shared. Raises OSError."""
+    handle = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # else, and where something is wrong, it is read and written
+            while count := os.copy_file_range(handle, target, _CHUNK << 6, place):
+                place += count
+        while data := os.pread(handle, _CHUNK, place):
+            place += os.write(target, data)
+    finally:
+        os.close(handle)

@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+from xmcompat.backends.call_thread import Call
 from xmcompat.backends.image_feed import Feed, tail_copied
 from xmcompat.errors import DomainNotFound, HypervisorError, XmError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
     from xmcompat.backends.hypervisor import DomainInfo
@@ -24,40 +24,10 @@ _OPENS_TWICE = 11_000_000
 ABORT_PATIENCE = 60.0
 
 
-class _Call(threading.Thread):
-    """CALL in a thread of its own; an error of it is raised by ``result``.
-
-    It is not joined: a signal that comes meanwhile has Python take the thread for one that has ended.
-    """
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        super().__init__(name="libvirt-call", daemon=True)
-        self._call = call
-        self._error: BaseException | None = None
-        self._over = threading.Event()
-        self.start()
-
-    def run(self) -> None:
-        try:
-            self._call()
-        except BaseException as error:  # noqa: BLE001 - raised where it is asked for
-            self._error = error
-        finally:
-            self._over.set()
-
-    def ended(self, seconds: float | None) -> bool:
-        """Wait up to SECONDS, None: for ever; whether it is over."""
-        return self._over.wait(seconds)
-
-    def result(self) -> None:
-        if self._error is not None:
-            raise self._error
-
-
 class LibvirtSaveJob:
     """A save under way."""
 
-    def __init__(self, call: _Call, give_up: Callable[[], None]) -> None:
+    def __init__(self, call: Call, give_up: Callable[[], None]) -> None:
         self._call = call
         self._give_up = give_up
 
@@ -92,8 +62,14 @@ class SaveCalls(NamedTuple):
     translated: Callable[..., Translated]
     info_of: Callable[[Any, bool], DomainInfo]
 
-    def begin(self, uuid: str, path: str, *, running: bool = False) -> LibvirtSaveJob:
-        """Save the domain to the file PATH, which is there, and end it; with RUNNING it runs on."""
+    def begin(
+        self, uuid: str, path: str, *, running: bool = False, disks: Mapping[str, str] | None = None,
+        moment: Callable[[], None] = lambda: None,
+    ) -> LibvirtSaveJob:  # fmt: skip
+        """Save the domain to the file PATH, which is there, and end it; with RUNNING it runs on, and DISKS (new files, by
+        target) become copies of its disks of that MOMENT, at which it stands still."""
+        if running and disks:
+            return self.begun(uuid, lambda domain: self._checkpoint(domain, path, disks, moment))
         if running:
             return self.begun(uuid, lambda domain: self._snapshot(domain, path))
         return self.begun(uuid, lambda domain: domain.saveFlags(path, None, 0))
@@ -107,14 +83,15 @@ class SaveCalls(NamedTuple):
             with self._own_domain(uuid) as domain:
                 act(domain)
 
-        def give_up() -> None:
-            try:
-                with self.translated(uuid):
-                    self.connection.lookupByUUIDString(uuid).abortJob()
-            except (DomainNotFound, HypervisorError):
-                return  # not begun yet, or over
+        return LibvirtSaveJob(Call(save), lambda: self.give_up(uuid))
 
-        return LibvirtSaveJob(_Call(save), give_up)
+    def give_up(self, uuid: str) -> None:
+        """Abort what libvirt does with the domain, if it does anything."""
+        try:
+            with self.translated(uuid):
+                self.connection.lookupByUUIDString(uuid).abortJob()
+        except (DomainNotFound, HypervisorError):
+            return  # not begun yet, or over
 
     @contextmanager
     def _own_domain(self, uuid: str) -> Iterator[Any]:
@@ -132,15 +109,20 @@ class SaveCalls(NamedTuple):
         except self.libvirt.libvirtError:
             return  # it was lost before
 
-    def _snapshot(self, domain: Any, path: str) -> None:
+    def _snapshot(self, domain: Any, path: str, *, live: bool = True) -> None:
         """Memory alone, without a trace in libvirt: the file is an ordinary image, and the domain is never stopped."""
         from xmcompat.backends.libvirt_devices import memory_snapshot
 
         libvirt = self.libvirt
         domain.snapshotCreateXML(
             memory_snapshot(domain.XMLDesc(0), path),
-            libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_LIVE | libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA,
+            libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA | (libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_LIVE if live else 0),
         )
+
+    def _checkpoint(self, domain: Any, path: str, disks: Mapping[str, str], moment: Callable[[], None]) -> None:
+        from xmcompat.backends.libvirt_checkpoint import checkpoint
+
+        checkpoint(self.libvirt, domain, lambda: self._snapshot(domain, path, live=False), disks, moment)
 
     def restore(self, uuid: str, path: str, offset: int, xml: str = "") -> DomainInfo:
         """Start the domain UUID, paused, from its image in the file PATH from byte OFFSET on, as XML says where it is told.
@@ -187,7 +169,7 @@ class SaveCalls(NamedTuple):
             finally:
                 self._closed(connection)
 
-        call = _Call(restore)
+        call = Call(restore)
         try:
             while not call.ended(1.0):
                 continue
@@ -199,7 +181,7 @@ class SaveCalls(NamedTuple):
             raise
         call.result()
 
-    def _undo(self, uuid: str, call: _Call) -> None:
+    def _undo(self, uuid: str, call: Call) -> None:
         """End the domain that CALL has started, if it has."""
         try:
             call.result()

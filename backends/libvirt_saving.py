@@ -5,6 +5,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from xmcompat.backends.hypervisor import DomainInfo, SaveJob
@@ -34,9 +35,17 @@ class LibvirtSaving:
 
         return SaveCalls(self._libvirt, self._connection, self._open, self._translated, self._info_of)
 
-    def begin_save(self, uuid: str, path: str, *, running: bool = False) -> SaveJob:
-        """Begin to save the domain to the file PATH, which is there, and to end it; with RUNNING it runs on."""
-        return self._save_calls().begin(uuid, path, running=running)
+    def begin_save(
+        self, uuid: str, path: str, *, running: bool = False, disks: Mapping[str, str] | None = None,
+        moment: Callable[[], None] = lambda: None,
+    ) -> SaveJob:  # fmt: skip
+        """Begin to save the domain to the file PATH, which is there, and to end it; with RUNNING it runs on, and DISKS (new
+        files, by target) become copies of its disks of that MOMENT."""
+        return self._save_calls().begin(uuid, path, running=running, disks=disks, moment=moment)
+
+    def give_up_save(self, uuid: str) -> None:
+        """Have a save end whose process has ended; silent where there is none."""
+        self._save_calls().give_up(uuid)
 
     def restore(self, uuid: str, path: str, offset: int, xml: str = "") -> DomainInfo:
         """Start the domain, paused, from its image in the file PATH from byte OFFSET on, as XML says where it is told.

@@ -1,8 +1,8 @@
 """The file of ``xm save``: Xen's header with the configuration, then the image that libvirt has written.
 
 16 bytes ``LinuxGuestRecord``, 4 bytes with the length of what follows (big-endian), the configuration as SXP text, then
-the image. The text ends in one more form, with the image's size, and in blanks, so that the image begins on a block of
-the file system. Source: the format of Xen 3 and 4.1.
+the image. The text ends in one more form, with the image's size, its checksum and what is known of the guest's disks, and
+in blanks, so that the image begins on a block of the file system. Source: the format of Xen 3 and 4.1.
 """
 
 from __future__ import annotations
@@ -11,45 +11,74 @@ import ctypes
 import errno
 import os
 import re
+import shlex
 import tempfile
+import zlib
 
 from xmcompat.errors import OperationError
 from xmcompat.light import NamedTuple
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
 MAGIC = b"LinuxGuestRecord"
 #: What libvirt's image begins with, and what it begins with until it is whole.
 IMAGE_MAGIC, HALF_MAGIC = b"LibvirtQemudSave", b"LibvirtQemudPart"
+#: What a file of xl's begins with. Source: libxl's header of a saved domain.
+XL_MAGIC = b"Xen saved domain"
 #: Ends the name of a file that is not finished.
 UNFINISHED = ".unfinished"
 #: The end of a name that ``unfinished`` has given.
 UNFINISHED_NAME = re.compile(r"\.[a-z0-9_]{8}\.unfinished\Z")
 
 #: Bytes of libvirt's header before the domain's XML, of a configuration at most, and of one step of copying.
-_IMAGE_HEADER = 92
+IMAGE_HEADER = 92
 _LARGEST_TEXT = 16 << 20
 _CHUNK = 64 << 20
+_SMALLEST_BLOCK = 512
 
 #: Modes of fallocate(2).
 _COLLAPSE_RANGE, _INSERT_RANGE = 0x08, 0x20
-_SIZE = re.compile(r"\(image_file \(size ([0-9]{1,18})\)\)\s*\Z")
+_IMAGE_FORM = "\n(image_file (size "
+_TOLD = re.compile(
+    r"\n\(image_file \(size ([0-9]{1,18})\)(?: \(crc32 ([0-9a-f]{8})\) \(text_crc32 ([0-9a-f]{8})\)(.*))?\)\s*\Z", re.DOTALL
+)
+#: The formats of images that libvirt writes from their first byte to their last; others may be filled in any order.
+_STREAMED = range(6)
 
 
 class SaveFile(NamedTuple):
     """``config`` is the SXP text, "" for an image of libvirt's own; ``offset`` is where the image begins, ``xml`` the
-    domain's XML in it. ``running``: it was not paused when it was saved."""
+    domain's XML in it. ``running``: it was not paused when it was saved. ``checksum`` is that of ``checksum.Checksum``,
+    None where the file has none; ``forms`` are SXP texts of what else is known."""
 
     config: str
     offset: int
     xml: str
     running: bool
+    checksum: int | None = None
+    forms: str = ""
+
+    @property
+    def memory(self) -> int:
+        """The byte from which on the checksum counts."""
+        return self.offset + IMAGE_HEADER
 
 
-def header(config: str, size: int, block: int) -> bytes:
-    """What stands before an image of SIZE bytes: a whole number of blocks of BLOCK bytes."""
-    text = f"{config.rstrip()}\n(image_file (size {size}))\n".encode("utf-8", "surrogateescape")
+def header(config: str, size: int, block: int, *, checksum: int | None = None, forms: str = "") -> bytes:
+    """What stands before an image of SIZE bytes: a whole number of blocks of BLOCK bytes. FORMS are SXP texts, which have a
+    CHECKSUM beside them."""
+    config, forms = config.rstrip(), f" {forms}" if forms else ""
+    told = f" (crc32 {checksum:08x}) (text_crc32 {_text_crc(config, forms):08x}){forms}" if checksum is not None else ""
+    text = f"{config}{_IMAGE_FORM}{size}){told})\n".encode("utf-8", "surrogateescape")
     bare = len(MAGIC) + 4 + len(text)
     text += b"\n" * (-bare % block)
     return MAGIC + len(text).to_bytes(4, "big") + text
+
+
+def _text_crc(config: str, forms: str) -> int:
+    return zlib.crc32(f"{config}\n{forms.strip()}".encode("utf-8", "surrogateescape"))
 
 
 def is_save_file(path: str) -> bool:
@@ -66,6 +95,26 @@ def is_whole_image(path: str) -> bool:
         return _head(path) == IMAGE_MAGIC
     except OSError:
         return False
+
+
+def lacks_header(path: str) -> bool:
+    """Whether the image at PATH is whole, and whoever was to put the header before it was ended while doing so."""
+    try:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            return os.pread(file.fileno(), len(MAGIC), 0) == bytes(len(MAGIC)) and _behind_hole(file.fileno()) > 0
+    except OSError:
+        return False
+
+
+def is_streamed(path: str) -> bool:
+    """Whether the image at PATH, of libvirt's own, was written from its first byte to its last. Raises OSError."""
+    with open(path, "rb") as file:
+        head = file.read(IMAGE_HEADER)
+    return int.from_bytes(head[28:32], _order(head)) in _STREAMED
+
+
+def _order(head: bytes) -> Literal["big", "little"]:
+    return "big" if head[16:17] == b"\0" else "little"
 
 
 def _head(path: str) -> bytes:
@@ -90,6 +139,12 @@ def _read(fd: int, path: str) -> SaveFile:
     if magic in (IMAGE_MAGIC, HALF_MAGIC):
         return SaveFile("", 0, *_image(fd, 0, end, path))
     if magic != MAGIC:
+        if magic == bytes(len(MAGIC)) and (place := _behind_hole(fd)):
+            return SaveFile("", place, *_image(fd, place, end, path))
+        if magic == XL_MAGIC:
+            raise OperationError(
+                f"{path} was saved by Xen's xl; memory images of Xen do not run on KVM", hint=_XENS
+            )
         raise _invalid(f"found '{magic.decode('latin-1').encode('unicode_escape').decode()}'")
     word = os.pread(fd, 4, len(MAGIC))
     length, offset = int.from_bytes(word, "big"), len(MAGIC) + 4
@@ -99,12 +154,39 @@ def _read(fd: int, path: str) -> SaveFile:
     if len(text) < length:
         raise _invalid("config read")
     config, offset = text.decode("utf-8", "surrogateescape"), offset + length
-    told = _SIZE.search(config)
+    told = _TOLD.match(config, max(config.rfind(_IMAGE_FORM), 0))
+    if not _is_as_written(config, told):
+        raise OperationError(
+            f"{path} is damaged: by its checksum, what stands before the image is not what was written", hint="copy it anew"
+        )
     if told and end - offset < int(told[1]):
         raise OperationError(
             f"{path} is cut short: {end - offset} of the image's {told[1]} bytes are there", hint="copy it anew"
         )
-    return SaveFile(config[: told.start()] if told else config, offset, *_image(fd, offset, end, path))
+    xml, running = _image(fd, offset, end, path)
+    if told is None:
+        return SaveFile(config, offset, xml, running)
+    crc = int(told[2], 16) if told[2] else None
+    return SaveFile(config[: told.start()], offset, xml, running, crc, (told[4] or "").strip())
+
+
+def _is_as_written(config: str, told: re.Match[str] | None) -> bool:
+    """Whether CONFIG, with what is TOLD behind it, has its checksum; Xen's text, and files from before, have none."""
+    if told is None:
+        return _IMAGE_FORM not in config and "(text_crc32 " not in config
+    return not told[3] or _text_crc(config[: told.start()], told[4]) == int(told[3], 16)
+
+
+def _behind_hole(fd: int) -> int:
+    """Where the image begins for which room was made, and whose header is not there: 0 where there is none such."""
+    data, place = os.pread(fd, _LARGEST_TEXT, 0), 0
+    while (place := data.find(IMAGE_MAGIC, place + 1)) > 0:
+        if place % _SMALLEST_BLOCK == 0:
+            return place
+    return 0
+
+
+_XENS = "start the guest from its configuration; 'xmcompat convert' makes one for KVM of it"
 
 
 def _invalid(what: str) -> OperationError:
@@ -113,17 +195,18 @@ def _invalid(what: str) -> OperationError:
 
 def _image(fd: int, offset: int, end: int, path: str) -> tuple[str, bool]:
     """The domain's XML in the image at OFFSET, and whether it ran. Raises OperationError where it is no whole one."""
-    head = os.pread(fd, _IMAGE_HEADER, offset)
+    head = os.pread(fd, IMAGE_HEADER, offset)
     if head[:16] == HALF_MAGIC:
         raise OperationError(f"{path} is not finished: its saving was broken off")
     if head[:16] != IMAGE_MAGIC:
         raise OperationError(
-            f"{path} was saved by Xen, whose memory images do not run on KVM", hint="start the guest from its configuration"
+            f"{path} was saved by Xen, whose memory images do not run on KVM",
+            hint=f"its configuration can be used: xmcompat convert {shlex.quote(path)}",
         )
-    length = int.from_bytes(head[20:24], "big" if head[16:17] == b"\0" else "little")
-    if len(head) < _IMAGE_HEADER or end - offset < _IMAGE_HEADER + length or length > _LARGEST_TEXT:
+    length = int.from_bytes(head[20:24], _order(head))
+    if len(head) < IMAGE_HEADER or end - offset < IMAGE_HEADER + length or length > _LARGEST_TEXT:
         raise OperationError(f"{path} is cut short: its image is not whole", hint="copy it anew")
-    data = os.pread(fd, length, offset + _IMAGE_HEADER)
+    data = os.pread(fd, length, offset + IMAGE_HEADER)
     return data.partition(b"\0")[0].decode("utf-8", "surrogateescape"), any(head[24:28])
 
 
@@ -136,15 +219,15 @@ def unfinished(path: str) -> str:
     return made
 
 
-def prepend(path: str, config: str) -> None:
+def prepend(path: str, config: str, *, checksum: int | None = None, forms: str = "") -> None:
     """Put the header in front of the image at PATH. On any error, and on Ctrl-C, the image is as it was.
 
     Where the file system can move the image by blocks nothing is copied; elsewhere the copy needs as much room again.
-    Raises OSError.
+    It is on the disk then, as libvirt's image was before: the guest is gone, and has no other memory. Raises OSError.
     """
     handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        head = header(config, os.fstat(handle).st_size, os.fstatvfs(handle).f_bsize)
+        head = header(config, os.fstat(handle).st_size, os.fstatvfs(handle).f_bsize, checksum=checksum, forms=forms)
         if not _inserted(handle, head):
             _copy_behind(handle, head, path)
     finally:
@@ -152,11 +235,13 @@ def prepend(path: str, config: str) -> None:
 
 
 def _inserted(handle: int, head: bytes) -> bool:
-    """Whether the file system could move everything behind HEAD."""
+    """Whether the file system could move everything behind HEAD. Its first bytes come last: without them ``read`` looks
+    for the image behind the hole."""
     if not _fallocate(handle, _INSERT_RANGE, len(head)):
         return False
     try:
-        _write_all(handle, head)
+        _write_all(handle, head[len(MAGIC) :], len(MAGIC))
+        _write_all(handle, head[: len(MAGIC)])
         os.fsync(handle)
     except BaseException:
         _fallocate(handle, _COLLAPSE_RANGE, len(head))
@@ -164,10 +249,10 @@ def _inserted(handle: int, head: bytes) -> bool:
     return True
 
 
-def _write_all(handle: int, data: bytes) -> None:
-    place = 0
-    while place < len(data):
-        place += os.pwrite(handle, data[place:], place)
+def _write_all(handle: int, data: bytes, place: int = 0) -> None:
+    done = 0
+    while done < len(data):
+        done += os.pwrite(handle, data[done:], place + done)
 
 
 def _fallocate(handle: int, mode: int, length: int) -> bool:
@@ -204,13 +289,24 @@ def copy_range(source: int, start: int, target: int, place: int) -> None:
 
 
 def publish(made: str, path: str) -> None:
-    """Give the finished file MADE its name PATH, in one step and for good."""
+    """Give the finished file MADE its name PATH, in one step. Raises OSError; then it has its old name.
+
+    What is in it is on the disk. The new name is not waited for: a host that loses its power now finds it under one of the
+    two.
+    """
     os.replace(made, path)
-    handle = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)
+
+
+def sync_folder(path: str) -> None:
+    """Have the names in the folder PATH on the disk. Silent where its file system cannot."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return
     try:
         os.fsync(handle)
     except OSError:
-        return  # not every file system can
+        return
     finally:
         os.close(handle)
 

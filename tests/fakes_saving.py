@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
@@ -72,11 +72,15 @@ class FakeSaving:
     save_looks: dict[str, int] = field(default_factory=dict)
     save_errors: dict[str, XmError] = field(default_factory=dict)
     restore_error: XmError | None = None
+    disk_contents: dict[str, bytes] = field(default_factory=dict)  # by target
     saves_under_way: int = 0
     most_saves: int = 0
     last_restored: int = 100
 
-    def begin_save(self, uuid: str, path: str, *, running: bool = False) -> FakeSaveJob:
+    def begin_save(
+        self, uuid: str, path: str, *, running: bool = False, disks: Mapping[str, str] | None = None,
+        moment: Callable[[], None] = lambda: None,
+    ) -> FakeSaveJob:  # fmt: skip
         if uuid not in self.known:
             raise DomainNotFound(uuid)
         info = self.known[uuid]
@@ -89,6 +93,11 @@ class FakeSaving:
         def act() -> None:
             with open(path, "wb") as file:
                 file.write(image(self.xml.get(uuid) or xml_of(info), running=info.state != DomainState.PAUSED))
+            if disks:
+                moment()
+            for target, copy in (disks or {}).items():
+                with open(copy, "xb") as file:
+                    file.write(self.disk_contents.get(target, b""))
             if not running:
                 self._off(uuid)
 
@@ -96,6 +105,9 @@ class FakeSaving:
             self.saves_under_way -= 1
 
         return FakeSaveJob(self.save_looks.get(info.name, 0), act, self.save_errors.get(info.name), over)
+
+    def give_up_save(self, uuid: str) -> None:
+        self.calls.append(("give up save", uuid))
 
     def _off(self, uuid: str) -> None:
         info = self.known[uuid]

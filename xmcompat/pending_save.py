@@ -10,9 +10,19 @@ import re
 import signal
 import stat
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from xmcompat import connecting, disk_needs, disk_secrets, guest_kernels, vif_traces
+from xmcompat import (
+    connecting,
+    disk_needs,
+    disk_secrets,
+    guest_kernels,
+    moving,
+    saved_disks,
+    saved_guests,
+    vif_traces,
+)
 from xmcompat.backends import domain_xml
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.config import sxp
@@ -28,6 +38,9 @@ from xmcompat.errors import (
 )
 from xmcompat.losses import BACK
 from xmcompat.migration import save_file
+from xmcompat.migration.checksum import Checksum
+from xmcompat.saved_disks import SavedDisk, SavedDisks
+from xmcompat.standing import Guard
 
 if TYPE_CHECKING:
     from xmcompat.toolstack import Toolstack
@@ -40,24 +53,36 @@ _REASON = re.compile(
     r"(No space left on device|Disk quota exceeded|File too large|Input/output error|Read-only file system|"
     r"Permission denied)$"
 )
+#: What libvirt says of a compression that it does not know, or whose program is missing.
+_FORMAT = re.compile(r"save image format|[Cc]ompression program", re.IGNORECASE)
 
 
 class PendingSave:
     """A save that has begun: wait until it has ``ended``, then ``finish`` it; or ``abandon`` it at any time."""
 
-    def __init__(self, toolstack: Toolstack, info: DomainInfo, path: str, *, running: bool) -> None:
-        """Begins it. Raises OperationError for a PATH that cannot be written, DomainNotFound."""
+    def __init__(
+        self, toolstack: Toolstack, info: DomainInfo, path: str, *, running: bool, copies: bool = True
+    ) -> None:  # fmt: skip
+        """Begins it; where the domain is to run on, its disks are copied with COPIES. Raises OperationError for a PATH that
+        cannot be written, or where it is moved already; DomainNotFound."""
         self.info = info
         self.path = path
         self._toolstack = toolstack
         self._running = running
         self._over = False
         self._config = sxp.pretty(describe(toolstack.hypervisor, info, toolstack.record(info)), 80)
+        self._copy = running and copies
+        self._seen: tuple[SavedDisk, ...] = ()
+        self._folder, self._copies = "", dict[str, str]()
+        self._guard: Guard | None = None
         self._back_ends = () if running else vif_traces.leaving(toolstack.hypervisor, info)
+        self._moving = ExitStack()
         held = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # a file without a save, or the reverse, must not be left
         try:
+            self._moving.enter_context(moving.held(toolstack.hypervisor.uri, info))
             self._begin()
         except BaseException:
+            self._moving.close()
             signal.pthread_sigmask(signal.SIG_SETMASK, held)
             raise
         try:
@@ -67,14 +92,64 @@ class PendingSave:
             raise
 
     def _begin(self) -> None:
+        hypervisor, uuid = self._toolstack.hypervisor, self.info.uuid
         self._made = _unfinished(self.path)
         try:
-            disk_needs.remember(self._toolstack.hypervisor, self.info.uuid)
-            disk_secrets.saved(self._toolstack.hypervisor, self.info.uuid, self.path)
-            self._job = self._toolstack.hypervisor.begin_save(self.info.uuid, self._made, running=self._running)
+            self._checksum = Checksum(self._made, save_file.IMAGE_HEADER, growing=True)
+            disk_needs.remember(hypervisor, uuid)
+            self._machine = domain_xml.parse(hypervisor.domain_xml(uuid))
+            self._refuse_needed()
+            disk_secrets.saved(hypervisor, uuid, self.path, self._made)
+            if self._copy and (copied := saved_disks.copied(self._machine)):
+                self._have_folder(copied)
+            if not self._running:
+                saved_guests.note(hypervisor.uri, self.info, self._made)
+            self._job = hypervisor.begin_save(
+                uuid, self._made, running=self._running, disks=self._copies, moment=self._look_at_disks
+            )
+        except OSError as error:
+            self._forget()
+            raise OperationError(f"can't write guest state file {self.path}: {error.strerror}") from None
         except BaseException:
-            save_file.remove(self._made)
+            self._forget()
             raise
+
+    def _refuse_needed(self) -> None:
+        """Raise OperationError where the file that is to be replaced is a disk of the domain, or has the memory of another
+        one, which is saved. Differs from xm: it wrote over both."""
+        why = ""
+        if saved_disks.is_disk(self._machine, self.path):
+            why = f"it is a disk of '{self.info.name}'"
+        elif other := saved_guests.saved_in(self._toolstack.hypervisor.uri, self.path, self.info.uuid):
+            why = f"it has the memory of '{other.name}', which is saved"
+        if why:
+            raise OperationError(f"can't write guest state file {self.path}: {why}", hint="name another file")
+
+    def _have_folder(self, copied: dict[str, str]) -> None:
+        """For the copies of disks; and who lets the domain go on, should this process die. Raises OSError."""
+        self._folder, files = saved_disks.new_folder(self.path, list(copied.values()))
+        self._copies = dict(zip(copied, files, strict=True))
+        self._guard = Guard(self._toolstack.hypervisor.uri, self.info.uuid, self._made, self._folder)
+
+    def _look_at_disks(self) -> None:
+        """What its disks are like: those that were copied have that of their copies' moment."""
+        names = {target: os.path.basename(file) for target, file in self._copies.items()}
+        self._seen = saved_disks.seen(self._machine, names)
+
+    def _forget(self) -> None:
+        """Leave nothing of what was begun; the domain runs on."""
+        if hasattr(self, "_checksum"):
+            self._checksum.stop()
+        save_file.remove(self._made)
+        saved_disks.remove_folder(self._folder)
+        if not self._running:
+            saved_guests.forget(self.info.uuid, self._made)
+        self._end()
+
+    def _end(self) -> None:
+        if self._guard is not None:
+            self._guard.dismiss()
+        self._moving.close()
 
     def ended(self, seconds: float) -> bool:
         """Wait up to SECONDS; whether the hypervisor's part is over."""
@@ -93,12 +168,48 @@ class PendingSave:
         except HypervisorError as error:
             raise _unwritten(self.path, error) from None
         try:
-            save_file.prepend(self._made, self._config)
-            save_file.publish(self._made, self.path)
+            checksum = self._checksum.result(anew=not save_file.is_streamed(self._made))
+            save_file.prepend(self._made, self._config, checksum=checksum, forms=saved_disks.written(self._disks()))
+            if self._folder:
+                save_file.sync_folder(self._folder)
+            self._publish()
         except OSError as error:
             raise OperationError(f"can't write guest state file {self.path}: {error.strerror}") from None
-        self._over = True
         self._sweep()
+
+    def _publish(self) -> None:
+        """From here on the guest is off, and saved, whatever comes: a signal waits. Raises OSError."""
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        try:
+            earlier = _folder_of(self.path)
+            if not self._running:
+                saved_guests.note(self._toolstack.hypervisor.uri, self.info, self._made, self.path)
+            save_file.publish(self._made, self.path)
+            self._over = True
+            saved_disks.remove_folder(earlier)
+            if not self._running:
+                saved_guests.settle(self.info.uuid, self.path)
+            self._end()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+    def _disks(self) -> SavedDisks:
+        if not self._running:
+            return SavedDisks(saved_disks.seen(self._machine))
+        if self._copies:
+            return SavedDisks(self._seen, os.path.basename(self._folder), True, self.info.state in RUNS)
+        unknown = tuple(disk._replace(stamp="") for disk in saved_disks.seen(self._machine))
+        return SavedDisks(unknown, checkpoint=True)  # it never stood still
+
+    @property
+    def uncopied(self) -> tuple[str, ...]:
+        """Of a domain that runs on: the disks that it writes and that were not copied."""
+        return tuple(disk.vdev for disk in self._disks().disks if not disk.copy) if self._running else ()
+
+    @property
+    def folder(self) -> str:
+        """Where the copies are, "" where none were made."""
+        return self._folder
 
     def _sweep(self) -> None:
         """Nothing is to be left of one that was known for staying after its end alone, nor of its interfaces."""
@@ -116,13 +227,25 @@ class PendingSave:
 
         Raises OperationError that names the file where only that has the guest's memory now.
         """
-        if self._over or not os.path.exists(self._made):
+        if self._over:
             return
         self._over = True
-        saved = self._saved_all_the_same()
-        if saved and not self._running:
-            self._start_from_file()
-        save_file.remove(self._made)
+        self._checksum.stop()
+        if not os.path.exists(self._made):  # it has its name already
+            self._end()
+            return
+        try:
+            saved = self._saved_all_the_same()
+            if saved and not self._running:
+                self._start_from_file()
+        except BaseException:
+            self._end()  # its memory is in the file, and that is noted
+            raise
+        try:
+            if self._copies and self.info.state in RUNS:
+                self._refuse_paused()
+        finally:
+            self._forget()
 
     def _saved_all_the_same(self) -> bool:
         try:
@@ -168,12 +291,33 @@ class PendingSave:
 
         Otherwise raises ConnectionLost, with the guest running on.
         """
-        if self._lost_after_saving():
+        if self._lost_after_saving() and not self._running:
             return
         raise ConnectionLost(
             f"Xend has probably crashed!  The connection was lost; '{self.info.name}' was not saved",
             hint="see the log of libvirtd, and try again",
         )
+
+    def _let_go(self) -> None:
+        """It stood still for its memory when the connection was lost."""
+        try:
+            self._toolstack.hypervisor.unpause(self.info.uuid)
+        except XmError:
+            return  # the next look tells
+
+    def _refuse_paused(self) -> None:
+        """It stood still for its memory. Raises OperationError where it cannot be let go."""
+        try:
+            paused = self._toolstack.hypervisor.find(self.info.uuid).state == DomainState.PAUSED
+            if paused:
+                self._let_go()
+                paused = self._toolstack.hypervisor.find(self.info.uuid).state == DomainState.PAUSED
+        except XmError:
+            return  # it has ended, or nobody can tell
+        if paused:
+            raise OperationError(
+                f"'{self.info.name}' is not saved, and is still paused", hint=f"try: xm unpause {self.info.name}"
+            )
 
     def _look_again(self) -> DomainInfo | None:
         """The domain as the libvirt that has come back knows it, None where it does not; waits until it runs again."""
@@ -186,7 +330,9 @@ class PendingSave:
                 return None
             except HypervisorUnreachable:
                 info = None
-            if info is not None and (not info.started or info.state in (*RUNS, self.info.state)):
+            if info is not None and self._copies and info.state == DomainState.PAUSED:
+                self._let_go()
+            elif info is not None and (not info.started or info.state in (*RUNS, self.info.state)):
                 return info
             if time.monotonic() > deadline:
                 self._over = True
@@ -196,6 +342,16 @@ class PendingSave:
                     f"what was written is in {self._made}", hint="see xm list when libvirtd is back",
                 )  # fmt: skip
             time.sleep(0.1)
+
+
+def _folder_of(path: str) -> str:
+    """The folder of copies of the file that was at PATH before, "" where there is none."""
+    if not save_file.is_save_file(path):
+        return ""
+    try:
+        return saved_disks.folder_of(saved_disks.read(save_file.read(path).forms), path)
+    except XmError:
+        return ""
 
 
 def _unfinished(path: str) -> str:
@@ -222,4 +378,9 @@ def _unwritten(path: str, error: HypervisorError) -> OperationError:
     found = _REASON.search(error.line())
     if found:
         return OperationError(f"can't write guest state file {path}: {found[1]}")
+    if _FORMAT.search(error.line()):
+        return OperationError(
+            error.line(),
+            hint="save_image_format in libvirt's qemu.conf is to be raw, or gzip, bzip2, xz or lzop with its program",
+        )
     return OperationError(error.line())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xmcompat import connecting, disk_needs, guest_kernels, recorded, vif_traces
+from xmcompat import connecting, disk_needs, guest_kernels, moving, recorded, vif_traces
 from xmcompat.backends import domain_xml
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.backends.settings import is_local
@@ -68,6 +68,10 @@ class Suspending:
             raise OperationError("Domain is not running")
         if not self.is_managed(info):
             raise OperationError("Domain is not managed by Xend lifecycle support.")
+        with moving.held(self._hypervisor.uri, info):
+            self._suspend(info, designation)
+
+    def _suspend(self, info: DomainInfo, designation: str) -> None:
         back_ends = vif_traces.leaving(self._hypervisor, info)
         try:
             disk_needs.remember(self._hypervisor, info.uuid)
@@ -174,7 +178,7 @@ class Suspending:
         except HypervisorError as error:
             raise OperationError(
                 f"Failed to read stored checkpoint file: {error.line()}",
-                hint=f"put the file back, or give its memory up by 'virsh managedsave-remove {info.name}'",
+                hint=f"put the file back, or give its memory up by 'xm start --discard-saved {info.name}'",
             ) from None
 
     def _connect(self, started: DomainInfo) -> None:

@@ -58,18 +58,24 @@ def test_a_guest_is_saved_and_counts_on(bench: Bench, hypervisor: LibvirtKvm, st
     assert [path.name for path in bench.directory.iterdir() if path.name.startswith((".", file.stem))] == [file.name]
 
 
-def test_a_checkpoint_is_a_saved_guest_and_the_guest_never_stops(
+def test_a_checkpoint_is_a_saved_guest_and_the_guest_lives_on(
     bench: Bench, hypervisor: LibvirtKvm, start: Starter, lab_directory: Path
 ) -> None:
+    """And its disk of that moment can be had again."""
     disk = lab_directory / "checkpoint.img"
-    disk.write_bytes(bytes(1 << 20))
+    disk.write_bytes(before := os.urandom(1 << 20))
     guest = Ticking(bench, start, "checked", disks=[disk])
     file = str(bench.directory / "checked.save")
-    assert bench.xm("save", "-c", "checked", file) == ("", "", 0)
+    outcome = bench.xm("save", "-c", "checked", file)
+    assert (outcome.stdout, outcome.status) == ("", 0)
+    assert f"'xm restore --disks {file}' brings both back" in outcome.stderr
     assert hypervisor.find("checked").domid == guest.info.domid
     guest.goes_on()
     hypervisor.destroy(guest.info.uuid)
-    assert bench.xm("restore", "-p", file) == ("", "", 0)
+    disk.write_bytes(os.urandom(1 << 20))
+    assert bench.xm("restore", "-p", file).status == 1
+    assert bench.xm("restore", "-p", "--disks", file) == ("", "", 0)
+    assert disk.read_bytes() == before
     assert hypervisor.find("checked").state == DomainState.PAUSED
     assert bench.xm("unpause", "checked").status == 0
     count = ticks(guest.log)

@@ -63,7 +63,8 @@ def test_it_comes_back_paused_where_that_is_asked_for(
 @pytest.mark.parametrize("option", ["-c", "--checkpoint"])
 def test_with_a_checkpoint_the_domain_runs_on(web1: FakeHypervisor, xm: Xm, tmp_path: Path, option: str) -> None:
     file = tmp_path / "web1.save"
-    assert xm("save", option, "web1", str(file)) == (0, "", "")
+    told = f"{file} has the domain's memory, and it writes no disk: 'xm restore {file}' brings it back.\n"
+    assert xm("save", option, "web1", str(file)) == (0, "", told)
     assert web1.known == {WEB1.uuid: WEB1}
     assert save_file.is_save_file(str(file))
 
@@ -201,7 +202,7 @@ def test_a_guest_that_ends_while_it_is_saved(web1: FakeHypervisor, xm: Xm, tmp_p
 def test_where_the_header_finds_no_room_the_guest_goes_on_from_its_image(
     web1: FakeHypervisor, xm: Xm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: str, config: str) -> None:
+    def full(path: str, config: str, **details: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(save_file, "prepend", full)
@@ -214,7 +215,7 @@ def test_where_the_header_finds_no_room_the_guest_goes_on_from_its_image(
 def test_where_even_that_fails_the_message_names_the_file(
     web1: FakeHypervisor, xm: Xm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: str, config: str) -> None:
+    def full(path: str, config: str, **details: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(save_file, "prepend", full)
@@ -323,9 +324,9 @@ def test_a_signal_between_the_file_and_the_save_leaves_neither(
     web1: FakeHypervisor, tmp_path: Path, number: signal.Signals
 ) -> None:
     class Interrupted(FakeHypervisor):
-        def begin_save(self, uuid: str, path: str, *, running: bool = False) -> SaveJob:
+        def begin_save(self, uuid: str, path: str, **details: object) -> SaveJob:  # type: ignore[override]
             signal.raise_signal(number)  # to this thread, whatever others there are
-            return super().begin_save(uuid, path, running=running)
+            return super().begin_save(uuid, path, **details)  # type: ignore[arg-type]
 
     web1.__class__ = Interrupted
     with pytest.raises(Ended), raised():

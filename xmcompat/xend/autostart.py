@@ -142,8 +142,12 @@ def unfinished_files(directory: str) -> list[str]:
     return [
         path for path in _files(directory, hidden=True)
         if path.endswith(save_file.UNFINISHED)
-        and (save_file.is_whole_image(path) or (_is_unfinished(path) and save_file.is_save_file(path)))
+        and (save_file.is_whole_image(path) or (_is_unfinished(path) and _has_image(path)))
     ]  # fmt: skip
+
+
+def _has_image(path: str) -> bool:
+    return save_file.is_save_file(path) or save_file.lacks_header(path)
 
 
 def _is_unfinished(path: str) -> bool:

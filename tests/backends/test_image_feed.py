@@ -1,0 +1,114 @@
+"""What stands behind a file's header, through a pipe or as a copy: byte for byte, and with nothing left of it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xmcompat.backends.image_feed import _LONGEST_REST, _SHORTEST_REST, Feed, next_rest, tail_copied
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "web1.save"
+    path.write_bytes(os.urandom(5 * MIB + 12345))
+    return path
+
+
+@pytest.mark.parametrize("rest", [0.0, 0.002], ids=["read as fast as it comes", "read slowly"])
+def test_who_reads_has_all_behind_the_header_and_the_name_is_gone(source: Path, rest: float) -> None:
+    feed = Feed(str(source), 4096)
+    assert not feed.opened
+    read = bytearray()
+    with open(feed.path, "rb", buffering=0) as pipe:
+        while data := pipe.read(100_000):
+            read += data
+            time.sleep(rest)
+    feed.stop()
+    assert read == source.read_bytes()[4096:]
+    assert feed.opened
+    assert [path.name for path in source.parent.iterdir()] == ["web1.save"]
+
+
+def test_one_that_nobody_reads_ends_and_leaves_nothing(source: Path) -> None:
+    before = threading.active_count()
+    feed = Feed(str(source), 4096)
+    feed.stop()
+    feed.stop()
+    assert not feed.opened
+    assert threading.active_count() == before
+    assert [path.name for path in source.parent.iterdir()] == ["web1.save"]
+
+
+def test_a_reader_of_one_that_is_stopped_comes_to_the_end(source: Path) -> None:
+    feed = Feed(str(source), 0)
+    with open(feed.path, "rb", buffering=0) as pipe:
+        first = pipe.read(1000)
+        feed.stop()
+        rest = b"".join(iter(lambda: pipe.read(MIB), b""))
+    assert source.read_bytes().startswith(first + rest)
+    assert len(first) == 1000
+
+
+def test_a_reader_that_has_had_enough_ends_it(source: Path) -> None:
+    before = threading.active_count()
+    feed = Feed(str(source), 0)
+    with open(feed.path, "rb", buffering=0) as pipe:
+        pipe.read(1000)
+    deadline = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert threading.active_count() == before
+    feed.stop()
+
+
+@given(st.floats(_SHORTEST_REST, _LONGEST_REST), st.integers(0, MIB))
+def test_a_rest_is_shorter_after_an_empty_pipe_and_longer_after_a_full_one(rest: float, taken: int) -> None:
+    following = next_rest(rest, taken, MIB)
+    assert _SHORTEST_REST <= following <= _LONGEST_REST
+    if taken >= MIB * 3 // 4:
+        assert following < rest or rest == _SHORTEST_REST
+    elif taken < MIB // 4:
+        assert following > rest or rest == _LONGEST_REST
+    else:
+        assert following == rest
+
+
+def test_a_copy_has_all_behind_the_header_and_is_gone_in_the_end(source: Path) -> None:
+    with tail_copied(str(source), 4096) as copy:
+        assert Path(copy).read_bytes() == source.read_bytes()[4096:]
+        assert Path(copy).stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in source.parent.iterdir()] == ["web1.save"]
+
+
+@pytest.mark.parametrize("limit", [0, 3 * MIB + 7])
+def test_where_files_cannot_be_copied_by_the_kernel_they_are_read_and_written(
+    source: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    """From the place on to which it has come."""
+    copied, left = os.copy_file_range, [limit]
+
+    def some(source: int, target: int, count: int, place: int) -> int:
+        if not left[0]:
+            raise OSError("not here")
+        done = copied(source, target, min(count, left[0]), place)
+        left[0] -= done
+        return done
+
+    monkeypatch.setattr(os, "copy_file_range", some)
+    with tail_copied(str(source), 4096) as copy:
+        assert Path(copy).read_bytes() == source.read_bytes()[4096:]
+
+
+def test_what_cannot_be_copied_leaves_nothing(source: Path) -> None:
+    with pytest.raises(FileNotFoundError), tail_copied(f"{source}.none", 0):
+        pass
+    assert [path.name for path in source.parent.iterdir()] == ["web1.save"]

@@ -1,0 +1,79 @@
+"""The checksum of an image: whole or growing, it is that of the bytes that are there in the end."""
+
+from __future__ import annotations
+
+import os
+import threading
+import zlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xmcompat.migration.checksum import Checksum, of_file
+
+START = 92
+
+
+def crc(data: bytes) -> int:
+    return zlib.crc32(data[START:])
+
+
+@given(st.binary(max_size=3000), st.integers(0, 3000))
+def test_it_counts_what_stands_behind_the_header(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, start: int
+) -> None:
+    path = tmp_path_factory.mktemp("any") / "file"
+    path.write_bytes(data)
+    assert of_file(str(path), start) == zlib.crc32(data[start:]) == Checksum(str(path), start).result()
+
+
+def test_what_grows_is_counted_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"")
+    pieces = [os.urandom(300_000) for _ in range(9)]
+    checksum = Checksum(str(path), START, growing=True)
+    with open(path, "ab", buffering=0) as file:
+        for piece in pieces:
+            file.write(piece)
+            threading.Event().wait(0.005)
+        file.flush()
+    with open(path, "r+b") as file:
+        file.write(b"x" * START)  # the header is rewritten when all is there
+    assert checksum.result() == crc(path.read_bytes()) == of_file(str(path), START)
+
+
+@pytest.mark.parametrize("change", ["replaced", "shortened", "filled"])
+def test_where_the_file_is_not_what_was_read_it_is_read_anew(tmp_path: Path, change: str) -> None:
+    """Replaced by another, cut, or filled in any order, as some formats of images are."""
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(200_000))
+    checksum = Checksum(str(path), START, growing=True)
+    while checksum._place < 200_000:
+        threading.Event().wait(0.001)
+    if change == "replaced":
+        path.with_name("new").write_bytes(os.urandom(200_000))
+        path.with_name("new").replace(path)
+    elif change == "shortened":
+        os.truncate(path, 150_000)
+    else:
+        with open(path, "r+b") as file:
+            file.seek(100_000)
+            file.write(b"later")
+    assert checksum.result(anew=change == "filled") == crc(path.read_bytes())
+
+
+def test_one_that_nobody_wants_ends(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"")
+    before = threading.active_count()
+    checksum = Checksum(str(path), START, growing=True)
+    checksum.stop()
+    checksum.stop()
+    assert threading.active_count() == before
+
+
+def test_a_file_that_is_not_there_cannot_be_counted(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Checksum(str(tmp_path / "none"), 0)

@@ -1,0 +1,75 @@
+"""A guest that stands still while its memory is written for a checkpoint goes on also where ``xm`` is killed meanwhile.
+
+A second process, which loads nothing until then, waits for the end of the first: libvirt lets a guest go by itself only
+where it has stopped it itself.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from xmcompat.errors import DomainEnding, DomainNotFound, XmError
+
+#: Seconds in which the guest must go on.
+PATIENCE = 300.0
+
+_WAIT = """
+import sys
+if not sys.stdin.buffer.read(1):
+    sys.path.insert(0, sys.argv[1])
+    from xmcompat.standing import let_go
+    let_go(*sys.argv[2:])
+"""
+
+
+class Guard:
+    """Lets the domain UUID of the libvirt at URI go on, and removes the unfinished file MADE and FOLDER, when this process
+    dies; FOLDER stays where MADE has got its name."""
+
+    def __init__(self, uri: str, uuid: str, made: str, folder: str) -> None:
+        """Raises OSError."""
+        above = str(Path(__file__).resolve().parents[1])
+        self._child = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _WAIT, above, uri, uuid, made, folder], stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, cwd="/",
+        )  # fmt: skip
+
+    def dismiss(self) -> None:
+        """The guest goes on, or has ended. May be repeated."""
+        assert self._child.stdin is not None
+        with suppress(OSError):
+            if not self._child.stdin.closed:
+                self._child.stdin.write(b"x")
+                self._child.stdin.close()
+        self._child.wait()
+
+
+def let_go(uri: str, uuid: str, made: str, folder: str) -> None:
+    """Have the domain go on, whatever libvirt still does with it, and remove what was begun: the file MADE, and FOLDER."""
+    import site
+
+    site.main()  # libraries lie where the interpreter has not looked yet
+    from xmcompat import saved_disks
+    from xmcompat.migration import save_file
+    from xmcompat.toolstack import Toolstack
+
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            with Toolstack.open(uri) as toolstack:
+                toolstack.hypervisor.give_up_save(uuid)
+                toolstack.hypervisor.pause(uuid)  # after what libvirt still does with it: it may be about to stand still
+                toolstack.hypervisor.unpause(uuid)
+                break
+        except (DomainNotFound, DomainEnding):
+            break
+        except XmError:
+            time.sleep(0.2)
+    if os.path.exists(made):  # else it has its name, and the folder is its own
+        saved_disks.remove_folder(folder)
+        save_file.remove(made)
