@@ -5,13 +5,14 @@ No libvirt type leaks through. This module is on the path of ``xm list`` and imp
 
 from __future__ import annotations
 
+from xmcompat.backends.migrates import Migrates
 from xmcompat.backends.persistence import Persistence
 from xmcompat.backends.volumes import Volumes
 from xmcompat.light import NamedTuple, Protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from xmcompat.backends.counters import DomainCounters
     from xmcompat.backends.kept_mark import Mark
@@ -158,7 +159,7 @@ class SaveJob(Protocol):
         ...
 
 
-class Hypervisor(Persistence, Volumes, Protocol):
+class Hypervisor(Persistence, Volumes, Migrates, Protocol):
     """Where guests run. Every method raises HypervisorUnreachable or ConnectionLost when nothing answers,
     DomainNotFound for a domain that is gone, HypervisorError for a refusal."""
 
@@ -234,8 +235,17 @@ class Hypervisor(Persistence, Volumes, Protocol):
         """Write its memory as an ELF core to the file PATH of the hypervisor's host; paused meanwhile unless LIVE."""
         ...
 
-    def begin_save(self, uuid: str, path: str, *, running: bool = False) -> SaveJob:
-        """Begin to save it to the file PATH, which is there, and to end it; with RUNNING it runs on."""
+    def begin_save(
+        self, uuid: str, path: str, *, running: bool = False, disks: Mapping[str, str] | None = None,
+        moment: Callable[[], None] = lambda: None,
+    ) -> SaveJob:  # fmt: skip
+        """Begin to save it to the file PATH, which is there, and to end it; with RUNNING it runs on. Then DISKS (files that
+        are not there yet, by target) become copies of its disks, of the moment at which MOMENT is called: in a thread of
+        the job, while the domain stands still."""
+        ...
+
+    def give_up_save(self, uuid: str) -> None:
+        """Have a save end whose process has ended, if there is one; a little later it is over."""
         ...
 
     def restore(self, uuid: str, path: str, offset: int, xml: str = "") -> DomainInfo:

@@ -15,6 +15,7 @@ from xmcompat.backends.libvirt_calls import LibvirtEvents
 from xmcompat.backends.libvirt_counters import LibvirtCounters
 from xmcompat.backends.libvirt_hotplug import LibvirtHotplug
 from xmcompat.backends.libvirt_lifecycle import LibvirtLifecycle, press_power_button
+from xmcompat.backends.libvirt_migration import LibvirtMigration
 from xmcompat.backends.libvirt_persistence import LibvirtPersistence
 from xmcompat.backends.libvirt_queries import domain_info, domid_of, failure
 from xmcompat.backends.libvirt_reading import LibvirtReading
@@ -53,7 +54,7 @@ def _load() -> Any:
 
 class LibvirtKvm(
     LibvirtReading, LibvirtActs, LibvirtPersistence, LibvirtHotplug, LibvirtLifecycle, LibvirtEvents, LibvirtCounters,
-    LibvirtSaving, LibvirtVolumes,
+    LibvirtSaving, LibvirtVolumes, LibvirtMigration,
 ):
     """One connection to libvirt. Not to be shared among threads."""
 

@@ -90,6 +90,13 @@ class LibvirtPersistence(LibvirtSecrets):
         with self._translated(uuid):
             self._connection.lookupByUUIDString(uuid).managedSaveDefineXML(xml, 0)
 
+    def discard_image(self, uuid: str) -> None:
+        """Forget its image; silent where there is none."""
+        with self._translated(uuid):
+            domain = self._connection.lookupByUUIDString(uuid)
+            if domain.hasManagedSaveImage():
+                domain.managedSaveRemove()
+
     def start_known(self, uuid: str) -> DomainInfo:
         """Start it, paused, from its definition; or from its image, which libvirt removes when that has succeeded.
 

@@ -216,3 +216,16 @@ def run_folder(uri: str) -> str:
         return run if run != socket and run.startswith("/") and not os.path.samefile(run, "/run") else "/run"
     except OSError:
         return "/run"
+
+
+def moving_folder(uri: str) -> str:
+    """Where the files of domains that are being moved lie: see ``moving``."""
+    return f"{run_folder(uri)}/xmcompat/moving"
+
+
+def any_moving(uri: str) -> bool:
+    """Whether there may be such a domain: what ``xm list`` pays for the question."""
+    try:
+        return bool(os.listdir(moving_folder(uri)))
+    except OSError:
+        return False

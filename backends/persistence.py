@@ -40,6 +40,10 @@ class Persistence(DiskSecrets, Protocol):
         """Have the image say XML of its domain; what the guest sees must be the same."""
         ...
 
+    def discard_image(self, uuid: str) -> None:
+        """Forget the image beside its definition; silent where there is none."""
+        ...
+
     def start_known(self, uuid: str) -> DomainInfo:
         """Start it, paused, from its definition; or from its image, which is gone then. Raises what ``create`` raises."""
         ...

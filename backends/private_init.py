@@ -38,19 +38,25 @@ HIDDEN = {
     "/var/cache/libvirt": "cache",
     "/var/log/libvirt": "log",
 }
-DAEMONS = (("virtlogd",), ("libvirtd",))
 CGROUPS = Path("/sys/fs/cgroup")
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 
 
 class Plan:
-    """What ``settings.json`` says."""
+    """What ``settings.json`` says to process 1; the rest of it is in the daemons' own files by now."""
 
-    def __init__(self, *, name: str, own_network: bool, bridges: list[str], cgroup: str) -> None:
+    def __init__(
+        self, *, name: str, own_network: bool, bridges: list[str], cgroup: str, listens: bool = False, **_files: str
+    ) -> None:
         self.name = name
         self.own_network = own_network
         self.bridges = bridges
         self.cgroup = cgroup
+        self.listens = listens
+
+    @property
+    def daemons(self) -> tuple[tuple[str, ...], ...]:
+        return ("virtlogd",), ("libvirtd", "--listen") if self.listens else ("libvirtd",)
 
 
 class Hierarchy:
@@ -245,7 +251,7 @@ def first_process(directory: Path, plan: Plan, found: list[Hierarchy]) -> NoRetu
     try:
         os.chdir("/")
         prepare(directory, plan, found)
-        daemons = [Daemon(argv) for argv in DAEMONS]
+        daemons = [Daemon(argv) for argv in plan.daemons]
         for daemon in daemons:
             daemon.start()
         _say("ready")

@@ -62,17 +62,22 @@ class PrivateLibvirtd:
     """One private libvirtd, known by its directory.
 
     ``name`` is the host name inside. With ``own_network`` it has a network of its own, with BRIDGES in it;
-    without, guests use the host's bridges.
+    without, guests use the host's bridges. One that LISTENS can be reached as ``libvirtd_conf`` says, over TLS unless that
+    says otherwise; that and ``qemu_conf`` are lines that follow our own in its files.
     """
 
     def __init__(
-        self, directory: Path, *, name: str = "xmcompat", own_network: bool = False, bridges: Sequence[str] = ()
-    ) -> None:
+        self, directory: Path, *, name: str = "xmcompat", own_network: bool = False, bridges: Sequence[str] = (),
+        listens: bool = False, libvirtd_conf: str = "", qemu_conf: str = "",
+    ) -> None:  # fmt: skip
         """Nothing is started or written yet. Raises XmError for a directory or name that cannot serve."""
         self.directory = Path(os.path.abspath(directory))
         self.name = name
         self.own_network = own_network
         self.bridges = tuple(bridges)
+        self.listens = listens
+        self.libvirtd_conf = libvirtd_conf
+        self.qemu_conf = qemu_conf
         self._refuse_unusable()
 
     @classmethod
@@ -81,8 +86,10 @@ class PrivateLibvirtd:
         try:
             settings = json.loads((Path(directory) / "settings.json").read_text())
             return cls(
-                directory, name=settings["name"], own_network=settings["own_network"], bridges=settings["bridges"]
-            )
+                directory, name=settings["name"], own_network=settings["own_network"], bridges=settings["bridges"],
+                listens=settings.get("listens", False), libvirtd_conf=settings.get("libvirtd_conf", ""),
+                qemu_conf=settings.get("qemu_conf", ""),
+            )  # fmt: skip
         except (OSError, ValueError, KeyError):
             raise XmError(f"there is no private libvirtd in {directory}") from None
 
@@ -202,8 +209,9 @@ class PrivateLibvirtd:
         host_uuid = self.directory / "host_uuid"
         if not host_uuid.exists():
             host_uuid.write_text(str(uuid.uuid4()))
-        (self.directory / "etc/libvirtd.conf").write_text(LIBVIRTD_CONF.format(host_uuid=host_uuid.read_text()))
-        (self.directory / "etc/qemu.conf").write_text(QEMU_CONF)
+        own_conf = LIBVIRTD_CONF.format(host_uuid=host_uuid.read_text())
+        (self.directory / "etc/libvirtd.conf").write_text(own_conf + self.libvirtd_conf)
+        (self.directory / "etc/qemu.conf").write_text(QEMU_CONF + self.qemu_conf)
         with suppress(FileNotFoundError):
             shutil.copytree(FILTERS, self.directory / "etc/nwfilter", dirs_exist_ok=True)
         with suppress(FileNotFoundError):
@@ -215,6 +223,9 @@ class PrivateLibvirtd:
             "own_network": self.own_network,
             "bridges": self.bridges,
             "cgroup": self.cgroup,
+            "listens": self.listens,
+            "libvirtd_conf": self.libvirtd_conf,
+            "qemu_conf": self.qemu_conf,
         }
         (self.directory / "settings.json").write_text(json.dumps(settings, indent=1))
 

@@ -24,7 +24,8 @@ class Settings(NamedTuple):
 
     ``bridge_aliases`` are pairs: a bridge that configurations name, and the one of this host that stands for it.
     ``network`` is the table of the host's networks as it stands there; ``network.settings`` reads it.
-    ``script_folder`` is where the scripts of guests' interfaces lie, those of Xen's users.
+    ``script_folder`` is where the scripts of guests' interfaces lie, those of Xen's users. ``migration`` is the table about
+    moving guests, which ``migration.settings`` reads.
     """
 
     uri: str = ""
@@ -32,6 +33,7 @@ class Settings(NamedTuple):
     bridge_aliases: tuple[tuple[str, str], ...] = ()
     script_folder: str = ""
     network: Mapping[str, object] = {}
+    migration: Mapping[str, object] = {}
 
 
 def read(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -63,7 +65,9 @@ def parse(data: bytes, path: str) -> Settings:
             raise ConfigError(f"unknown setting '{key}'", path=path, hint=f"known: {', '.join(Settings._fields)}")
         if key == "network" and not isinstance(value, dict):
             raise ConfigError("network must be a table", path=path, hint="write [network.bridges.NAME]")
-        if key not in ("bridge_aliases", "network") and not isinstance(value, str):
+        if key == "migration" and not isinstance(value, dict):
+            raise ConfigError("migration must be a table", path=path, hint="write [migration]")
+        if key not in ("bridge_aliases", "network", "migration") and not isinstance(value, str):
             raise ConfigError(f"{key} must be text in quotes", path=path)
     settings = Settings(**{**table, "bridge_aliases": _aliases(table.get("bridge_aliases", {}), path)})
     if settings.accelerator not in ("", *ACCELERATORS):

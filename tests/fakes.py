@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from tests.fakes_hotplug import FakeHotplug
 from tests.fakes_lifecycle import FakeLifecycle
+from tests.fakes_migration import FakeMigration
 from tests.fakes_persistence import FakePersistence
 from tests.fakes_saving import FakeSaving
 from tests.fakes_volumes import FakeVolumes
@@ -197,7 +198,9 @@ class FakeTuning:
 
 
 @dataclass
-class FakeHypervisor(FakeActs, FakeTuning, FakeHotplug, FakeLifecycle, FakePersistence, FakeSaving, FakeVolumes):
+class FakeHypervisor(
+    FakeActs, FakeTuning, FakeHotplug, FakeLifecycle, FakePersistence, FakeSaving, FakeVolumes, FakeMigration
+):
     """Holds domains by uuid and keeps a list of what was asked of it."""
 
     uri: str = "fake:///"

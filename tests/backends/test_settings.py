@@ -47,7 +47,7 @@ def test_an_address_in_the_environment_needs_no_settings_file() -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("colour = 'red'", "f.toml: unknown setting 'colour'; known: uri, accelerator, bridge_aliases, script_folder, network"),
+        ("colour = 'red'", "f.toml: unknown setting 'colour'; known: uri, accelerator, bridge_aliases, script_folder, network, migration"),
         ("uri = 1", "f.toml: uri must be text in quotes"),
         ("accelerator = 'xen'", "f.toml: accelerator 'xen' is unknown; known: auto, kvm, tcg"),
         ("bridge_aliases = 'br0'", 'f.toml: bridge_aliases must be a table; '

@@ -11,8 +11,9 @@ from tests.lab.tickrom import rom
 
 
 def write_roms(directory: Path) -> None:
-    """Put both variants of the firmware into DIRECTORY."""
+    """Put the variants of the firmware into DIRECTORY."""
     (directory / "tick.rom").write_bytes(rom())
+    (directory / "busy.rom").write_bytes(rom(busy=True))
     (directory / "idle.rom").write_bytes(rom(idle=True))
 
 
@@ -22,6 +23,7 @@ def tick_xml(
     *,
     kvm: bool = True,
     idle: bool = False,
+    busy: bool = False,
     uuid: str | None = None,
     memory: int = 16 * 1024,
     bridges: Sequence[str] = (),
@@ -49,7 +51,7 @@ def tick_xml(
   <vcpu>1</vcpu>
   <os>
     <type arch='x86_64' machine='pc'>hvm</type>
-    <loader readonly='yes' type='rom'>{escape(str(roms / ('idle.rom' if idle else 'tick.rom')))}</loader>
+    <loader readonly='yes' type='rom'>{escape(str(roms / ('idle.rom' if idle else 'busy.rom' if busy else 'tick.rom')))}</loader>
   </os>
   <features><acpi/><apic/></features>
   <on_poweroff>{actions[0]}</on_poweroff>

@@ -177,15 +177,19 @@ class BareHost(Place):
 class NodeHost(Place):
     """A private libvirtd with a network and an /etc of its own; ``node`` is what ``run_xm`` and others take."""
 
-    def __init__(self, directory: Path, name: str, bridges: Sequence[str] = ()) -> None:
-        """Starts it, with BRIDGES."""
+    def __init__(self, directory: Path, name: str, bridges: Sequence[str] = (), node: PrivateLibvirtd | None = None) -> None:
+        """Starts it, with BRIDGES; or NODE, which is one of DIRECTORY."""
         self.name = name
-        self.node = PrivateLibvirtd(directory, name=name, own_network=True, bridges=bridges)
+        self.node = node or PrivateLibvirtd(directory, name=name, own_network=True, bridges=bridges)
+        self.start_node()
+
+    def start_node(self) -> None:
+        """Start it, without a cable."""
         self.node.start()
         pid = self.node.pid
         assert pid is not None
         self.pid = pid
-        self.python(OWN_ETC, str(directory / "files"))
+        self.python(OWN_ETC, str(self.node.directory / "files"))
 
     def enter(self, argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> list[str]:
         return self.node.enter(argv, cwd=cwd, env=env)
@@ -207,7 +211,7 @@ OWN_ETC = """
 import subprocess, sys
 from pathlib import Path
 place = Path(sys.argv[1])
-place.mkdir()
+place.mkdir(exist_ok=True)
 def mount(*words):
     subprocess.run(["mount", *map(str, words)], check=True)
 mount("-t", "tmpfs", "tmpfs", place)
@@ -229,7 +233,7 @@ addr add {OUTSIDE}/24 dev lan
 addr add {OUTSIDE6}/64 dev lan
 """
 
-H = TypeVar("H", BareHost, NodeHost)
+H = TypeVar("H", bound="BareHost | NodeHost")
 
 
 class Lan:
@@ -253,24 +257,29 @@ class Lan:
 
     def bare_host(self) -> BareHost:
         """One more host: the first has 198.51.100.11/24, 2001:db8:1::11/64 and default routes; the next .12, ::12."""
-        return self._joined(lambda directory, name: BareHost(directory, name))
+        return self.joined(BareHost)
 
     def node_host(self, bridges: Sequence[str] = ()) -> NodeHost:
         """One more host, with a libvirtd and BRIDGES, which do not have the uplink."""
-        return self._joined(lambda directory, name: NodeHost(directory, name, bridges))
+        return self.joined(lambda directory, name: NodeHost(directory, name, bridges))
 
-    def _joined(self, make: Callable[[Path, str], H]) -> H:
+    def joined(self, make: Callable[[Path, str], H]) -> H:
+        """One more host, which MAKE makes of its directory and its name."""
         number = len(self.hosts) + 1
         with self._closed_on_failure():
             host = make(self.directory / f"h{number}", f"host{number}")
             self.hosts.append(host)
-            set_sysctls(host, WITHOUT_DAD)
-            wire(host, UPLINK, self.outside, f"h{number}", mac=f"02:00:00:00:00:{10 + number}")
-            self.outside.run("ip", "link", "set", f"h{number}", "master", "lan")
-            host.run("ip", "-batch", "-", input=uplink_commands(number))
-            host.run("tee", "-a", "/etc/hosts", input=other_hosts(number))
-            host.address, host.address6 = address(number), address6(number)
+            self.cable(host, number)
         return host
+
+    def cable(self, host: BareHost | NodeHost, number: int) -> None:
+        """Join host NUMBER to the switch, with addresses, routes and the others' names."""
+        set_sysctls(host, WITHOUT_DAD)
+        wire(host, UPLINK, self.outside, f"h{number}", mac=f"02:00:00:00:00:{10 + number}")
+        self.outside.run("ip", "link", "set", f"h{number}", "master", "lan")
+        host.run("ip", "-batch", "-", input=uplink_commands(number))
+        host.run("tee", "-a", "/etc/hosts", input=other_hosts(number))
+        host.address, host.address6 = address(number), address6(number)
 
     @contextmanager
     def _closed_on_failure(self) -> Iterator[None]:

@@ -10,7 +10,8 @@ line at once. Lines end in CR LF:
 
 Keys: ``q`` switches off, ``r`` reboots, ``c`` crashes (by a panic device, if it has one), ``h`` hangs it, ``i`` makes
 it ignore the power button from then on.
-The idle variant says its first line and sleeps for ever: a hundred of them leave the processor free.
+The idle variant says its first line and sleeps for ever: a hundred of them leave the processor free. The busy one changes
+512 KiB of its memory, one page after the other, before each tick: 5 MiB/s that have to be copied again and again.
 
 The machine code is written out below, an instruction a line, so that no assembler is needed.
 """
@@ -91,7 +92,7 @@ class Code:
         return self._labels[label]
 
 
-def rom(*, idle: bool = False) -> bytes:
+def rom(*, idle: bool = False, busy: bool = False) -> bytes:
     """The 64 KiB of firmware."""
     code = Code()
     _clock_interrupt(code)                 # first, so that its offset is known
@@ -105,7 +106,7 @@ def rom(*, idle: bool = False) -> bytes:
         _deliver_interrupts(code)
         _set_up_acpi(code)
         code.say("TICKROM-UP\r\n")
-        _tick_for_ever(code)
+        _tick_for_ever(code, busy)
     linked = code.link()
     jump = b"\xea" + code.offset("start").to_bytes(2, "little") + SEGMENT.to_bytes(2, "little")
     image = linked.ljust(RESET_VECTOR, b"\xff") + jump
@@ -221,9 +222,23 @@ def _set_up_acpi(code: Code) -> None:
     code.outw(PM_BASE + 2, 0x100)          # power button enable
 
 
-def _tick_for_ever(code: Code) -> None:
+def _change_memory(code: Code) -> None:
+    """Write the number of the tick into each page from 64 to 576 KiB."""
+    code.raw("66a1", (COUNT, 2))           # mov eax, [COUNT]
+    code.raw("bb", (0x1000, 2))            # mov bx, 1000h
+    code.label("page")
+    code.raw("8ec3")                       # mov es, bx
+    code.raw("2666a3", (0, 2))             # mov [es:0], eax
+    code.raw("81c3", (0x100, 2))           # add bx, 100h
+    code.raw("81fb", (0x9000, 2))          # cmp bx, 9000h
+    code.to("0f82", "page")                # jb page
+
+
+def _tick_for_ever(code: Code, busy: bool) -> None:
     code.raw("fb")                         # sti
     code.label("tick")
+    if busy:
+        _change_memory(code)
     code.say("TICK ")
     code.raw("668b1e", (COUNT, 2))         # mov ebx, [COUNT]
     code.raw("b9", (8, 2))                 # mov cx, 8
