@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import struct
 
 _DOES, _BEARS_NOT = 100, 200
@@ -41,3 +42,20 @@ def _is_held(fd: int, byte: int) -> bool:
     """Whether another open file has that byte locked."""
     answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _LOCK.pack(fcntl.F_WRLCK, 0, byte, 1, 0))
     return bool(_LOCK.unpack(answer)[0] != fcntl.F_UNLCK)
+
+
+def is_locked(path: str) -> bool:
+    """Whether a program holds such locks on the image at PATH, on whichever host where its file system passes locks on.
+
+    False for what cannot be looked at, and for file systems without locks.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return any(_is_held(fd, byte) for base in (_DOES, _BEARS_NOT) for byte in range(base, base + _RESIZE + 1))
+    except OSError:
+        return False
+    finally:
+        os.close(fd)

@@ -64,6 +64,11 @@ class FakePersistence(FakeSecrets):
     def suspended(self) -> set[str]:
         return set(self.images)
 
+    def discard_image(self, uuid: str) -> None:
+        self._known(uuid)
+        if self.images.pop(uuid, None) is not None:
+            self.calls.append(("discard", self.known[uuid].name))
+
     def image(self, uuid: str) -> str:
         self._known(uuid)
         if not self.images[uuid]:

@@ -27,9 +27,12 @@ OPERATIONS = {*VALUES, "backends", "config", "translate", "network", "storage", 
 TOOLSTACK = {
     "toolstack", "tuning", "creation", "guest_kernels", "populating", "preflight", "describe", "console_session", "events", "frontends", "display", "kept",
     "labels", "statistics", "disk_files", "pools", "pool_store", "pool_rules", "hotplug", "hotplug_nics", "pluggable", "plugging", "saving", "pending_save", "losses",
+    "saved_disks", "saved_guests", "standing", "moving",
     "vnets", "hostdevices", "passing", "passing_pci", "passing_scsi", "passing_usb",
     "host_settings", "managed", "suspending", "recorded", "endings", "connecting", "vifs", "vif_steps", "vif_nat", "vif_traces", "mac_twins",
     "disk_needs", "disk_paths", "disk_secrets", "composites",
+    "migrating", "departing", "departure", "deferred", "moving_many", "evacuation",
+    "receiving", "arrivals", "arrival_disks", "arrival_sweep", "vantage", "copies", "peers", "peer_lines", "enrolment", "enrolled",
 }  # fmt: skip
 PROGRAM = {*OPERATIONS, *TOOLSTACK, "render", "__init__"}
 
@@ -50,11 +53,11 @@ MAY_IMPORT = {
     "notes": COMMON,
     "config": VALUES,
     "translate": {*VALUES, "config.keys"},
-    "render": {*VALUES, "backends.hypervisor", "backends.counters", "config.sxp", "config.dryrun"},
+    "render": {*VALUES, "backends.hypervisor", "backends.counters", "backends.migration", "config.sxp", "config.dryrun"},
     "backends": {*COMMON, "guest", "notes"},
     "network": COMMON,
     "storage": COMMON,
-    "migration": COMMON,
+    "migration": {*COMMON, "backends.migration"},  # values
     "toolstack": {*OPERATIONS, *TOOLSTACK},
     **{name: {*OPERATIONS, *TOOLSTACK} for name in ("creation", "guest_kernels", "populating")},
     "managed": {*OPERATIONS, *TOOLSTACK},
@@ -65,7 +68,15 @@ MAY_IMPORT = {
     "describe": {*OPERATIONS, *TOOLSTACK, "render"},
     "console_session": {*OPERATIONS, *TOOLSTACK},
     "tuning": {*OPERATIONS, *TOOLSTACK},
-    **{name: {*OPERATIONS, *TOOLSTACK} for name in ("saving", "pending_save")},
+    **{name: {*OPERATIONS, *TOOLSTACK} for name in ("saving", "pending_save", "saved_disks", "saved_guests", "standing")},
+    **{
+        name: {*OPERATIONS, *TOOLSTACK, "__init__"}
+        for name in ("receiving", "arrivals", "arrival_disks", "arrival_sweep", "vantage", "copies")
+    },
+    **{name: {*OPERATIONS, *TOOLSTACK} for name in ("migrating", "departing", "departure", "moving", "moving_many", "evacuation")},
+    "peers": {*OPERATIONS, *TOOLSTACK, "__init__", "xend.config", "xend.config_file"},
+    "peer_lines": {"errors", "migration"},
+    **{name: {"errors", "migration", "programs", "enrolled"} for name in ("enrolment", "enrolled")},
     "statistics": {*OPERATIONS, *TOOLSTACK},
     "pools": {*OPERATIONS, *TOOLSTACK},
     "pool_rules": {*OPERATIONS, *TOOLSTACK},
@@ -78,6 +89,7 @@ MAY_IMPORT = {
     **{name: {*OPERATIONS, *TOOLSTACK} for name in ("connecting", "vifs", "vif_steps", "vif_nat", "vif_traces", "mac_twins")},
     "plugging": {*OPERATIONS, *TOOLSTACK, "render", "xend.config", "xend.client_options"},
     "losses": {"errors", "backends.hypervisor"},
+    "deferred": set(),
     "kept": {*OPERATIONS, *TOOLSTACK},
     "disk_files": {*OPERATIONS, *TOOLSTACK},
     "host_settings": {*OPERATIONS, "guest_kernels", "xend.config", "xend.config_file"},
@@ -86,8 +98,8 @@ MAY_IMPORT = {
     "labels": {"errors", "config"},
     "xm": {*PROGRAM, "xend"},
     "tool": {*PROGRAM, "xend", "xm.verbs", "xm.helptexts", "xm.wanted",  # the tables, for the manual
-             "xm.console"},
-    "xend": {*PROGRAM, "xm.signals"},
+             "xm.console", "xm.signals"},
+    "xend": {*PROGRAM, "xm.signals", "xm.migrate"},
     "tour": {*COMMON, *(f"backends.{name}" for name in ("domain_xml", "libvirt_kvm", "private_libvirtd"))},
 }
 #: Heavy libraries, and the only files that may name them.

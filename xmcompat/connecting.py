@@ -110,6 +110,15 @@ def connect(
     _name_and_mark(here)
 
 
+def filter_alone(back_ends: Sequence[BackEnd]) -> None:
+    """Hang the filters and limits of BACK_ENDS on their taps, and nothing else: the guest still runs on another host, from
+    which it comes. Raises DeviceError."""
+    from xmcompat import vif_steps
+
+    for one in back_ends:
+        with_number(one.number, lambda one=one: steps.take(vif_steps.filters(one)))  # type: ignore[misc]
+
+
 def _refuse_unseen(back_end: BackEnd) -> None:
     """Raises DeviceError where the tap is in a bridge of Open vSwitch that is a process: it takes the frames before any
     filter or limit of the kernel's sees them."""

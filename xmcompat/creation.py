@@ -30,6 +30,7 @@ from xmcompat.notes import joined
 from xmcompat.pool_rules import POOL0
 from xmcompat.pools import Pools
 from xmcompat.preflight import (
+    give_up_saved,
     overcommitted,
     refuse_foreign_kernel,
     refuse_missing_ramdisk,
@@ -46,10 +47,11 @@ from xmcompat.translate.usb import plugged_in
 
 def create(
     hypervisor: Hypervisor, loaded: Loaded, *, paused: bool, attend: Callable[[Created], None] | None = None,
-    again: Callable[[], Hypervisor] | None = None,
+    again: Callable[[], Hypervisor] | None = None, discard_saved: bool = False,
 ) -> Created:  # fmt: skip
     """Start the guest: translate, check, assemble, one libvirt call. Nothing is changed before that call.
 
+    One whose memory is saved is refused, unless with DISCARD_SAVED: then that memory goes once it has started.
     AGAIN makes another connection where this one is lost, over which a domain that was not let go is ended.
     With ATTEND the domain is made paused, ATTEND is called with it, and then it is let go (unless PAUSED).
     Raises DomainExists, NotConvertible, DeviceError, HypervisorError, and DomainNotFound for a domain that has ended
@@ -57,7 +59,7 @@ def create(
     """
     guest = loaded.guest
     refuse_overlong(guest.name)
-    refuse_taken(hypervisor, guest)
+    refuse_taken(hypervisor, guest, discard_saved=discard_saved)
     facts = facts_for(hypervisor, guest)
     lookup = HostnameLookup() if facts.local else None
     refuse_too_large(guest, facts.memory)
@@ -75,7 +77,8 @@ def create(
             translation, machine = _with_own_kernel(guest, facts, translation, machine)
             refuse_unstartable(guest, machine)
             told = (*told, *mac_twins.told(hypervisor, machine.nics))
-        waits = attend is not None or (facts.ports and connecting.prepared(guest.vifs, machine.nics))
+        prepared = facts.ports and connecting.prepared(guest.vifs, machine.nics)
+        waits = attend is not None or discard_saved or prepared
         xml = domain_xml.render(machine)
         try:
             info = start(hypervisor, xml, machine, guest, paused=paused or waits)
@@ -87,6 +90,8 @@ def create(
             created = Created(info, joined(loaded.notes, translation.notes), (*told, *filter(None, (complaint,))))
             if attend is not None:
                 attend(created)
+            if discard_saved:
+                give_up_saved(hypervisor, info)
             if waits and not paused:
                 _let_go(hypervisor, info)
         except ConnectionLost as error:

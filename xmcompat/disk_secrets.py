@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from xmcompat.guest import GuestConfig, Vbd
 
 FOLDER = "/var/lib/xmcompat/secrets"
+#: What is written down of a file with the memory of a saved domain: its name, and that until it was finished.
+_SAVED = ("saved", "unfinished")
 
 #: Seconds in which a domain must be there after its secrets.
 _PATIENCE = 600.0
@@ -58,7 +60,7 @@ def prepared(
 
     if lasting is None:
         lasting = _stays(hypervisor, guest, uuid)
-    _note(hypervisor, uuid, **{name: value for name, value in _kept(uuid).items() if name == "saved"})
+    _note(hypervisor, uuid, **{name: value for name, value in _kept(uuid).items() if name in _SAVED})
 
     def with_login(disk: Disk) -> Disk:
         if disk.members:
@@ -185,11 +187,12 @@ def settle(uuid: str) -> None:
         os.utime(path, (0, 0))
 
 
-def saved(hypervisor: Hypervisor, uuid: str, path: str) -> None:
-    """The domain is being saved to the file PATH: its passwords are kept as long as that is there."""
+def saved(hypervisor: Hypervisor, uuid: str, path: str, made: str = "") -> None:
+    """The domain is being saved to the file PATH, called MADE until it is finished: its passwords are kept as long as one
+    of them is there."""
     if os.path.exists(f"{FOLDER}/{uuid}"):
         hypervisor.let_secrets_last(_beginning(uuid))
-        _note(hypervisor, uuid, saved=os.path.abspath(path))
+        _note(hypervisor, uuid, saved=os.path.abspath(path), unfinished=os.path.abspath(made or path))
 
 
 # -- forgotten
@@ -280,8 +283,8 @@ def _kept(uuid: str) -> dict[str, str]:
 
 
 def _is_saved(uuid: str) -> bool:
-    path = _kept(uuid).get("saved")
-    return path is not None and os.path.exists(path)
+    kept = _kept(uuid)
+    return any(name in kept and os.path.exists(kept[name]) for name in _SAVED)
 
 
 def _is_young(uuid: str) -> bool:

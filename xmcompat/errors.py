@@ -88,6 +88,22 @@ class DomainBusy(HypervisorError):
     """Another call has the domain, and has not let go of it in the time that libvirt waits (30 s)."""
 
 
+class MigrationRefused(HypervisorError):
+    """The other host would not have the domain, or could not be reached: nothing was moved."""
+
+
+class DomainThere(MigrationRefused):
+    """The other host has a domain of that name or uuid that is not of this transfer."""
+
+
+class MigrationLost(HypervisorError):
+    """The other host, or its QEMU, went away in the middle: which copy runs is for both ends to say."""
+
+
+class MigrationAborted(HypervisorError):
+    """Somebody has given it up: the domain runs on here."""
+
+
 class HypervisorUnreachable(XmError):
     """Nothing answers at the connection URI, or it may not be used."""
 

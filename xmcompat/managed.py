@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from xmcompat import connecting, creation, disk_needs, disk_secrets, guest_kernels, recorded, vif_traces
+from xmcompat import connecting, creation, disk_needs, disk_secrets, guest_kernels, recorded, saved_guests, vif_traces
 from xmcompat.backends import domain_xml
 from xmcompat.backends.gather import gather
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
@@ -37,7 +37,7 @@ from xmcompat.kept import mark_started
 from xmcompat.losses import when_back
 from xmcompat.notes import joined
 from xmcompat.pool_rules import POOL0
-from xmcompat.preflight import refuse_overlong, refuse_suspended, refuse_too_large, refuse_unstartable
+from xmcompat.preflight import give_up_saved, refuse_overlong, refuse_suspended, refuse_too_large, refuse_unstartable
 from xmcompat.suspending import Suspending
 from xmcompat.toolstack import DOM0_NAME, DOM0_UUID, Created
 from xmcompat.translate.machine import translate
@@ -56,15 +56,16 @@ class Managed(Suspending):
 
     # -- known and forgotten
 
-    def new(self, loaded: Loaded) -> Created:
-        """Have the guest of a configuration known, halted. One of the same name and uuid gets this configuration.
+    def new(self, loaded: Loaded, *, discard_saved: bool = False) -> Created:
+        """Have the guest of a configuration known, halted. One of the same name and uuid gets this configuration; where it
+        is suspended only with DISCARD_SAVED, and its memory is given up.
 
         Its id in the answer is None. Disks and kernel are looked at when it starts. May be repeated only where the
         configuration has a uuid. Raises DomainExists, NotConvertible, OperationError, HypervisorError.
         """
         guest = loaded.guest
         refuse_overlong(guest.name)
-        self._refuse_taken(guest)
+        self._refuse_taken(guest, discard_saved=discard_saved)
         hypervisor = self._hypervisor
         facts = creation.facts_for(hypervisor, guest)
         guest = creation.identified(guest)
@@ -79,9 +80,12 @@ class Managed(Suspending):
         except BaseException:
             disk_secrets.gone(hypervisor, uuid)
             raise
-        return Created(hypervisor.find(guest.uuid or guest.name), joined(loaded.notes, translation.notes), ())
+        info = hypervisor.find(guest.uuid or guest.name)
+        if discard_saved:
+            give_up_saved(hypervisor, info)
+        return Created(info, joined(loaded.notes, translation.notes), ())
 
-    def _refuse_taken(self, guest: GuestConfig) -> None:
+    def _refuse_taken(self, guest: GuestConfig, *, discard_saved: bool) -> None:
         """Raise where name or uuid belong to another domain, or to one that is there or suspended."""
         if guest.name == DOM0_NAME or guest.uuid == DOM0_UUID:
             raise OperationError(f"VM name '{DOM0_NAME}' already exists as domain 0")
@@ -96,7 +100,8 @@ class Managed(Suspending):
                 raise OperationError(f"VM name '{holder.name}' already exists as domain {holder.domid}")
             if (guest.name, guest.uuid) != (holder.name, holder.uuid):
                 raise DomainExists(holder.name, None)
-            refuse_suspended(self._hypervisor, holder)
+            if not discard_saved:
+                refuse_suspended(self._hypervisor, holder)
 
     def delete(self, designation: str) -> None:
         """Forget a halted domain, with all that libvirt keeps for it. Raises OperationError, DomainNotFound."""
@@ -116,14 +121,16 @@ class Managed(Suspending):
     # -- started
 
     def start(
-        self, designation: str, *, paused: bool = False, attend: Callable[[Created], None] | None = None
-    ) -> Created:
-        """Start a halted domain from its definition. On any error, and on Ctrl-C, it is halted.
+        self, designation: str, *, paused: bool = False, attend: Callable[[Created], None] | None = None,
+        discard_saved: bool = False,
+    ) -> Created:  # fmt: skip
+        """Start a halted domain from its definition. On any error, and on Ctrl-C, it is halted. One whose memory is saved
+        is refused; with DISCARD_SAVED that memory is given up.
 
         ATTEND is as for ``Toolstack.create``. Raises OperationError, DeviceError, HypervisorError, DomainNotFound, and
         DomainEnding for one that has ended before it could run.
         """
-        self.refuse_start(designation)
+        self.refuse_start(designation, discard_saved=discard_saved)
         info = self._toolstack.find(designation)
         record = self._toolstack.record(info)
         guest = _guest_of(record, info)
@@ -131,10 +138,14 @@ class Managed(Suspending):
         try:
             with disk_needs.given_back(self._hypervisor, info.uuid):
                 warnings = self._refuse_unfit(guest, machine)
+                if discard_saved and info.uuid in self._hypervisor.suspended():
+                    self._hypervisor.discard_image(info.uuid)  # libvirt would start from it
                 created = self._started(info, guest, machine, warnings)
                 try:
                     if attend is not None:
                         attend(created)
+                    if discard_saved:
+                        give_up_saved(self._hypervisor, created.info)
                     if not paused:
                         self._let_go(created.info)
                 except BaseException:
@@ -213,11 +224,14 @@ class Managed(Suspending):
         except XmError:
             return  # it has ended by itself
 
-    def refuse_start(self, designation: str) -> None:
+    def refuse_start(self, designation: str, *, discard_saved: bool = False) -> None:
         """Raise OperationError for a domain that ``start`` would not start, DomainNotFound."""
         info = self._toolstack.find(designation)
-        if info.domid is not None or info.uuid in self._hypervisor.suspended():
+        if info.domid is not None or (not discard_saved and info.uuid in self._hypervisor.suspended()):
             raise OperationError("Domain is already running")
+        saved = None if discard_saved else saved_guests.find(self._hypervisor.uri, info.name, info.uuid)
+        if saved is not None:
+            saved_guests.refuse(saved)
 
     # -- what its configuration says
 

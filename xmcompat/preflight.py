@@ -7,6 +7,7 @@ import stat
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from xmcompat import saved_guests
 from xmcompat.backends.machine import BlockSource, FileSource, Machine
 from xmcompat.errors import ConfigError, DeviceError, DomainExists, DomainNotFound, OperationError, XmError
 from xmcompat.guest import GuestConfig, GuestKind, KernelBoot, is_loader
@@ -33,10 +34,11 @@ def refuse_overlong(name: str) -> None:
         raise XmError(f"VM name '{name[:SHOWN]}...' is too long: {size} bytes; {LONGEST_NAME} is the limit")
 
 
-def refuse_taken(hypervisor: Hypervisor, guest: GuestConfig) -> None:
+def refuse_taken(hypervisor: Hypervisor, guest: GuestConfig, *, discard_saved: bool = False) -> None:
     """Raise DomainExists where name or uuid belong to another domain; those of Domain-0 always do.
 
-    A halted, known domain of the same name *and* uuid is no obstacle: it runs with the new configuration.
+    A halted, known domain of the same name *and* uuid is no obstacle: it runs with the new configuration. One whose memory
+    is saved raises OperationError, unless with DISCARD_SAVED.
     Source: xm-create's name rules, Xen 4.1.
     """
     if guest.name == DOM0_NAME or guest.uuid == DOM0_UUID:
@@ -52,7 +54,23 @@ def refuse_taken(hypervisor: Hypervisor, guest: GuestConfig) -> None:
             raise DomainExists(guest.name, holder.domid)
         if (guest.name, guest.uuid) != (holder.name, holder.uuid):
             raise DomainExists(holder.name, None)
-        refuse_suspended(hypervisor, holder)
+        if not discard_saved:
+            refuse_suspended(hypervisor, holder)
+    saved = None if discard_saved else saved_guests.find(hypervisor.uri, guest.name, guest.uuid)
+    if saved is not None:
+        saved_guests.refuse(saved)
+
+
+def give_up_saved(hypervisor: Hypervisor, info: DomainInfo) -> None:
+    """Forget the memory that was saved of the domain, beside its definition or in a file, which goes: it starts afresh.
+
+    Raises OperationError, HypervisorError.
+    """
+    if info.uuid in hypervisor.suspended():
+        hypervisor.discard_image(info.uuid)
+    saved = saved_guests.find(hypervisor.uri, info.name, info.uuid)
+    if saved is not None:
+        saved_guests.discard(saved)
 
 
 def refuse_suspended(hypervisor: Hypervisor, holder: DomainInfo) -> None:
@@ -63,8 +81,8 @@ def refuse_suspended(hypervisor: Hypervisor, holder: DomainInfo) -> None:
     if holder.uuid in hypervisor.suspended():
         raise OperationError(
             f"Domain '{holder.name}' is suspended; its memory would be lost",
-            hint=f"go on with it by 'xm resume {holder.name}', or give its memory up by "
-            f"'virsh managedsave-remove {holder.name}'",
+            hint=f"go on with it by 'xm resume {holder.name}', or give its memory up by {saved_guests.OPTION} of "
+            "'xm create' or 'xm start'",
         )
 
 

@@ -28,6 +28,7 @@ PACKAGES = {
     "mount": "mount", "umount": "mount", "mount.nfs": "nfs-common", "modprobe": "kmod", "losetup": "mount",
     "blkid": "util-linux", "multipath": "multipath-tools", "multipathd": "multipath-tools", "dmsetup": "dmsetup",
     "qemu-img": "qemu-utils", "rbd": "ceph-common",
+    "openssl": "openssl",
 }  # fmt: skip
 
 

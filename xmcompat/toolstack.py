@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
+from xmcompat.backends.local_host import any_moving
 from xmcompat.endings import DOM0_UUID as DOM0_UUID
 from xmcompat.endings import Endings
 from xmcompat.errors import DomainEnding, DomainNotFound, HypervisorError, OperationError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from xmcompat.hostdevices import HostDevices
     from xmcompat.hotplug import Devices
     from xmcompat.managed import Managed
+    from xmcompat.migrating import Migrating
     from xmcompat.notes import Note
     from xmcompat.pools import Pools
     from xmcompat.saving import Saving
@@ -122,7 +124,24 @@ class Toolstack(Endings):
         except DomainNotFound:
             if designation == DOM0_UUID or (designation.isdecimal() and int(designation) == 0):
                 return self._domain0(None)
+            if designation.startswith("migrating-") and any_moving(self.hypervisor.uri):
+                return self._moving(designation)
             raise
+
+    def _moving(self, designation: str) -> DomainInfo:
+        """By the name that it has in the list while it is moved."""
+        for info in self.shown(self.hypervisor.domains()):
+            if info.name == designation:
+                return self.hypervisor.find(info.uuid)
+        raise DomainNotFound(designation)
+
+    def shown(self, infos: Sequence[DomainInfo]) -> list[DomainInfo]:
+        """INFOS as the list shows them: one that is moved to another host just now is ``migrating-NAME``, as with xm."""
+        if not any_moving(self.hypervisor.uri):
+            return list(infos)
+        from xmcompat import moving
+
+        return moving.shown(self.hypervisor.uri, infos)
 
     def _domain0(self, guests: list[DomainInfo] | None, host: HostInfo | None = None) -> DomainInfo:
         """The host itself as the privileged domain: its memory, its cpus, and what the guests left of their time."""
@@ -228,6 +247,13 @@ class Toolstack(Endings):
         return Saving(self)
 
     @property
+    def migrating(self) -> Migrating:
+        """Moving guests to other hosts."""
+        from xmcompat.migrating import Migrating
+
+        return Migrating(self)
+
+    @property
     def devices(self) -> Devices:
         """The operations on disks and network interfaces."""
         from xmcompat.hotplug import Devices
@@ -251,17 +277,21 @@ class Toolstack(Endings):
     # -- life cycle
 
     def create(
-        self, loaded: Loaded, *, paused: bool = False, attend: Callable[[Created], None] | None = None
-    ) -> Created:
+        self, loaded: Loaded, *, paused: bool = False, attend: Callable[[Created], None] | None = None,
+        discard_saved: bool = False,
+    ) -> Created:  # fmt: skip
         """Start the guest of a configuration. On any error, and on Ctrl-C, the host is as it was.
 
-        ATTEND is called with the domain before it runs; what it raises ends the domain.
+        ATTEND is called with the domain before it runs; what it raises ends the domain. With DISCARD_SAVED the memory of
+        one that is saved is given up; else it is refused.
         Raises DomainExists, NotConvertible, DeviceError, HypervisorError, and DomainNotFound for a domain that has
         ended before it could run.
         """
         from xmcompat.creation import create
 
-        return create(self.hypervisor, loaded, paused=paused, attend=attend, again=self._connected_anew)
+        return create(
+            self.hypervisor, loaded, paused=paused, attend=attend, again=self._connected_anew, discard_saved=discard_saved
+        )
 
     def pause(self, designation: str) -> None:
         info = self.on_started(designation, "pause", self.hypervisor.pause)

@@ -188,7 +188,9 @@ def test_saved_and_restored(bench: Bench, parts: Path) -> None:
     done = bench.xm("restore", str(file))
     assert done.status == 0, done.stderr
     assert is_served(folder)
-    assert bench.xm("save", "-c", "web1", str(file)) == ("", "", 0)
+    checkpoint = bench.xm("save", "-c", "web1", str(file))
+    assert (checkpoint.stdout, checkpoint.status) == ("", 0)
+    assert f"'xm restore --disks {file}' brings both back" in checkpoint.stderr
     assert is_served(folder), "it runs on"
     os.rename(bench.directory / "swap.img", bench.directory / "away.img")
     assert bench.xm("destroy", "web1").status == 0
@@ -197,6 +199,15 @@ def test_saved_and_restored(bench: Bench, parts: Path) -> None:
     assert "Restore failed: Device 51713 (vbd) could not be connected." in said.stderr
     assert "swap.img does not exist" in said.stderr
     assert held(bench) == []
+    os.rename(bench.directory / "away.img", swap := bench.directory / "swap.img")
+    before = swap.read_bytes()
+    with open(swap, "r+b") as volume:
+        volume.write(b"written since")
+    assert "have been written since" in bench.xm("restore", str(file)).stderr
+    done = bench.xm("restore", "--disks", str(file))
+    assert (done.stderr, done.status) == ("", 0)
+    assert swap.read_bytes() == before, "a part of the joined disk"
+    assert is_served(folder)
 
 
 def test_known_started_suspended_and_resumed(bench: Bench, parts: Path) -> None:

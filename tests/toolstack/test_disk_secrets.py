@@ -140,13 +140,14 @@ def test_a_password_goes_with_its_domain_and_not_before(kept: FakeHypervisor, wa
     assert kept.kept_secrets == {} and not disk_secrets.is_any()
 
 
+@pytest.mark.parametrize("name", ["web1.save", "web1.save.abcdefgh.unfinished"])  # where its xm was killed
 @pytest.mark.parametrize("way", ways(), ids=["swept", "gone"])
 def test_a_saved_domain_keeps_its_password_as_long_as_its_file(
-    kept: FakeHypervisor, way: Callable[[FakeHypervisor], None], tmp_path: Path
+    kept: FakeHypervisor, way: Callable[[FakeHypervisor], None], tmp_path: Path, name: str
 ) -> None:
-    file = tmp_path / "web1.save"
+    file = tmp_path / name
     file.touch()
-    disk_secrets.saved(kept, WEB1.uuid, str(file))
+    disk_secrets.saved(kept, WEB1.uuid, str(tmp_path / "web1.save"), f"{tmp_path}/web1.save.abcdefgh.unfinished")
     os.utime(f"{disk_secrets.FOLDER}/{WEB1.uuid}", (0, 0))
     del kept.known[WEB1.uuid]
     way(kept)

@@ -10,10 +10,12 @@ from typing import NamedTuple
 import pytest
 
 from tests.fakes import FakeHypervisor, domain
+from tests.fakes_peer import URI, FakePeer, FakeWay
 from tests.fakes_saving import image, xml_of
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.errors import HypervisorError, HypervisorUnreachable
 from xmcompat.migration import save_file
+from xmcompat.migration.facts import HostFacts, Resolved
 from xmcompat.toolstack import Toolstack
 from xmcompat.xend import autostart, hoststop, xendomains
 from xmcompat.xend.autostart import Report
@@ -377,13 +379,59 @@ def test_with_every_step_off_guests_are_left_alone(host: Host) -> None:
     assert host.fake.calls == []
 
 
-def test_keys_are_sent_first_and_migration_falls_to_saving(host: Host) -> None:
+@pytest.fixture
+def node2(host: Host, monkeypatch: pytest.MonkeyPatch) -> FakeWay:
+    """The way to another host, to which the guests of this one can go."""
+    there = FakeHypervisor(uri="fake:///there")
+    host.fake.others[URI] = there
+    way = FakeWay(FakePeer(there, HostFacts(hostname="node2", free_memory=8 << 20)))
+    monkeypatch.setattr("xmcompat.migrating.open_way", lambda request, hypervisor, begun: way)
+    monkeypatch.setattr("xmcompat.vantage._resolved", lambda name: Resolved(name=name, addresses=("192.0.2.2",)))
+    return way
+
+
+def test_keys_are_sent_first_and_then_guests_are_moved(host: Host, node2: FakeWay) -> None:
     host.configure(sysrq="s u", migrate="node2 --live")
+    running(host, "web1")
+    running(host, "web2", state=DomainState.PAUSED)
+    status, out, err = host.run("stop")
+    assert (status, err) == (0, "")
+    assert sorted(call[0] for call in host.fake.calls) == ["migrate", "migrate", *["send_keys"] * 4]
+    assert sorted(out.removeprefix("Stopping Xen domains:").split()) == ["web1(migrate)", "web2(migrate)"]
+    assert host.fake.known == {}
+    assert sorted(info.state for info in node2.peer.there.known.values()) == [DomainState.PAUSED, DomainState.RUNNING]
+    assert all(transfer.live for _, transfer in host.fake.transfers)
+
+
+def test_what_cannot_be_moved_is_saved(host: Host, node2: FakeWay) -> None:
+    host.configure(migrate="node2")
+    running(host, "web1")
+    node2.peer.facts = HostFacts(hostname="node2", free_memory=1024)
+    status, out, err = host.run("stop")
+    assert status == 0
+    assert err.startswith("Error: web1 is not moved to node2: Not enough free memory on node2: ")
+    assert "web1(save)" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "why"), [("--live", "one host must be named"), ("node2 --bad", "option --bad not recognized"), ("a b", "one host")]
+)
+def test_words_that_are_none_of_migrates_are_told_and_guests_are_saved(host: Host, words: str, why: str) -> None:
+    host.configure(migrate=words)
     running(host, "web1")
     status, _, err = host.run("stop")
     assert status == 0
-    assert [call[0] for call in host.fake.calls] == ["send_keys", "send_keys", "save"]
-    assert err == "Error: migration to node2 is not supported yet; guests are saved instead\n"
+    assert err.startswith(f"Error: XENDOMAINS_MIGRATE: {why}")
+    assert [call[0] for call in host.fake.calls] == ["save"]
+
+
+def test_a_guest_that_moves_for_too_long_is_saved(host: Host, node2: FakeWay) -> None:
+    host.configure(migrate="node2", stop_maxwait="1")
+    running(host, "web1")
+    host.fake.migration_looks["web1"] = 10**9
+    status, _, err = host.run("stop")
+    assert (status, err) == (0, "Error: web1 is not moved to node2: it took longer than 1 s; 'web1' runs on here\n")
+    assert [call[0] for call in host.fake.calls] == ["migrate", "save"]
 
 
 def test_a_paused_guest_goes_on_to_hear_that_it_is_to_end(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

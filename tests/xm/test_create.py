@@ -56,8 +56,9 @@ def starts(host: FakeHypervisor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.chdir(tmp_path)
 
     def create(
-        self: Toolstack, loaded: Loaded, *, paused: bool = False, attend: Callable[[Created], None] | None = None
-    ) -> Created:
+        self: Toolstack, loaded: Loaded, *, paused: bool = False, attend: Callable[[Created], None] | None = None,
+        discard_saved: bool = False,
+    ) -> Created:  # fmt: skip
         answer.asked.append((loaded, paused))
         if answer.error is not None:
             raise answer.error

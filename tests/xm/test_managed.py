@@ -491,7 +491,7 @@ def test_every_error_of_resume_has_the_same_beginning(xm: Xm, halted: FakeHyperv
     halted.images[UUID] = ""
     assert said("web1") == (
         "Failed to read stored checkpoint file: save image is incomplete; put the file back, or give its memory up by "
-        "'virsh managedsave-remove web1'\n"
+        "'xm start --discard-saved web1'\n"
     )
     assert halted.calls == []
 

@@ -1,4 +1,4 @@
-"""Every option of every verb is in a test: those of verbs that run where the verb is tested, the others here."""
+"""Every option of every verb is in a test of the verb."""
 
 from __future__ import annotations
 
@@ -37,26 +37,10 @@ def units() -> list[set[str]]:
 
 
 @pytest.mark.parametrize(
-    ("verb", "option"), [pair for pair in OPTIONS if pair[0].run], ids=lambda part: getattr(part, "name", part)
+    ("verb", "option"), OPTIONS, ids=lambda part: getattr(part, "name", part)
 )
 def test_an_option_of_a_verb_that_runs_is_in_a_test_of_the_verb(verb: Verb, option: str) -> None:
     assert any(verb.name in unit and unit & set(flags(option)) for unit in units())
-
-
-@pytest.mark.parametrize(
-    ("verb", "option"), [pair for pair in OPTIONS if not pair[0].run], ids=lambda part: getattr(part, "name", part)
-)
-def test_an_option_of_a_verb_that_comes_later_is_read_before_what_to_use_is_said(xm: Xm, verb: Verb, option: str) -> None:
-    """An option that the verb does not know is an error of getopt's instead."""
-    least = verb.counts[0] if verb.counts else 1
-    for flag in flags(option):
-        value = "=" in option or re.search(r"-\w [A-Z]", option) is not None
-        words = [f"{flag}=1"] if value and flag.startswith("--") else [flag, "1"] if value else [flag]
-        said = xm(verb.name, *words, *["word"] * max(0, least - len(words))).err
-        if flag in ("-h", "--help"):
-            assert said == ""
-        else:
-            assert verb.instead in said
 
 
 @pytest.mark.parametrize("flag", ["-s", "--skipdtd", "--vncviewer", "--vncviewer-autopass"])

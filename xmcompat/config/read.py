@@ -179,7 +179,7 @@ def _forms(data: bytes, reading: Reading, first: Sequence[Note]) -> tuple[Docume
     path = reading.path
     notes = [*first, *_unused(reading.words, path)]
     outcomes: list[Document | XmError] = []
-    forms = forms_of(data, path)
+    forms = [form for form in forms_of(data, path) if not (first and _is_of_image(form))]
     for form in forms:
         if not isinstance(form, list) or not form:
             notes.append(Note(key="(file)", fate=Fate.NO_MEANING, path=path, reason="a word outside of all forms"))
@@ -207,6 +207,11 @@ def forms_of(data: bytes, path: str) -> Tree:
     if len(forms) > 1 and not any(_is_guest(form) for form in forms):
         raise UnsupportedConfig("there is no guest in it; it may be the configuration of xend itself", path=path)
     return forms
+
+
+def _is_of_image(form: object) -> bool:
+    """Whether it is what our ``xm save`` notes of the guest's memory behind its configuration."""
+    return isinstance(form, list) and form[:1] == ["image_file"]
 
 
 def _is_guest(form: object) -> bool:

@@ -19,7 +19,8 @@ from xmcompat.tool.output import mistake, printable
 
 #: Each is in the module of its name.
 _COMMANDS = (
-    "completion", "host", "keys", "man", "explain", "convert", "image", "network", "report", "storage", "units",
+    "completion", "host", "keys", "man", "explain", "convert", "evacuate", "image", "migrate", "network", "report", "storage",
+    "units",
 )  # fmt: skip
 
 _OF_WRITING = (errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT, errno.EAGAIN)
@@ -68,6 +69,15 @@ def main(arguments: Sequence[str]) -> int:
     try:
         status = program.main(list(arguments), prog_name="xmcompat", standalone_mode=False)
         sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the outermost boundary
+        return status_of(error)
+    return status if isinstance(status, int) else 0
+
+
+def status_of(ended: BaseException) -> int:
+    """The exit status of a command that ENDED so, which is told on stderr."""
+    try:
+        raise ended
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -86,10 +96,9 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     except (KeyboardInterrupt, click.Abort):
         return 128 + signal.SIGINT
-    except Exception as error:  # noqa: BLE001 - the outermost boundary: a mistake of ours is one line as well
+    except Exception as error:  # noqa: BLE001 - a mistake of ours is one line as well
         click.echo(printable(f"Error: {mistake(error)}"), err=True)
         return 1
-    return status if isinstance(status, int) else 0
 
 
 def _in_place_of(closed: int, flags: int) -> TextIO:

@@ -43,17 +43,12 @@ def _xm() -> Iterator[Section]:
     ])  # fmt: skip
     verbs = [*(verb for group in GROUPS.values() for verb in group), *HIDDEN, HELP]
     yield Section(title="VERBS")
-    for verb in (verb for verb in verbs if verb.run):
+    for verb in verbs:
         texts = helptexts.OPTIONS.get(verb.name, {})
         yield Section(
             title=f"{verb.name} {verb.synopsis}".strip(), paragraphs=[helptexts.DESCRIPTIONS[verb.name]], sub=True,
             entries=[(option, texts[option]) for option in verb.options if option in texts],
         )  # fmt: skip
-    waiting = [
-        (verb.name, f"{helptexts.DESCRIPTIONS[verb.name]} Until then: {verb.instead}.") for verb in verbs if not verb.run
-    ]
-    if waiting:
-        yield Section(title="VERBS THAT COME LATER", paragraphs=["Each says so, and exits with 1."], entries=waiting)
     yield Section(title="JSON", paragraphs=[
         f"With --json these verbs print one JSON document in the place of their own text: {', '.join(sorted(JSON))}. "
         "Only this very word is taken, before a --. Errors and the exit status stay as they are. The fields are listed in "

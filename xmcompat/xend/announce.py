@@ -16,7 +16,7 @@ class Entry(NamedTuple):
 
 
 #: Settings that ``xm create`` acts on: what a host without that would have to do about them is no matter here.
-_OBEYED = ("enable-dump", "vncpasswd", "vif-script")
+_OBEYED = ("enable-dump", "vncpasswd", "vif-script", "xend-relocation-ssl-server")
 
 
 def announced(

@@ -212,14 +212,21 @@ def _vif_script(value: str, values: Mapping[str, object]) -> str:
 
 
 def _relocation(value: str, values: Mapping[str, object]) -> str:
+    """Of the port in clear, which stays closed unless xmcompat.toml allows for it."""
     if value.lower() not in YES:
         return ""
     words = _text(values.get("xend-relocation-hosts-allow")).split(" ")
     if "" in words:
-        return "any host could send guests here; nothing is opened for that: allow libvirtd by ssh or TLS"
+        return "any host could send guests here; nothing is opened for that: set xend-relocation-ssl-server, and name hosts"
     if set(words) <= set(_LOCALHOST):
         return ""
-    return "hosts that send guests need a way to libvirtd (ssh, or TLS and QEMU's ports 49152 to 49215)"
+    return "it stays closed, but for allow_tcp in xmcompat.toml: set xend-relocation-ssl-server; see xmcompat migrate setup"
+
+
+def _ssl_relocation(value: str, values: Mapping[str, object]) -> str:
+    words = _text(values.get("xend-relocation-hosts-allow")).split(" ")
+    asked = value.lower() in YES and not set(words) <= set(_LOCALHOST)
+    return "it needs certificates: type xmcompat migrate setup HOST" if asked else ""
 
 
 def _hosts_allow(value: str, values: Mapping[str, object]) -> str:
@@ -258,7 +265,7 @@ _ATTENTION: dict[str, Callable[[str, Mapping[str, object]], str]] = {
     "network-script": _network_script,
     "vif-script": _vif_script,
     "xend-relocation-server": _relocation,
-    "xend-relocation-ssl-server": _relocation,
+    "xend-relocation-ssl-server": _ssl_relocation,
     "xend-relocation-hosts-allow": _hosts_allow,
     "vnc-listen": _vnc_listen,
     "xen-api-server": _api_server,

@@ -25,6 +25,7 @@ from xmcompat.xend.interfaces import Interfaces
 from xmcompat.xend.keeper import Keeper
 from xmcompat.xend.log import DEFAULT_LEVEL, XendLog
 from xmcompat.xend.network_start import bring_up
+from xmcompat.xend.relocation import Relocation
 from xmcompat.xend.signals import Signals
 
 #: Seconds between two looks at what may have been missed, and the pauses between attempts to reach libvirt.
@@ -56,11 +57,12 @@ class Daemon:
         self._log = XendLog(log_path(self._config), self._level(self._config))
         self._uri = settings.hypervisor_uri(environ=environ)
         self._libvirtd = SystemLibvirtd(self._uri, directory, self._log)
+        self._relocation = Relocation(self._log, environ)
         self._queue: list[DomainInfo] = []
 
     def run(self) -> None:
         """Until a signal asks for the end. Raises XmError where the start fails; what happens later is logged."""
-        with closing(self._log):
+        with closing(self._log), closing(self._relocation):
             self._log("INFO", "Xend Daemon started" if self._first else "Xend Daemon started again")
             try:
                 self._libvirtd.ensure()
@@ -160,6 +162,8 @@ class Daemon:
 
     def _become_ready(self) -> None:
         self._is_ready = True
+        with self._surviving():
+            self._warnings += self._relocation.open(self._config)
         problem = self._log.problem
         self._ready((*((f"xend's log cannot be written: {problem}",) if problem else ()), *self._warnings))
 
@@ -193,6 +197,7 @@ class Daemon:
             sys.stderr.write(f"xend's log cannot be written: {self._log.problem}\n")
             sys.stderr.flush()
         self._announce()
+        self._relocation.open(config)
 
 
 def _pauses() -> Iterator[float]:

@@ -10,7 +10,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from xmcompat import events
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
@@ -20,8 +20,13 @@ from xmcompat.toolstack import DOM0_UUID, Toolstack
 from xmcompat.xend.autostart import Report, auto_guests
 from xmcompat.xend.sysconfig import Settings
 
+if TYPE_CHECKING:
+    from xmcompat.moving_many import Arrival
+
 #: Guests that are saved at a time: the disk is shared.
 SAVES_AT_ONCE = 3
+#: The same for those that are moved: the network is shared.
+MOVES_AT_ONCE = 2
 #: Seconds between two looks.
 LOOK = 0.1
 #: States in which a guest can still be lost.
@@ -85,11 +90,31 @@ class HostStop:
                 self._clock.sleep(self._settings.usleep)
 
     def _migrate(self, infos: list[DomainInfo]) -> list[DomainInfo]:
-        """Those that are still here."""
-        if self._settings.migrate and infos:
-            host = self._settings.migrate.split()[0]
-            self._report.fail(f"migration to {host} is not supported yet; guests are saved instead")
-        return infos
+        """Move a few at a time, each within the set time; gives back those that are still here."""
+        if not self._settings.migrate or not infos:
+            return infos
+        from xmcompat.moving_many import Convoy, Trip
+        from xmcompat.xm.migrate import request_of
+
+        try:
+            request = request_of(self._settings.migrate.split())
+        except XmError as error:
+            self._report.fail(f"XENDOMAINS_MIGRATE: {error.line()}; guests are not moved")
+            return infos
+        left: list[DomainInfo] = []
+        trips = [Trip(info, request._replace(paused_too=True), self._settings.stop_maxwait) for info in infos]
+        Convoy(trips, MOVES_AT_ONCE, lambda arrival: self._moved(arrival, left), lambda under_way: self._dot()).run()
+        return [info for info in infos if info in left]
+
+    def _moved(self, arrival: Arrival, left: list[DomainInfo]) -> None:
+        info, host = arrival.trip.info, arrival.trip.request.host
+        for note in arrival.notes:
+            self._report.fail(f"{info.name}: {note}")
+        if arrival.error:
+            self._report.fail(f"{info.name} is not moved to {host}: {arrival.error}")
+            left.append(info)
+        else:
+            self._report.say(f" {info.name}(migrate)")
 
     # -- saving
 

@@ -73,10 +73,12 @@ def _make(words: Words, verb: str) -> int:
     with Toolstack.open() as toolstack:
 
         def begin(attend: Attend | None) -> Created:
-            return toolstack.create(loaded, paused=words.has("paused"), attend=attend)
+            return toolstack.create(
+                loaded, paused=words.has("paused"), attend=attend, discard_saved=words.has("discard-saved")
+            )  # fmt: skip
 
         if verb == "new":
-            _say_known(toolstack.managed.new(loaded), quiet=quiet)
+            _say_known(toolstack.managed.new(loaded, discard_saved=words.has("discard-saved")), quiet=quiet)
         elif words.has("console_autoconnect"):
             on_console(toolstack, begin, quiet=quiet)
         else:

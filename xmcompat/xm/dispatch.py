@@ -7,7 +7,7 @@ from importlib import import_module
 
 from xmcompat.errors import CountError, UsageError, XmError
 from xmcompat.xm import options
-from xmcompat.xm.verbs import ALIASES, HELP, MIXED, VERBS, Verb
+from xmcompat.xm.verbs import ALIASES, HELP, MIXED, UNCOUNTED, VERBS, Verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,11 +82,12 @@ def known(word: str) -> Verb | None:
 
 
 def check_count(verb: Verb, words: Sequence[str]) -> None:
-    """Raise CountError where VERB wants another number of words; "--" is none, an option is one."""
+    """Raise CountError where VERB wants another number of words; "--" is none, an option of xm's is one."""
     if verb.counts is None:
         return
     least, most = verb.counts
-    if least <= sum(word != "--" for word in words) <= most:
+    passed = {"--", *UNCOUNTED.get(verb.name, ())}
+    if least <= sum(word not in passed for word in words) <= most:
         return
     wanted = f"{least} arguments" if least == most else f"between {least} and {most} arguments"
     error = CountError(f"'xm {verb.name}' requires {wanted}.")
@@ -105,15 +106,6 @@ def with_use(error: XmError, name: str) -> UsageError:
 
 
 def _run(verb: Verb, words: options.Words) -> int:
-    if not verb.run:
-        raise not_yet(verb)
     module, _, function = verb.run.partition(":")
     status: int = getattr(import_module(f"xmcompat.xm.{module}"), function)(words)
     return status
-
-
-def not_yet(verb: Verb) -> XmError:
-    """Why VERB does nothing, and what to use instead."""
-    from xmcompat import __version__
-
-    return XmError(f"'xm {verb.name}' is not supported yet by xmcompat {__version__}", hint=verb.instead)

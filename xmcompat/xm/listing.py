@@ -33,6 +33,7 @@ def domains(words: Words) -> int:
             infos, records = toolstack.domains_with_records(_load_long_form)
         else:
             infos, records = toolstack.domains(named), None
+            infos = infos if words.has("json") else toolstack.shown(infos)
         if state != "all" or words.has("json"):
             infos = toolstack.told_suspended(infos)
         if state != "all":

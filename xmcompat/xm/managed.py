@@ -26,16 +26,16 @@ def start(words: Words) -> int:
     """``xm start [-p] [-c] [--vncviewer] DOMAIN``: silent. With -c this terminal is on its console."""
     from xmcompat.xm import create, signals
 
-    name = _single(words)
+    name, discard = _single(words), words.has("discard-saved")
     with Toolstack.open() as toolstack:
         managed = toolstack.managed
 
         def begin(attend: Callable[[Created], None] | None) -> Created:
-            return managed.start(name, paused=words.has("paused"), attend=attend)
+            return managed.start(name, paused=words.has("paused"), attend=attend, discard_saved=discard)
 
         try:
             if words.has("console_autoconnect"):
-                managed.refuse_start(name)
+                managed.refuse_start(name, discard_saved=discard)
                 create.on_console(toolstack, begin, quiet=True)
             else:
                 with signals.raised():

@@ -20,16 +20,15 @@ class Verb(NamedTuple):
     """One row. ``counts`` is the least and the most number of words after the verb, None: any.
 
     ``options`` are written as help shows them ("-d DOMAIN, --domain=DOMAIN"). ``run`` names the function,
-    "module:function" below ``xmcompat.xm``; without one, ``instead`` says what to use until there is one.
+    "module:function" below ``xmcompat.xm``.
     """
 
     name: str
     style: str
     counts: tuple[int, int] | None
     synopsis: str
-    run: str = ""
+    run: str
     options: tuple[str, ...] = ()
-    instead: str = ""
 
 
 LONG = ("-l, --long",)
@@ -37,7 +36,7 @@ ENDING = ("-a, --all", "-w, --wait", "-H, --halt", "-R, --reboot", "-h, --help")
 CREATION = (
     "-h, --help", "--help_config", "-q, --quiet", "--path=PATH", "-f=FILE, --defconfig=FILE",
     "-F=FILE, --config=FILE", "-n, --dryrun", "-x, --xmldryrun", "-s, --skipdtd", "-p, --paused",
-    "-c, --console_autoconnect", "--vncviewer", "--vncviewer-autopass",
+    "-c, --console_autoconnect", "--vncviewer", "--vncviewer-autopass", "--discard-saved",
 )  # fmt: skip
 POOL_CREATION = (
     "-h, --help", "--help_config", "--path=PATH", "-f=FILE, --defconfig=FILE", "-F=FILE, --config=FILE",
@@ -73,19 +72,20 @@ DOMAIN = (
          ("-l, --long", "--label", "--state=STATE", "--pool=NAME", "-v, --vcpus")),
     Verb("mem-max", NONE, (2, 2), "<Domain> <Mem>", "memory:mem_max"),
     Verb("mem-set", NONE, (2, 2), "<Domain> <Mem>", "memory:mem_set"),
-    Verb("migrate", MIXED, None, "<Domain> <Host>", "",
+    Verb("migrate", MIXED, None, "<Domain> <Host>", "migrate:migrate",
          ("-h, --help", "-l, --live", "-p=PORT, --port=PORT", "-n=NODE, --node=NODE", "-s, --ssl",
-          "-c, --change_home_server", "-r=MBIT, --resource=MBIT"), "use 'virsh migrate'"),
+          "-c, --change_home_server", "-r=MBIT, --resource=MBIT", "--with-disks", "--finish=POLICY", "--deadline=SECONDS")),
     Verb("pause", NONE, (1, 1), "<Domain>", "lifecycle:pause"),
     Verb("reboot", MIXED, (1, 3), "<Domain> [-wa]", "lifecycle:reboot", ENDING),
     Verb("rename", NONE, (2, 2), "<Domain> <NewDomainName>", "events:rename"),
     Verb("reset", NONE, (1, 1), "<Domain>", "events:reset"),
-    Verb("restore", GNU, (1, 2), "<CheckpointFile> [-p]", "saving:restore", ("-p, --paused",)),
+    Verb("restore", GNU, (1, 2), "<CheckpointFile> [-p]", "saving:restore",
+         ("-p, --paused", "--force", "--disks")),
     Verb("resume", GNU, (1, 2), "<DomainName> [-p]", "managed:resume", ("-p, --paused",)),
-    Verb("save", GNU, (2, 3), "[-c] <Domain> <CheckpointFile>", "saving:save", ("-c, --checkpoint",)),
+    Verb("save", GNU, (2, 3), "[-c] <Domain> <CheckpointFile>", "saving:save", ("-c, --checkpoint", "--memory-only")),
     Verb("shutdown", MIXED, (1, 4), "<Domain> [-waRH]", "lifecycle:shutdown", ENDING),
     Verb("start", GNU, None, "<DomainName>", "managed:start",
-         ("-p, --paused", "-c, --console_autoconnect", "--vncviewer", "--vncviewer-autopass")),
+         ("-p, --paused", "-c, --console_autoconnect", "--vncviewer", "--vncviewer-autopass", "--discard-saved")),
     Verb("suspend", NONE, (1, 1), "<DomainName>", "managed:suspend"),
     Verb("sysrq", NONE, (2, 2), "<Domain> <letter>", "events:sysrq"),
     Verb("trigger", NONE, (2, 3), "<Domain> <nmi|reset|init|s3resume|power> [<VCPU>]", "events:trigger"),
@@ -211,6 +211,9 @@ JSON = frozenset((
     "network2-list", "vtpm-list", "pci-list", "pci-list-assignable-devices", "scsi-list", "usb-list",
     "usb-list-assignable-devices", "vnet-list", "cpupool-list",
 ))  # fmt: skip
+
+#: Options that xm did not know, and that are none of the words which it counted.
+UNCOUNTED = {"save": frozenset(("--memory-only",)), "restore": frozenset(("--force", "--disks"))}
 
 #: Every verb that a word or its beginning can mean.
 VERBS: dict[str, Verb] = {verb.name: verb for group in (*GROUPS.values(), HIDDEN) for verb in group}

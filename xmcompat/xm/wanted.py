@@ -17,6 +17,7 @@ _KINDS = (
 #: The same for values of options.
 _VALUES = {
     "DOMAIN": DOMAIN, "FILE": CONFIG, "PATH": FILE, "NAME": POOL, "FLAG": "0|1", "AUTH": "0|1",
+    "POLICY": "auto-converge|post-copy|stop|give-up",
     "STATE": "halted|paused|running|suspended|crashed",
 }  # fmt: skip
 #: Words in alternatives of synopses that stand for something.

@@ -1,0 +1,180 @@
+#!/usr/bin/env python3
+"""Time xm migrate --live beside virsh migrate --live of the same guest, and emptying a host: whole programs, in one run.
+
+    .venv/bin/python benchmarks/migration.py [--runs N] [--mib N] [--rate RATE] [--guests N]
+
+Needs root, libvirtd, virsh and QEMU. Two hosts in namespaces, a link of RATE (1gbit) between them; both programs go by the
+same stand-in for ssh, so that both pay for reaching the other host, xm once more for its own words. The guest has MIB
+(2048) of bytes that cannot be made smaller, and says on its console ten times a second that it runs: the longest silence,
+less the usual one, is what it stood still. It goes there and back, by each program in turns. xm asks both hosts first, sets
+up the guest's interfaces there, and asks both again. Exit status 1 where xm takes more than 1.05 of virsh's time, by the
+medians, or its guest stands still for more than 0.05 s longer.
+
+Then GUESTS (8) small ones go by xmcompat evacuate, one after the other and four at a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from side_by_side import CHECKOUT
+
+from tests.e2e.moving_hosts import MIGRATION, settle
+from tests.lab.far_shell import far_shell
+from tests.lab.guests import tick_xml
+from tests.lab.hosts import Hosts, MovingHost, eventually
+
+MIB = 1 << 20
+NAME = "bench"
+#: What virsh gives for 1, and seconds by which the guest may stand still for longer.
+BAR, STILL = 1.05, 0.05
+_ADDRESS = 0x2000000
+
+
+class Run(NamedTuple):
+    """Seconds: of the program, and of the guest's longest silence, less the usual one."""
+
+    took: float
+    still: float
+
+
+class Ear(threading.Thread):
+    """Listens to a guest's console: when its log grew."""
+
+    def __init__(self, log: Path) -> None:
+        super().__init__(daemon=True)
+        self._log = log
+        self._over = threading.Event()
+        self.grew: list[float] = []
+        self.start()
+
+    def run(self) -> None:
+        size = -1
+        while not self._over.is_set():
+            now = self._log.stat().st_size
+            if now != size:
+                self.grew.append(time.monotonic())
+                size = now
+            time.sleep(0.002)
+
+    def silence(self) -> float:
+        """The longest one, less the usual one, in seconds."""
+        time.sleep(0.5)
+        self._over.set()
+        self.join()
+        gaps = [after - before for before, after in zip(self.grew, self.grew[1:], strict=False)]
+        return max(gaps) - median(gaps)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="xm migrate --live against virsh")
+    parser.add_argument("--runs", type=int, default=3, help="how often the guest goes there and back by each (default: 3)")
+    parser.add_argument("--mib", type=int, default=2048, help="the memory that is filled, in MiB (default: 2048)")
+    parser.add_argument("--rate", default="1gbit", help="the link between the hosts (default: 1gbit)")
+    parser.add_argument("--guests", type=int, default=8, help="guests of the host that is emptied (default: 8)")
+    options = parser.parse_args()
+    directory = Path(tempfile.mkdtemp(prefix="xmmove-", dir="/tmp"))
+    hosts = Hosts(directory / "m", 2)
+    try:
+        with far_shell(hosts) as shell:
+            for host in hosts.nodes:
+                settle(host, MIGRATION.format(program=shell.program))
+            behind = one_guest(hosts, str(shell.program), options.runs, options.mib, options.rate)
+            many_guests(hosts, options.guests)
+            return behind
+    finally:
+        hosts.close()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def noisy(hosts: Hosts, mib: int, log: Path) -> str:
+    """The guest's XML: QEMU loads MIB of random bytes into its memory before it starts."""
+    noise = hosts.shared / "noise"
+    with open(noise, "wb") as file:
+        for _ in range(mib):
+            file.write(os.urandom(MIB))
+    xml = tick_xml(NAME, hosts.shared, kvm=False, memory=(mib + 64) * 1024, log=log, bridges=["xenbr0"])
+    loaded = (
+        "<qemu:commandline><qemu:arg value='-device'/>"
+        f"<qemu:arg value='loader,file={noise},addr={_ADDRESS:#x},force-raw=on'/></qemu:commandline>"
+    )
+    return xml.replace("<domain ", "<domain xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0' ", 1).replace(
+        "</domain>", f"{loaded}</domain>"
+    )
+
+
+def one_guest(hosts: Hosts, shell: str, runs: int, mib: int, rate: str) -> int:
+    log = hosts.shared / "bench.log"
+    hosts.nodes[0].hypervisor.create(noisy(hosts, mib, log))
+    hosts.slow(rate)
+    eventually(lambda: log.exists() and log.read_bytes().count(b"TICK ") > 5, 30.0, what="the guest counts")
+    found: dict[str, list[Run]] = {"virsh": [], "xm": []}
+    one, two = hosts.nodes
+    for number in range(runs + 1):
+        for program in found:
+            for source, target in ((one, two), (two, one)):
+                run = timed(log, source, words(program, target, shell))
+                found[program] += [run] if number else []
+    hosts.clear()
+    took = {program: median(run.took for run in runs_of) for program, runs_of in found.items()}
+    still = {program: median(run.still for run in runs_of) for program, runs_of in found.items()}
+    print(f"{mib} MiB over {rate}, medians of {2 * runs}")
+    print(f"{'':<6} {'s':>7} {'stood still s':>14}")
+    for program in found:
+        print(f"{program:<6} {took[program]:>7.2f} {still[program]:>14.3f}")
+    late = took["xm"] > BAR * took["virsh"] or still["xm"] > still["virsh"] + STILL
+    print(f"ratio  {took['xm'] / took['virsh']:>7.3f}{'  MISSED' if late else ''}")
+    return 1 if late else 0
+
+
+def words(program: str, target: MovingHost, shell: str) -> Sequence[str]:
+    """The command by which PROGRAM moves the guest."""
+    if program == "xm":
+        return [sys.executable, "-c", "from xmcompat.xm.main import run; run()", "migrate", "--live", NAME, target.name]
+    uri = f"qemu+ssh://{target.name}/system?no_tty=1&command={shell}"
+    return ["virsh", "-q", "migrate", "--live", "--p2p", "--unsafe", NAME, uri, "--migrateuri", target.migrate_uri]
+
+
+def timed(log: Path, source: MovingHost, argv: Sequence[str]) -> Run:
+    ear = Ear(log)
+    begun = time.monotonic()
+    done = run(source, argv)
+    took = time.monotonic() - begun
+    if done.returncode:
+        raise SystemExit(f"{' '.join(argv)}: {done.stdout}{done.stderr}")
+    return Run(took, ear.silence())
+
+
+def run(source: MovingHost, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """ARGV on the host SOURCE, compiled as an installed program is."""
+    return subprocess.run(
+        source.enter(argv, env=source.program_env(), cwd=CHECKOUT), capture_output=True, text=True, check=False
+    )  # fmt: skip
+
+
+def many_guests(hosts: Hosts, number: int) -> None:
+    one, two = hosts.nodes
+    for index in range(number):
+        one.hypervisor.create(tick_xml(f"web{index}", hosts.shared, kvm=False, idle=True))
+    for source, target, parallel in ((one, two, "1"), (two, one, "4")):
+        argv = [sys.executable, "-m", "xmcompat.tool", "evacuate", "localhost", "--to", target.name, "--parallel", parallel]
+        begun = time.monotonic()
+        done = run(source, argv)
+        if done.returncode:
+            raise SystemExit(done.stdout + done.stderr)
+        print(f"evacuating {number} guests, {parallel} at a time: {time.monotonic() - begun:.1f} s")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""Which domains are being moved just now: ``xm list`` shows them as ``migrating-NAME``, which xend called them meanwhile.
+
+libvirt cannot rename a domain that runs. Whoever moves one holds a lock on a file of its uuid beside what libvirtd keeps of
+running domains: the lock goes with the process, so that no domain is shown as moving that is not.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from xmcompat.backends.local_host import moving_folder
+from xmcompat.errors import OperationError
+
+if TYPE_CHECKING:
+    from xmcompat.backends.hypervisor import DomainInfo
+
+PREFIX = "migrating-"
+_THIS_HOST = ("localhost", "localhost.localdomain", "127.0.0.1", "::1")
+_TRIES = 10
+
+
+def is_this_host(name: str) -> bool:
+    """Whether NAME means the host on which a domain is already."""
+    return name.lower() in _THIS_HOST or name == os.uname().nodename
+
+
+@contextmanager
+def held(uri: str, info: DomainInfo) -> Iterator[None]:
+    """Inside, the domain of INFO is moving. Raises OperationError where somebody else moves it already.
+
+    Where no file can be written, nothing is shown.
+    """
+    with _held(uri, info.uuid) as mine:
+        if not mine:
+            raise OperationError(f"'{info.name}' is being moved already", hint="see xm list")
+        yield
+
+
+@contextmanager
+def restored(uri: str, uuid: str, name: str) -> Iterator[None]:
+    """Inside, the domain is being restored, and its disks may be written. Raises OperationError where somebody else does it
+    already."""
+    with _held(uri, f"{uuid}.restored") as mine:
+        if not mine:
+            raise OperationError(f"'{name}' is being restored already", hint="see xm list")
+        yield
+
+
+@contextmanager
+def _held(uri: str, file: str) -> Iterator[bool]:
+    """Whether this process, and no other, has the lock on FILE; also where no file can be written."""
+    folder = moving_folder(uri)
+    path = os.path.join(folder, file)
+    try:
+        os.makedirs(folder, mode=0o755, exist_ok=True)
+        handle = _locked(path)
+    except OSError:
+        yield True
+        return
+    if handle is None:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        _removed(path)
+        os.close(handle)
+
+
+def _locked(path: str) -> int | None:
+    """The file PATH, open and locked; None where another process has it. Who only looks has it for a moment."""
+    for _ in range(_TRIES):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            time.sleep(0.02)
+            continue
+        if os.fstat(handle).st_nlink:
+            return handle
+        os.close(handle)  # whoever had it before has removed it meanwhile
+    return None
+
+
+def _removed(path: str) -> None:
+    """The file stays where somebody has taken it away."""
+    try:
+        os.unlink(path)
+    except OSError:
+        return
+
+
+def is_moving(uri: str, uuid: str) -> bool:
+    """Whether a process of this host moves the domain just now."""
+    try:
+        handle = os.open(os.path.join(moving_folder(uri), uuid), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def shown(uri: str, infos: Sequence[DomainInfo]) -> list[DomainInfo]:
+    """INFOS by the names that xend gave them."""
+    return [
+        info._replace(name=PREFIX + info.name) if info.domid is not None and is_moving(uri, info.uuid) else info
+        for info in infos
+    ]  # fmt: skip
