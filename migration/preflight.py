@@ -99,6 +99,16 @@ def _hosts(case: _Case) -> Iterator[Finding]:
                 f"{name} is {theirs} on {host}, older than {mine} here: it may refuse what it does not know",
                 "the guest runs on here then",
             )
+    if case.wanted.accelerator == "qemu" and case.wanted.live and () < _version(here.emulator) < COUNTS_ALL:
+        yield _note(
+            f"the guest is emulated, and QEMU {here.emulator} may lose some of what it writes while its memory is copied",
+            "without --live nothing is lost",
+        )
+
+
+#: QEMU's version from which on its emulation notes all that a guest writes once dirty memory was counted. KVM always does.
+#: Source: "physmem: Fix migration dirty bitmap coherency with TCG memory access", March 2024; seen with 7.2.
+COUNTS_ALL = (9, 0)
 
 
 def _version(text: str) -> tuple[int, ...]:

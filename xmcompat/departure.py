@@ -47,8 +47,8 @@ SLOW = 1
 _SOON, _LATER = 0.05, 0.5
 #: Seconds in which the guest's interfaces are set up there, at the least.
 INTERFACES = 60.0
-#: Seconds in which both ends must agree, and in which a post-copy that has stalled must go on, or end.
-PATIENCE, RECOVERY = 15.0, 120.0
+#: Seconds in which a post-copy that has stalled must go on, or end.
+RECOVERY = 120.0
 #: How often it is tried to do what is due, once both ends have had their time.
 _TRIES = 3
 _ALIVE = (Life.RUNNING, Life.PAUSED)
@@ -57,7 +57,8 @@ _LATE = "it was too late to give it up: "
 
 class Plan(NamedTuple):
     """How the domain goes: ``bandwidth`` in MiB/s, ``deadline`` in seconds, ``policy`` a word of MigrationSettings,
-    ``copy`` the targets of disks that are copied."""
+    ``copy`` the targets of disks that are copied, ``patience`` seconds in which both ends must agree on what has become of
+    it after a fault."""
 
     live: bool
     bandwidth: int | None
@@ -65,6 +66,7 @@ class Plan(NamedTuple):
     deadline: float
     persist: bool
     copy: tuple[str, ...]
+    patience: float
 
 
 class Moved(NamedTuple):
@@ -100,7 +102,7 @@ class Departure:
                 came = stack.enter_context(undisturbed())
             except BaseException:
                 self._give_up()
-                self._broken_off(self._concluded(PATIENCE) if self._job else self._never_left(), back_ends)
+                self._broken_off(self._concluded(self._plan.patience) if self._job else self._never_left(), back_ends)
                 raise
             try:
                 self._ended(error, back_ends)
@@ -126,7 +128,7 @@ class Departure:
             self._give_up()
         if self._job is None or isinstance(error, DomainThere):
             raise self._failed(error, self._never_left())
-        found = self._concluded(PATIENCE if error is not None else 0.0)
+        found = self._concluded(self._plan.patience if error is not None else 0.0)
         if not found.well:
             if found.place == Place.THERE:
                 self._leave(back_ends)

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from xmcompat.peers import Begun, Way
 
 _RUNS = (DomainState.RUNNING, DomainState.BLOCKED)
+#: Seconds in which both ends must agree on what has become of a domain after a fault, at the most.
+PATIENCE = 15.0
 #: Where a domain lies for a moment that moves to the host on which it is.
 FOLDER = "/var/lib/xmcompat/moving"
 
@@ -237,6 +239,7 @@ class Migrating:
             live=request.live, bandwidth=request.bandwidth or chosen.bandwidth, policy=policy,
             deadline=chosen.deadline if request.deadline is None else request.deadline,
             persist=wanted.persist, copy=tuple(disk.target for disk in wanted.disks if disk.copy),
+            patience=min(PATIENCE, chosen.silence),
         )  # fmt: skip
 
     @staticmethod

@@ -91,6 +91,7 @@ ENDINGS: dict[tuple[str, str], Ending] = {
     (COPYING, "libvirtd of the destination killed"): Ending("here", f"Error: .+; {HERE}"),
     (COPYING, "link down"): Ending("here", f"Error: .+; {HERE}"),
     (COPYING, "destination without power"): Ending("here", f"Error: .+; {HERE}; host2 cannot be asked; .*"),
+    (COPYING, "link of 1 Mbit/s"): Ending("there", ""),
     (COPYING, "disk of the destination full"): Ending("here", f"Error: .+; {HERE}"),
     (COPYING, "libvirtd of the source killed"): Ending("here", f"Error: .+; {HERE}"),
     (COPYING, "QEMU of the source killed"): Ending("nowhere", "Error: .+; 'web1' has ended here; start it again"),

@@ -79,8 +79,9 @@ def test_the_disk_of_a_guest_stays_that_came_and_ended_while_nobody_was_left_to_
     one, two = hosts.nodes
     guest = Ticking(hosts, one, "killed2", disks=[DISK])
     process, receiver = begun(hosts, guest)
-    for pid in (receiver, process.pid):
-        os.kill(pid, signal.SIGKILL)
+    os.killpg(process.pid, signal.SIGSTOP)  # it would speak to another receiver at once
+    for kill, pid in ((os.kill, receiver), (os.killpg, process.pid)):
+        kill(pid, signal.SIGKILL)
     end(process)
     eventually(lambda: (names(one), names(two)) == ([], ["killed2"]), 60.0, what="the two libvirtds move it")
     guest.goes_on()

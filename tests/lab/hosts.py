@@ -61,6 +61,7 @@ class MovingHost(NodeHost):
         self.number = number
         self.pki = pki
         self.outside: Place | None = None
+        self.accelerator = "tcg"  # what xm is told that there is: Linux does not run on every KVM
         self._hypervisor: LibvirtKvm | None = None
         super().__init__(
             directory, name, [GUESTS_BRIDGE],
@@ -74,6 +75,9 @@ class MovingHost(NodeHost):
         """Start it, without a cable, and with its certificates where libvirt looks for them."""
         super().start_node()
         self.run("cp", "-r", str(self.pki), "/etc/pki")
+
+    def program_env(self) -> dict[str, str]:
+        return {**super().program_env(), "XMCOMPAT_ACCELERATOR": self.accelerator}
 
     @property
     def hypervisor(self) -> LibvirtKvm:

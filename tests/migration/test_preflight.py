@@ -91,6 +91,7 @@ STOPS = [
 NOTES = [
     ({}, {"emulator": "7.1.9"}, "QEMU is 7.1.9 on host2, older than 7.2.22 here: it may refuse what it does not know; the guest runs on here then"),
     ({}, {"libvirt": "8.10.0"}, "libvirt is 8.10.0 on host2, older than 9.0.0 here: it may refuse what it does not know; the guest runs on here then"),
+    ({"accelerator": "qemu"}, {"accelerators": ("kvm", "qemu")}, "the guest is emulated, and QEMU 7.2.22 may lose some of what it writes while its memory is copied; without --live nothing is lost"),
     ({}, {"names": (Resolved(name="host1"),)}, "host2 does not know the name 'host1'; write it into /etc/hosts of host2, or into the DNS"),
     ({"cpu": "<cpu mode='host-passthrough'/>"}, {}, "the guest sees the processor of this host as it is; that of host2 must be the very same"),
     ({"vcpus": 5}, {}, "the guest has 5 vcpus, and host2 only 4 CPUs"),

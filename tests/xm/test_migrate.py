@@ -84,7 +84,7 @@ def way(web1: FakeHypervisor, there: FakeHypervisor, monkeypatch: pytest.MonkeyP
     made = FakeWay(FakePeer(there, ROOMY))
     monkeypatch.setattr("xmcompat.migrating.open_way", lambda request, hypervisor, begun: made)
     monkeypatch.setattr("xmcompat.vantage._resolved", lambda name: Resolved(name=name, addresses=("192.0.2.2",)))
-    monkeypatch.setattr("xmcompat.departure.PATIENCE", 0.3)
+    monkeypatch.setattr("xmcompat.migrating.PATIENCE", 0.3)
     return made
 
 

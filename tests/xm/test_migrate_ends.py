@@ -51,7 +51,7 @@ def way(web1: FakeHypervisor, there: FakeHypervisor, monkeypatch: pytest.MonkeyP
     made = FakeWay(FakePeer(there, ROOMY))
     monkeypatch.setattr("xmcompat.migrating.open_way", lambda request, hypervisor, begun=None: made)
     monkeypatch.setattr("xmcompat.vantage._resolved", lambda name: Resolved(name=name, addresses=("192.0.2.2",)))
-    monkeypatch.setattr("xmcompat.departure.PATIENCE", 0.3)
+    monkeypatch.setattr("xmcompat.migrating.PATIENCE", 0.3)
     return made
 
 
@@ -212,7 +212,7 @@ def test_two_copies_that_run_do_not_do_so_for_longer_than_libvirt_may_need(
         there.migration_states[WEB1.uuid] = MigrationState.ARRIVED
         return LostJob()
 
-    monkeypatch.setattr("xmcompat.departure.PATIENCE", 60.0)
+    monkeypatch.setattr("xmcompat.migrating.PATIENCE", 60.0)
     monkeypatch.setattr("xmcompat.migration.outcome._ENDED", 0.3)
     web1.begin_migration = twice  # type: ignore[method-assign, assignment]
     begun = time.monotonic()
@@ -305,13 +305,13 @@ def test_a_post_copy_that_heals_by_itself_is_not_waited_for(
 
 def test_disks_that_are_copied_go_at_full_speed(xm: Xm, web1: FakeHypervisor, way: FakeWay) -> None:
     """libvirt takes another bandwidth on the way for memory alone."""
-    plan = departure.Plan(live=True, bandwidth=100, policy="stop", deadline=60.0, persist=False, copy=("vda",))
+    plan = departure.Plan(live=True, bandwidth=100, policy="stop", deadline=60.0, persist=False, copy=("vda",), patience=1.0)
     assert departure.transfer_of(plan, way, Prepared()).bandwidth == 100  # type: ignore[arg-type]
     assert departure.transfer_of(plan._replace(copy=()), way, Prepared()).bandwidth == departure.SLOW  # type: ignore[arg-type]
 
 
 def test_a_guest_without_filters_goes_at_full_speed_at_once(way: FakeWay) -> None:
-    plan = departure.Plan(live=True, bandwidth=None, policy="stop", deadline=60.0, persist=False, copy=())
+    plan = departure.Plan(live=True, bandwidth=None, policy="stop", deadline=60.0, persist=False, copy=(), patience=1.0)
     assert departure.transfer_of(plan, way, Prepared(waits=False)).bandwidth is None  # type: ignore[arg-type]
 
 
