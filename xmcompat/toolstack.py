@@ -11,7 +11,7 @@ import time
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.backends.local_host import any_moving
 from xmcompat.endings import DOM0_UUID as DOM0_UUID
-from xmcompat.endings import Endings
+from xmcompat.endings import Endings, refuse_domain0
 from xmcompat.errors import DomainEnding, DomainNotFound, HypervisorError, OperationError
 from xmcompat.light import NamedTuple
 
@@ -361,36 +361,12 @@ class Toolstack(Endings):
         except DomainNotFound:
             raise DomainNotFound(designation) from None
 
-    def destroy(self, designation: str) -> None:
-        """End it now; silent where it is known and already off."""
-        try:
-            info = self.find(designation)
-            self._refuse_domain0(info, designation, "destroy")
-            if info.domid is not None:
-                from xmcompat import disk_needs, disk_secrets, guest_kernels, vif_traces
-
-                back_ends = vif_traces.leaving(self.hypervisor, info)
-                self.done(self.hypervisor.destroy, info, designation)
-                vif_traces.gone(back_ends, info)
-                disk_needs.gone(info.uuid)
-                disk_secrets.gone(self.hypervisor, info.uuid)
-                guest_kernels.gone(self.hypervisor, info.uuid)
-        except DomainNotFound:
-            if designation.isdecimal():
-                raise OperationError("(3, 'No such process')") from None
-            raise
-
     def _started(self, designation: str, verb: str) -> DomainInfo:
         info = self.find(designation)
-        self._refuse_domain0(info, designation, verb)
+        refuse_domain0(info, designation, verb)
         if not info.started:
             raise OperationError(f"Domain '{designation}' is not started")
         return info
-
-    @staticmethod
-    def _refuse_domain0(info: DomainInfo, designation: str, verb: str) -> None:
-        if info.uuid == DOM0_UUID:
-            raise OperationError(f"Cannot {verb} privileged domain {designation}")
 
     # -- consoles
 
