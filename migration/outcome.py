@@ -5,7 +5,7 @@ Both ends are asked what libvirt says of the uuid; errors are too coarse to go b
 - nothing is done while a transfer is under way, or while an end that may have the guest cannot be asked;
 - nothing is ended at the first look, since the two are not asked in the same moment;
 - a copy is resumed only where no other one is alive, and ended only where the other is alive and whole;
-- in post-copy neither is touched: each has memory that the other lacks.
+- in post-copy neither is touched: each has memory that the other lacks, until libvirt says there that it has all.
 
 Source: how libvirt hands a domain over. The source's is paused, the destination's is let go, the source's is ended; before
 it is let go the destination's has never run. Where the answer to that is lost, libvirt has the source's run on.
@@ -117,6 +117,9 @@ def _split(here: Copy, there: Copy, host: str) -> Outcome | None:
         )
     if (here.life in _ALIVE) is not (there.life in _ALIVE):
         return _half_lost(into, host)
+    if here.moving == MigrationState.STALLED_OUT and there.life == Life.RUNNING and there.moving == MigrationState.ARRIVED:
+        # all of its memory is there, and the last word of that was lost
+        return Outcome(place=Place.THERE, says=f"runs on {host}", acts=(Act.DESTROY_HERE, Act.SETTLE_THERE), well=True)
     if here.moving in _STALLED or there.moving in _STALLED:
         return Outcome(
             place=Place.BOTH,
