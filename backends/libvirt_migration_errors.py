@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from xmcompat.backends.libvirt_errors import ENDING, LOST, Failure
+from xmcompat.backends.libvirt_servers import server_error
 from xmcompat.errors import (
     DomainBusy,
     DomainEnding,
@@ -93,6 +94,9 @@ def not_migrated(failure: Failure, transfer: Transfer) -> HypervisorError:
             groups = [group for group in found.groups() if group is not None]
             hint = refusal.hint and refusal.hint.format(host=host)
             return refusal.kind(refusal.message.format(*groups, host=host), hint=hint)
+    refused = server_error(failure.text, ()) if failure.has("iSCSI: ", "no secret with matching usage") else None
+    if refused is not None:
+        return MigrationRefused(f"{host} does not take the domain: {refused.message}")
     if failure.has(*GONE, *ENDING):
         return MigrationLost(f"{host} was lost on the way: {failure.line}")
     return MigrationRefused(f"{host} does not take the domain: {failure.line}")

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 from xmcompat.backends.migration import MigrationState
 
+#: The kind of a secret that the host's own initiator has.
+INITIATOR = "initiator"
 
 class FileKind:
     """Words for what a disk lies on."""
@@ -120,6 +122,37 @@ class SeenDisk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WantedSecret:
+    """What opens the disk ``vdev``: the password of ``user``, which a hypervisor keeps under ``name`` as one of ``kind``
+    ("iscsi", "ceph"); ``file`` is where the configuration says that it is. Of kind "initiator", it is in the record of the
+    host's own initiator for ``name``, TARGET@PORTAL, which is ``file``."""
+
+    vdev: str
+    name: str
+    kind: str
+    user: str
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenSecret:
+    """What a host has of one: ``known``: a guest can be opened its disk there as it is; ``told``: the host can tell it to
+    another one."""
+
+    name: str
+    known: bool = False
+    told: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Password:
+    """One that goes along, of the disk ``vdev``; ``value`` is base64."""
+
+    vdev: str
+    value: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WantedVif:
     """``bridge`` or ``network`` (of libvirt's) that it is connected to; ``script`` as the configuration says."""
 
@@ -153,7 +186,7 @@ class Wanted:
     ``accelerator`` is "kvm" or "qemu"; ``machine_type`` as QEMU has made it ("pc-i440fx-7.2"); ``cpu`` is libvirt's
     element of the processor that the guest sees. ``files`` are other files of the host that QEMU opens (kernel, RAM disk,
     firmware). ``record`` is what xmcompat keeps in the domain's metadata; ``xml`` the domain as it would be sent, with its
-    passwords.
+    passwords; those of its disks, which no XML has, are ``passwords``, and go with ``prepare`` alone.
     ``persist``: it is to be known there. ``snapshots``: how many libvirt has of it.
     """
 
@@ -167,6 +200,7 @@ class Wanted:
     arch: str = "x86_64"
     cpu: str = ""
     disks: tuple[WantedDisk, ...] = ()
+    secrets: tuple[WantedSecret, ...] = ()
     vifs: tuple[WantedVif, ...] = ()
     screens: tuple[WantedScreen, ...] = ()
     passed: tuple[Passed, ...] = ()
@@ -178,6 +212,7 @@ class Wanted:
     nomigrate: bool = False
     live: bool = True
     huge_pages: bool = False
+    passwords: tuple[Password, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +259,7 @@ class HostFacts:
     free_huge_pages: int | None = None
     cpus: int = 0
     disks: tuple[SeenDisk, ...] = ()
+    secrets: tuple[SeenSecret, ...] = ()
     bridges: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
     taken: tuple[Taken, ...] = ()

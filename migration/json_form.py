@@ -89,7 +89,17 @@ def _read_fields(kind: type, data: object, place: str) -> object:
     for name, field in fields.items():
         if name not in data and field.default is dataclasses.MISSING:
             raise NotOfForm(f"{place} lacks '{name}'")
-    return kind(**{name: _read(hints[name], found, f"{place}.{name}") for name, found in data.items()})
+    return kind(**{name: _read_field(fields[name], hints[name], found, f"{place}.{name}") for name, found in data.items()})
+
+
+def _read_field(field: dataclasses.Field[Any], kind: object, data: object, place: str) -> object:
+    """What stands in a field that no repr shows is shown in no error either."""
+    try:
+        return _read(kind, data, place)
+    except NotOfForm:
+        if field.repr:
+            raise
+    raise NotOfForm(f"{place} is not what it should be")
 
 
 def _read_tuple(parts: tuple[object, ...], data: object, place: str) -> tuple[object, ...]:

@@ -86,7 +86,9 @@ class Peer(Protocol):
 
     def look(self, wanted: Wanted) -> HostFacts: ...
 
-    def prepare(self, wanted: Wanted) -> Prepared: ...
+    def prepare(self, wanted: Wanted) -> Prepared:
+        """Raises OperationError where passwords would go in clear."""
+        ...
 
     def connect(self, uuid: str) -> Pending[Connected]:
         """Ask at the beginning of the copying; it is answered when the interfaces of the domain that arrives are set up."""
@@ -110,9 +112,14 @@ class Peer(Protocol):
 class PeerClient:
     """The peer at the other end of a stream. Tells by itself, all the time, that this end is still there."""
 
-    def __init__(self, stream: Stream, host: str, me: Greeting, *, silence: float = SILENCE) -> None:
-        """Returns once both ends have said who they are. Raises PeerLost, WireError, FromPeer; then STREAM is closed."""
+    def __init__(
+        self, stream: Stream, host: str, me: Greeting, *, silence: float = SILENCE, private: bool = False
+    ) -> None:  # fmt: skip
+        """Returns once both ends have said who they are. PRIVATE: nobody else can read what goes over STREAM.
+
+        Raises PeerLost, WireError, FromPeer; then STREAM is closed."""
         self.host = host
+        self._private = private
         self._stream = stream
         self._silence = silence
         self._lines = Lines(stream, host)
@@ -187,6 +194,8 @@ class PeerClient:
         return self._asked("look", wanted, HostFacts).result()
 
     def prepare(self, wanted: Wanted) -> Prepared:
+        if wanted.passwords and not self._private:
+            raise OperationError(f"passwords would go to {self.host} in clear")
         return self._asked("prepare", wanted, Prepared).result()
 
     def connect(self, uuid: str) -> Pending[Connected]:

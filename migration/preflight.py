@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from xmcompat.migration.facts import FileKind, Finding, HostFacts, Life, Wanted
+from xmcompat.migration.facts import INITIATOR, FileKind, Finding, HostFacts, Life, Wanted
 from xmcompat.migration.same_disk import disk_findings
 
 #: KiB that QEMU takes for itself, and of each so many KiB of the guest's memory one for its page tables and the like.
@@ -28,12 +28,18 @@ class _Case(NamedTuple):
     here: HostFacts
     there: HostFacts
     host: str
+    private: bool
 
 
-def findings(wanted: Wanted, here: HostFacts, there: HostFacts, *, host: str = "") -> tuple[Finding, ...]:
-    """What speaks against moving WANTED from HERE to THERE, first what stops it. HOST: what the operator calls it."""
-    case = _Case(wanted, here, there, host or there.hostname)
-    checks = (_domain, _hosts, _names, _machine, _processor, _memory, _taken, _files, _disks, _vifs, _screens, _around)
+def findings(
+    wanted: Wanted, here: HostFacts, there: HostFacts, *, host: str = "", private: bool = False
+) -> tuple[Finding, ...]:
+    """What speaks against moving WANTED from HERE to THERE, first what stops it. HOST: what the operator calls it. PRIVATE:
+    nobody else can read what the two tell each other."""
+    case = _Case(wanted, here, there, host or there.hostname, private)
+    checks = (
+        _domain, _hosts, _names, _machine, _processor, _memory, _taken, _files, _disks, _secrets, _vifs, _screens, _around
+    )  # fmt: skip
     found = dict.fromkeys(one for check in checks for one in check(case))
     return tuple(sorted(found, key=lambda one: not one.stops))
 
@@ -215,6 +221,32 @@ def _disks(case: _Case) -> Iterator[Finding]:
             f"no lock manager keeps two hosts from writing to {paths} at once",
             "set lock_manager in qemu.conf of both hosts",
         )
+
+
+def _secrets(case: _Case) -> Iterator[Finding]:
+    """What opens the guest's disks must be there, or go along where nobody else can read it."""
+    told = {one.name for one in case.here.secrets if one.told}
+    known = {one.name for one in case.there.secrets if one.known}
+    for secret in case.wanted.secrets:
+        missing = f"disk {secret.vdev}: {case.host} does not have the password of '{secret.user}'"
+        if secret.name in known or (secret.name in told and case.private):
+            continue
+        if secret.kind == INITIATOR:
+            yield _stop(
+                f"disk {secret.vdev}: the initiator of {case.host} has no record of {secret.name}, which logs in here",
+                f"copy {secret.file} there",
+            )
+        elif secret.name in told:
+            yield _stop(
+                f"{missing}, and it would go there in clear",
+                f"type: xmcompat migrate setup {case.host}" + (f"; or copy {secret.file} there" if secret.file else ""),
+            )
+        else:
+            yield _stop(
+                f"{missing}, and this host cannot tell it",
+                f"write it into {secret.file} there" if secret.file else
+                f"have libvirt keep it there, for {secret.kind} '{secret.name}': see 'virsh secret-define'",
+            )  # fmt: skip
 
 
 def _vifs(case: _Case) -> Iterator[Finding]:

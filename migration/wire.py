@@ -4,7 +4,7 @@ The destination speaks first and says who it is (``Greeting``). The source asks 
 
     hello    who asks                           -> Greeting
     look     Wanted                             -> HostFacts   changes nothing
-    prepare  Wanted                             -> Prepared    disks are held, name and memory promised
+    prepare  Wanted, with passwords of disks    -> Prepared    disks are held, name and memory promised
     connect  the uuid                           -> Connected   when the interfaces of the arriving domain are set up
     settle   the uuid                           -> Settled     it has arrived: it is let go, known, noted
     release  the uuid                           -> Copy        it has not: what was prepared is given back
@@ -16,6 +16,8 @@ The destination speaks first and says who it is (``Greeting``). The source asks 
                   {"stop": 3}      give it up          {"beat": 0}     the source is still there
     destination   {"answer": 3, "of": {...}}           {"answer": 3, "error": {...}}
                   {"waits": 3}     it is still at it
+
+Passwords go over a stream alone that nobody else can read: ssh, TLS.
 
 Both ends take a silence of SILENCE seconds for a conversation that has broken, and say something more often than that.
 A line that is no such message ends the conversation with an error; none is longer than LONGEST bytes.

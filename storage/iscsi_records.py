@@ -35,6 +35,23 @@ def is_ours(lun: Lun) -> bool:
     return os.path.exists(_making(lun)) or any(_is_marked(path) for path in _files(lun))
 
 
+def user_of(lun: Lun) -> str:
+    """Who logs in by a record that is not ours; "" where nobody does with a password."""
+    for path in () if is_ours(lun) else _files(lun):
+        with suppress(OSError), open(path, encoding="utf-8", errors="surrogateescape") as file:
+            said = {name.strip(): value.strip() for name, _, value in (line.partition("=") for line in file)}
+            if said.get("node.session.auth.authmethod", "").upper() == "CHAP":
+                return said.get("node.session.auth.username", "")
+    return ""
+
+
+def place(lun: Lun) -> str:
+    """Where the database has all of its records of the target; "" where it has none of this portal."""
+    found = _files(lun)
+    folder = next((folder for folder in FOLDERS if found and found[0].startswith(f"{folder}/")), "")
+    return f"{folder}/{lun.target}" if folder else ""
+
+
 def make(lun: Lun) -> None:
     """Make a record, with user and password where LUN has them. Raises StorageError."""
     remove(lun)

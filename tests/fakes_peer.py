@@ -119,6 +119,7 @@ class FakeWay:
     peer: FakePeer
     uri: str = URI
     tls: bool = True
+    private: bool = True
     reopened: int = 0
 
     def again(self) -> FakePeer:

@@ -62,7 +62,7 @@ def fleet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 
     monkeypatch.setattr("xmcompat.migrating.open_way", open_way)
     monkeypatch.setattr("xmcompat.vantage._resolved", lambda name: Resolved(name=name, addresses=("192.0.2.2",)))
-    monkeypatch.setattr("xmcompat.departure.PATIENCE", 0.3)
+    monkeypatch.setattr("xmcompat.migrating.PATIENCE", 0.3)
     monkeypatch.setattr(Toolstack, "open", classmethod(lambda cls, uri=None: cls(lambda: here)))
 
     def run(*words: str) -> tuple[int, str, str]:

@@ -17,9 +17,13 @@ from tests.fakes import FakeHypervisor
 from xmcompat import peer_lines
 from xmcompat.errors import OperationError, XmError
 from xmcompat.migration import certificate_files, certificates
+from xmcompat.migration.facts import Password, Wanted
 from xmcompat.migration.wire import PeerLost
 from xmcompat.peers import Begun, Way, open_way
 
+WANTED = Wanted(
+    name="web1", uuid="u1", memory=1, max_memory=1, vcpus=1, accelerator="kvm", passwords=(Password(vdev="xvda", value="eA=="),)
+)
 GREETING = '{"xmcompat": 1, "hostname": "web2", "uuid": "u2", "program": "1"}'
 #: A destination that greets, and answers "hello" and "bye".
 ANSWERS = f"""\
@@ -137,7 +141,7 @@ def converse(connection: socket.socket) -> None:
 def test_without_certificates_of_its_own_a_host_is_reached_by_ssh(desk: Desk) -> None:
     desk.encrypting()
     with desk.way("web2") as way:
-        assert (way.transport, way.tls, way.peer.greeting.hostname) == ("ssh", True, "web2")
+        assert (way.transport, way.tls, way.peer.greeting.hostname) == ("ssh", True, "web2") and way.private
         assert way.uri == f"qemu+ssh://web2/system?no_tty=1&command={desk.folder}/ssh"
         assert way.again().greeting.uuid == "u2"
     asked = (desk.folder / "asked").read_text()
@@ -221,7 +225,7 @@ def test_with_certificates_tls_is_taken(desk: Desk) -> None:
     with listening(tls(desk)) as port:
         desk.settings("", f"(xend-relocation-ssl-port {port})")
         with desk.way("localhost") as way:
-            assert (way.transport, way.tls, way.peer.greeting.hostname) == ("tls", True, "web2")
+            assert (way.transport, way.tls, way.peer.greeting.hostname) == ("tls", True, "web2") and way.private
             assert way.uri == f"qemu+tls://localhost:{port}/system?pkipath={desk.folder}/own"
 
 
@@ -321,10 +325,14 @@ def test_plain_tcp_is_taken_where_it_is_allowed_and_asked_for(desk: Desk) -> Non
         desk.settings('transport = "tcp"\nallow_tcp = true')
         with desk.way("localhost", port=port) as way:
             assert (way.transport, way.tls, way.uri) == ("tcp", False, f"qemu+tcp://localhost:{port}/system")
+            assert not way.private
+            for peer in (way.peer, way.again()):
+                with pytest.raises(OperationError, match="passwords would go to localhost in clear"):
+                    peer.prepare(WANTED)
         desk.settings("allow_tcp = true")
         with desk.way("localhost", port=port) as way:
             assert way.transport == "tcp"
-    assert heard == [peer_lines.PREAMBLE] * 2
+    assert heard == [peer_lines.PREAMBLE] * 3
 
 
 def test_what_the_other_host_says_as_it_closes_is_told(desk: Desk) -> None:

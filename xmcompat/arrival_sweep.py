@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xmcompat import arrival_disks, arrivals, disk_needs
+from xmcompat import arrival_disks, arrivals, disk_needs, disk_secrets
 from xmcompat.backends.migration import MigrationState
 from xmcompat.copies import copy_of
 from xmcompat.migration.facts import Copy, Life
@@ -35,6 +35,7 @@ def sweep(hypervisor: Hypervisor, log: Callable[[str, str], None] = lambda level
                 for sentence in removed(kept.promise, sure=False):
                     log("ERROR", sentence)
                 disk_needs.gone(one.uuid)
+                disk_secrets.gone(hypervisor, one.uuid)
             else:
                 disk_needs.settle(one.uuid)
             kept.let_go()

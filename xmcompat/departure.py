@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from xmcompat import disk_needs, disk_secrets, guest_kernels, vif_traces
+from xmcompat import disk_needs, disk_secrets, guest_kernels, moving_secrets, vif_traces
 from xmcompat.backends.hypervisor import DomainState
 from xmcompat.backends.migration import MigrationPhase, MigrationState, Transfer
 from xmcompat.copies import copy_of, copy_once_back
@@ -155,7 +155,9 @@ class Departure:
 
     def _prepared(self, wanted: Wanted) -> Prepared:
         """What the other host has made ready. Raises OperationError where disks that it brought up are not the guest's."""
-        prepared = self._way.peer.prepare(wanted)
+        prepared = self._way.peer.prepare(
+            moving_secrets.with_passwords(self._hypervisor, wanted, private=self._way.private)
+        )
         late = late_findings(wanted, prepared.disks, self._host)
         for one in (*prepared.told, *late):
             if not one.stops:

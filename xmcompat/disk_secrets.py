@@ -12,19 +12,23 @@ import time
 from contextlib import suppress
 
 from xmcompat.errors import DeviceError, DomainNotFound, HypervisorError, XmError
+from xmcompat.light import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
     from xmcompat.backends.devices import Disk
-    from xmcompat.backends.hypervisor import Hypervisor
+    from xmcompat.backends.hypervisor import DomainInfo, Hypervisor
     from xmcompat.disk_logins import Login
     from xmcompat.guest import GuestConfig, Vbd
 
 FOLDER = "/var/lib/xmcompat/secrets"
 #: What is written down of a file with the memory of a saved domain: its name, and that until it was finished.
 _SAVED = ("saved", "unfinished")
+#: That the passwords have come with the domain from another host: the files that have them may be there alone.
+_CAME = "came"
 
 #: Seconds in which a domain must be there after its secrets.
 _PATIENCE = 600.0
@@ -60,7 +64,8 @@ def prepared(
 
     if lasting is None:
         lasting = _stays(hypervisor, guest, uuid)
-    _note(hypervisor, uuid, **{name: value for name, value in _kept(uuid).items() if name in _SAVED})
+    before = _kept(uuid)
+    _note(hypervisor, uuid, **_still(before))
 
     def with_login(disk: Disk) -> Disk:
         if disk.members:
@@ -71,12 +76,13 @@ def prepared(
         if login is not None:
             by_host = _needs_it(disk)
             name = secret_name(uuid, disk.vdev) if by_host else getattr(disk.source, "secret", "")
-            value = _value(login, disk)
+            value = _value(login, disk, or_kept=_CAME in before)
             if value is not None:
                 hypervisor.keep_secret(login.kind, name, value, lasting=lasting, readable=by_host)
             else:
                 value = hypervisor.secret(login.kind, name)
             if value is None or (by_host and not value):
+                _value(login, disk)  # says why, where its file is not there
                 raise _unknown(login, disk)
             disk = _with_password(disk, value.decode("utf-8", "surrogateescape")) if by_host else disk
         return disk
@@ -121,11 +127,12 @@ def _stays(hypervisor: Hypervisor, guest: GuestConfig, uuid: str) -> bool:
         return False
 
 
-def _value(login: Login, disk: Disk) -> bytes | None:
-    """The password as the hypervisor keeps it; None where the configuration has none. Raises DeviceError."""
+def _value(login: Login, disk: Disk, *, or_kept: bool = False) -> bytes | None:
+    """The password as the hypervisor keeps it; None where the configuration has none, or OR_KEPT, its file is not there.
+    Raises DeviceError."""
     text = login.password
     if text is None and login.file:
-        text = _read(login, disk)
+        text = _read(login, disk, or_kept=or_kept or login.kind == "ceph")
     if text is None:
         return None
     if login.kind != "ceph":
@@ -139,13 +146,13 @@ def _value(login: Login, disk: Disk) -> bytes | None:
         raise _refusal(disk, f"The key of '{login.user}' is no key of Ceph's", "see 'ceph auth get'") from None
 
 
-def _read(login: Login, disk: Disk) -> str | None:
-    """What the file of LOGIN has. None where Ceph's own keyring is not there: it may be kept already."""
+def _read(login: Login, disk: Disk, *, or_kept: bool) -> str | None:
+    """What the file of LOGIN has. OR_KEPT: None where it is not there, since its password may be kept already."""
     try:
         with open(login.file, encoding="utf-8", errors="surrogateescape") as file:
             text = file.read(_LONGEST + 1)
     except (OSError, ValueError) as error:
-        if login.kind == "ceph" and isinstance(error, FileNotFoundError):
+        if or_kept and isinstance(error, FileNotFoundError):
             return None
         why = getattr(error, "strerror", None) or "no name of a file"
         raise _refusal(disk, f"The password of '{login.user}' cannot be read: {login.file}: {why}", None) from None
@@ -192,7 +199,64 @@ def saved(hypervisor: Hypervisor, uuid: str, path: str, made: str = "") -> None:
     of them is there."""
     if os.path.exists(f"{FOLDER}/{uuid}"):
         hypervisor.let_secrets_last(_beginning(uuid))
-        _note(hypervisor, uuid, saved=os.path.abspath(path), unfinished=os.path.abspath(made or path))
+        came = {name: value for name, value in _kept(uuid).items() if name == _CAME}
+        _note(hypervisor, uuid, **came, saved=os.path.abspath(path), unfinished=os.path.abspath(made or path))
+
+
+# -- of a domain that moves
+
+
+class Asking(NamedTuple):
+    """A disk that a password opens, which is kept under ``name``; the host itself logs in (``by_host``), or QEMU does.
+    ``login`` None: the configuration does not tell of it, and ``user`` is whom the XML names."""
+
+    disk: Disk
+    kind: str
+    name: str
+    user: str
+    login: Login | None
+    by_host: bool
+
+
+def asking(disks: tuple[Disk, ...], guest: GuestConfig, uuid: str) -> Iterator[Asking]:
+    """Those of the DISKS of GUEST, the domain UUID."""
+    from xmcompat.disk_logins import secret_name
+
+    kinds = {"iscsi": "iscsi", "rbd": "ceph"}
+    for disk in (one for whole in disks for one in (whole, *whole.members)):
+        source: Any = disk.source
+        login, by_host = _login(disk, guest), _needs_it(disk)
+        name = secret_name(uuid, disk.vdev) if by_host else getattr(source, "secret", "")
+        kind = "iscsi" if by_host else kinds.get(getattr(source, "protocol", ""), "")
+        if name and kind:
+            yield Asking(disk, kind, name, login.user if login else getattr(source, "user", ""), login, by_host)
+
+
+def told(hypervisor: Hypervisor, one: Asking) -> bytes | None:
+    """The password of ONE. None where this host cannot tell it: the hypervisor tells QEMU alone, and no file has it."""
+    if one.login is None:
+        return None
+    with suppress(DeviceError):
+        if value := _value(one.login, one.disk):
+            return value
+    return hypervisor.secret(one.kind, one.name) or None
+
+
+def keep(hypervisor: Hypervisor, guest: GuestConfig, uuid: str, values: Sequence[tuple[Asking, bytes]]) -> None:
+    """Keep what has come from another host for GUEST, which is to be the domain UUID here. It serves wherever the files are
+    not there that the configuration names."""
+    if not values:
+        return
+    lasting = _stays(hypervisor, guest, uuid) or _is_saved(uuid)
+    _note(hypervisor, uuid, **{**_still(_kept(uuid)), _CAME: "yes"})
+    for one, value in values:
+        hypervisor.keep_secret(one.kind, one.name, value, lasting=lasting, readable=one.by_host)
+
+
+def arrived(hypervisor: Hypervisor, info: DomainInfo) -> None:
+    """The domain has come from another host: where it stays known, its passwords do, too."""
+    if info.persistent and os.path.exists(f"{FOLDER}/{info.uuid}"):
+        hypervisor.let_secrets_last(_beginning(info.uuid))
 
 
 # -- forgotten
@@ -280,6 +344,11 @@ def _kept(uuid: str) -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
+
+
+def _still(kept: dict[str, str]) -> dict[str, str]:
+    """What of KEPT holds on when a domain starts again."""
+    return {name: value for name, value in kept.items() if name in (*_SAVED, _CAME)}
 
 
 def _is_saved(uuid: str) -> bool:

@@ -91,13 +91,13 @@ class Evacuation:
                 refused[host] = error.line()
                 continue
             room.setdefault(host, there.free_memory)
-            if why := self._why_not(wanted, there, host):
+            if why := self._why_not(wanted, there, host, private=way.private):
                 refused[host] = why
         return Leaving(name=info.name, uuid=info.uuid, memory=info.memory, refused=refused)
 
-    def _why_not(self, wanted: Wanted, there: HostFacts, host: str) -> str:
+    def _why_not(self, wanted: Wanted, there: HostFacts, host: str, *, private: bool) -> str:
         here = vantage.host_facts(self._toolstack.hypervisor, wanted, other=host)
-        return "; ".join(one.line() for one in stopping(findings(wanted, here, there, host=host)))
+        return "; ".join(one.line() for one in stopping(findings(wanted, here, there, host=host, private=private)))
 
     def _to(self, host: str) -> Request:
         return self._request._replace(host=host)

@@ -215,7 +215,7 @@ class Migrating:
         if request.with_disks and (copied := not_seen(wanted, there)):
             wanted, here = self._asked_here(info, request, copied)
             there = way.peer.look(wanted)
-        return wanted, findings(wanted, here, there, host=request.host)
+        return wanted, findings(wanted, here, there, host=request.host, private=way.private)
 
     def _wanted(self, info: DomainInfo, request: Request, copied: tuple[str, ...] = ()) -> Wanted:
         try:

@@ -40,7 +40,8 @@ class Opened(NamedTuple):
 
 
 class Way:
-    """The way to HOST. ``uri`` is its libvirtd as this host's libvirtd reaches it; ``tls``: QEMU encrypts what it sends.
+    """The way to HOST. ``uri`` is its libvirtd as this host's libvirtd reaches it; ``tls``: QEMU encrypts what it sends;
+    ``private``: nobody else can read the conversation.
 
     A context manager: closed at the end.
     """
@@ -54,7 +55,8 @@ class Way:
         self._me = me
         self._dial = route.dial
         self._silence = route.silence
-        self._opened = _conversation(route.line, self.host, me, route.silence)
+        self.private = route.transport in (TLS, SSH)
+        self._opened = self._conversation(route.line)
 
     @property
     def peer(self) -> Peer:
@@ -63,8 +65,11 @@ class Way:
     def again(self) -> Peer:
         """Another conversation, where the first one has broken. Raises CannotConnect and what ``Peer`` raises."""
         self._opened.close()
-        self._opened = _conversation(self._dial(), self.host, self._me, self._silence)
+        self._opened = self._conversation(self._dial())
         return self._opened.peer
+
+    def _conversation(self, line: Line) -> Opened:
+        return _conversation(line, self.host, self._me, silence=self._silence, private=self.private)
 
     def close(self) -> None:
         """May be repeated."""
@@ -314,10 +319,10 @@ def _by_ssh(host: str, port: int | None, place: _Place) -> Route:
     return Route(name, SSH, uri, encrypted, dial, dial())
 
 
-def _conversation(line: Line, host: str, me: Greeting, silence: float) -> Opened:
+def _conversation(line: Line, host: str, me: Greeting, *, silence: float, private: bool) -> Opened:
     """Raises CannotConnect, WireError, PeerLost, FromPeer; then LINE is closed."""
     try:
-        return Opened(PeerClient(line.stream, host, me, silence=silence), line.close)
+        return Opened(PeerClient(line.stream, host, me, silence=silence, private=private), line.close)
     except PeerLost as error:
         if line.complaint is None:
             line.close()

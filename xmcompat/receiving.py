@@ -23,6 +23,7 @@ from xmcompat import (
     disk_needs,
     disk_secrets,
     guest_kernels,
+    moving_secrets,
     recorded,
     saved_guests,
 )
@@ -127,11 +128,13 @@ class Receiving:
         refuse_taken(self._hypervisor, wanted)
         aliases, bridges = dict(read_settings(self._environ).bridge_aliases), self._hypervisor.bridges()
         refuse_missing_bridge(arrival_disks.on_bridges(machine, aliases, bridges), bridges)
+        passwords = moving_secrets.checked(machine, wanted)
         self._kept = arrivals.promise(
             self._hypervisor.uri, arrivals.Promise(wanted.uuid, wanted.name, max(wanted.memory, wanted.max_memory, 0))
         )
         try:
             refuse_too_large(self._hypervisor, wanted, self._environ)
+            moving_secrets.keep(self._hypervisor, machine, passwords)
             return self._prepared(wanted, machine, self._kept, going_on)
         except BaseException:
             self._give_back(wanted.uuid, sure=True)
@@ -242,6 +245,7 @@ class Receiving:
         told = [*self._connected(info)]
         with suppress(XmError):  # the next sweep of holds finds it there
             disk_needs.settle(uuid)
+            disk_secrets.arrived(self._hypervisor, info)
         saved_guests.forget(uuid)  # its memory is here; that in a file is an older one's
         try:
             recorded.renew(self._hypervisor, info)

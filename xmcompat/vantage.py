@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from xmcompat import __version__, arrivals, connecting
+from xmcompat import __version__, arrivals, connecting, moving_secrets
 from xmcompat.backends import domain_xml, local_memory
 from xmcompat.backends.gather import accelerator
 from xmcompat.backends.local_host import free_huge_pages
@@ -72,7 +72,8 @@ def host_facts(
         cpu_refusal=hypervisor.cpu_refusal(wanted.xml) if wanted.xml else "",
         memory=machine.memory, free_memory=_free_memory(hypervisor, wanted, environ),
         free_huge_pages=free_huge_pages() if wanted.huge_pages else None, cpus=machine.cpus,
-        disks=tuple(seen_disks(hypervisor, wanted)), bridges=_bridges(hypervisor, settings.bridge_aliases),
+        disks=tuple(seen_disks(hypervisor, wanted)), secrets=moving_secrets.seen(hypervisor, wanted),
+        bridges=_bridges(hypervisor, settings.bridge_aliases),
         taken=_taken(hypervisor, wanted), names=(_resolved(other),) if other else (), free_ports=len(free),
         busy_ports=tuple(screen.port for screen in wanted.screens if screen.port in listening),
         missing_files=tuple(path for path in wanted.files if not _is_there(path)), security=_security(),

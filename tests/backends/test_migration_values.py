@@ -110,6 +110,14 @@ def test_the_phase_is_told(stats: dict[str, int], state: tuple[int, int], phase:
         (1, 7, "internal error: client socket is closed", MigrationLost, "host2 was lost on the way: client socket is closed"),
         (1, 10, "internal error: qemu unexpectedly closed the monitor", MigrationLost,
          "host2 was lost on the way: qemu unexpectedly closed the monitor"),
+        (1, 10, "internal error: qemu unexpectedly closed the monitor: 2026-11-27T17:26:52.587476Z qemu-system-x86_64: -blockdev "
+         '{"driver":"iscsi","portal":"192.0.2.8:3260","target":"iqn.x:a","lun":1,"user":"alice"}: iSCSI: Failed to connect to LUN : '
+         "Failed to log in to target. Status: Authentication failure(513)", MigrationRefused,
+         "host2 does not take the domain: A device (vbd) could not be connected. "
+         "The target iqn.x:a at 192.0.2.8:3260 refuses the user 'alice' or the password"),
+        (66, 30, "Secret not found: no secret with matching usage 'xmcompat:11111111-2222-4333-8444-555555555555:xvda'",
+         MigrationRefused, "host2 does not take the domain: Device 51712 (vbd) could not be connected. The hypervisor does not "
+         "have its password any more ('xmcompat:11111111-2222-4333-8444-555555555555:xvda')"),
         (9, 20, "operation failed: domain is not running", DomainEnding, "operation failed: domain is not running"),
         (9, 10, "operation failed: domain 'a' is not running", DomainEnding, "operation failed: domain 'a' is not running"),
         (55, 10, "Requested operation is not valid: another migration job is already running for domain 'a'", DomainBusy,

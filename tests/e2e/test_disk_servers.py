@@ -13,15 +13,13 @@ import pytest
 
 from tests.e2e.conftest import Bench
 from tests.lab import disk_guest
+from tests.lab.iscsi_target import IQN, PASSWORD, PORT, Target
 from xmcompat import disk_secrets
 from xmcompat.backends.hypervisor import DomainState
 from xmcompat.backends.private_libvirtd import PrivateLibvirtd
 
 pytestmark = [pytest.mark.libvirt, pytest.mark.guest]
 
-IQN = "iqn.2010-01.com.example:store"
-PASSWORD = "Chap-Secret-77"
-PORT = 13260
 CONFIG = """\
 name = %(name)r
 builder = 'hvm'
@@ -34,45 +32,6 @@ vnc = 0
 serial = 'file:%(console)s'
 disk = [%(disk)r]
 """
-
-
-class Target:
-    """tgtd in the network of a node, with one LUN that a user and a password open."""
-
-    def __init__(self, node: PrivateLibvirtd, image: Path) -> None:
-        self.node = node
-        self.image = image
-        self.start()
-
-    def start(self) -> None:
-        node, image = self.node, self.image
-        self._control = str(os.getpid() % 30000)  # its socket lies in the host's /run
-        words = node.enter(["tgtd", "-f", "-C", self._control, "--iscsi", f"portal=127.0.0.1:{PORT}"])
-        self._process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )  # fmt: skip
-        eventually(lambda: self._tell("sys", "show").returncode == 0)
-        self.tell("target", "new", "--tid", "1", "-T", IQN)
-        self.tell("logicalunit", "new", "--tid", "1", "--lun", "1", "-b", str(image))
-        self.tell("logicalunit", "new", "--tid", "1", "--lun", "2", "-b", f"{image}.blank")  # its guest waits for a boot sector
-        self.tell("logicalunit", "new", "--tid", "1", "--lun", "3", "-b", f"{image}.long")
-        self.tell("target", "bind", "--tid", "1", "-I", "ALL")
-        self.tell("account", "new", "--user", "alice", "--password", PASSWORD)
-        self.tell("account", "bind", "--tid", "1", "--user", "alice")
-
-    def _tell(self, mode: str, act: str, *words: str) -> subprocess.CompletedProcess[str]:
-        command = ["tgtadm", "-C", self._control, "--lld", "iscsi", "--mode", mode, "--op", act, *words]
-        return subprocess.run(self.node.enter(command), capture_output=True, text=True, timeout=20)
-
-    def tell(self, mode: str, act: str, *words: str) -> None:
-        done = self._tell(mode, act, *words)
-        assert done.returncode == 0, done.stderr
-
-    def end(self) -> None:
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(10)
-        for path in Path("/run/tgtd").glob(f"socket.{self._control}*"):
-            path.unlink()
 
 
 def eventually(true: Callable[[], object], seconds: float = 30.0, what: Callable[[], str] = str) -> None:
@@ -93,7 +52,8 @@ def image(lab_directory: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def target(node: PrivateLibvirtd, image: Path) -> Iterator[Target]:
-    target = Target(node, image)
+    blank = Path(f"{image}.blank")  # its guest waits for a boot sector
+    target = Target(node, [image, blank, Path(f"{image}.long")])
     try:
         yield target
     finally:
@@ -277,9 +237,9 @@ def test_a_guest_is_paused_while_its_nbd_server_is_away_and_loses_nothing(bench:
 
 
 def test_a_guest_waits_for_a_target_that_goes_and_comes_back_and_loses_nothing(
-    bench: Bench, target: Target
+    bench: Bench, target: Target, image: Path
 ) -> None:
-    image = Path(f"{target.image}.long")
+    image = Path(f"{image}.long")
     done = bench.xm("create", config(bench, "waits", f"iscsi://alice%{PASSWORD}@127.0.0.1:{PORT}/{IQN}/3,xvde,w"))
     assert done.status == 0, done.stderr
     eventually(lambda: said(bench, "waits").count(".") > 5, 60)

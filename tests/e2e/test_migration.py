@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import re
 import signal
@@ -13,6 +15,8 @@ import pytest
 from tests.e2e.moving_hosts import WARNED, Ticking, migrate, moving_hosts, names, tool
 from tests.lab import disk_guest
 from tests.lab.hosts import Hosts, MovingHost, eventually
+from tests.lab.iscsi_target import IQN, PASSWORD, PORT, USER, Target
+from xmcompat import disk_secrets
 from xmcompat.backends.hypervisor import DomainState
 
 #: 32 KiB each, that a guest writes.
@@ -192,3 +196,73 @@ def test_the_end_of_a_host_moves_its_guests(hosts: Hosts) -> None:
     assert (done.stdout.replace(".", ""), done.stderr, done.status) == ("Stopping Xen domains: web1(migrate)\n", "", 0)
     assert (names(one), names(two)) == ([], ["web1"])
     guest.goes_on()
+
+
+# -- a disk that a password opens
+
+CHAP = """\
+name = 'chap'
+builder = 'hvm'
+memory = 32
+boot = 'c'
+usb = 0
+sdl = 0
+vnc = 0
+disk = ['iscsi://{user}@{address}:{port}/{iqn}/1?password_file={file},hda,w']
+"""
+
+
+@pytest.fixture
+def target(hosts: Hosts) -> Iterator[Target]:
+    """Outside, where both hosts reach it."""
+    lun = hosts.directory / "lun.img"
+    lun.write_bytes(bytes(1 << 20))  # its guest waits for a boot sector
+    target = Target(hosts.outside, [lun], hosts.outside.address)
+    try:
+        yield target
+    finally:
+        target.end()
+
+
+def passwords(host: MovingHost) -> list[str]:
+    """The names of the secrets that libvirt of HOST keeps, and what xmcompat has noted of them there."""
+    noted = host.outcome("ls", disk_secrets.FOLDER).stdout.split()
+    return [*host.hypervisor.secret_names("xmcompat:"), *noted]
+
+
+def telling(host: MovingHost) -> list[str]:
+    """The files and command lines of HOST that have the password."""
+    words = ("/var/log", "/run", "/etc", "/var/lib/xmcompat", f"{host.node.directory}/log")
+    patterns = f"{PASSWORD}\n{base64.b64encode(PASSWORD.encode()).decode()}"
+    found = host.outcome("sh", "-c", f"grep -raFls -D skip -f - /proc/[0-9]*/cmdline {' '.join(words)}", input=patterns)
+    return found.stdout.split()
+
+
+def test_the_password_of_a_disk_goes_along_and_never_stays_where_the_guest_is_not(hosts: Hosts, target: Target) -> None:
+    one, two = hosts.nodes
+    file = "/run/chap.pw"  # each has a /run of its own
+    one.run("tee", file, input=f"{PASSWORD}\n")
+    text = CHAP.format(user=USER, address=hosts.outside.address, port=PORT, iqn=IQN, file=file)
+    (hosts.directory / "chap.cfg").write_text(text)
+    assert one.xm("create", str(hosts.directory / "chap.cfg")).status == 0
+    uuid = one.hypervisor.find("chap").uuid
+    kept = [f"xmcompat:{uuid}:hda", uuid]
+    assert (passwords(one), passwords(two)) == (kept, [])
+
+    done = migrate(one, "chap", two.name)
+    assert (done.stderr, done.status) == ("", 0)
+    assert (names(one), names(two)) == ([], ["chap"])
+    assert (passwords(one), passwords(two)) == ([], kept)
+    assert two.hypervisor.secret("iscsi", kept[0]) == b""  # it is told to QEMU alone
+    assert (telling(one), telling(two)) == ([file], [])
+
+    one.run("tee", file, input="not-this-one-1\n")
+    done = migrate(two, "chap", one.name)
+    assert done.status == 1 and done.stderr.endswith("; 'chap' runs on here\n"), done.stderr
+    assert (names(one), names(two), passwords(one), passwords(two)) == ([], ["chap"], [], kept)
+
+    one.run("rm", file)
+    done = tool(two, "migrate", "check", "chap", one.name, "--json")
+    assert [(found["what"], found["do"]) for found in json.loads(done.stdout)["findings"] if found["stops"]] == [
+        ("disk hda: host1 does not have the password of 'alice', and this host cannot tell it", f"write it into {file} there")
+    ]

@@ -72,8 +72,11 @@ class MovingHost(NodeHost):
         )  # fmt: skip
 
     def start_node(self) -> None:
-        """Start it, without a cable, and with its certificates where libvirt looks for them."""
+        """Start it, without a cable, with its certificates where libvirt looks for them, and a /var/lib/xmcompat of its own."""
         super().start_node()
+        own = self.node.directory / "lib"
+        self.run("mkdir", "-p", str(own), "/var/lib/xmcompat")
+        self.run("mount", "--bind", str(own), "/var/lib/xmcompat")
         self.run("cp", "-r", str(self.pki), "/etc/pki")
 
     def program_env(self) -> dict[str, str]:

@@ -89,8 +89,8 @@ class Destination:
         except XmError as error:
             self.error = error
 
-    def client(self, silence: float = SILENCE) -> PeerClient:
-        return PeerClient(SocketStream(self.other), "host2", ME, silence=silence)
+    def client(self, silence: float = SILENCE, *, private: bool = False) -> PeerClient:
+        return PeerClient(SocketStream(self.other), "host2", ME, silence=silence, private=private)
 
     def over(self) -> XmError | None:
         """What the conversation has ended with, None for a farewell."""

@@ -87,8 +87,27 @@ def test_any_json_is_a_value_or_an_error_in_one_line(data: object) -> None:
 
 
 def test_passwords_in_the_domain_are_not_shown_by_accident() -> None:
-    wanted = Wanted(name="a", uuid="u", memory=1, max_memory=1, vcpus=1, accelerator="kvm", xml="passwd='s3cret'", record="s3cret")
-    assert "s3cret" not in repr(wanted) + repr(facts.Prepared(xml="s3cret"))
+    password = facts.Password(vdev="xvda", value="s3cret")
+    wanted = Wanted(
+        name="a", uuid="u", memory=1, max_memory=1, vcpus=1, accelerator="kvm", xml="passwd='s3cret'", record="s3cret",
+        passwords=(password,),
+    )  # fmt: skip
+    assert "s3cret" not in repr(wanted) + repr(facts.Prepared(xml="s3cret")) + repr(password)
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        ({"passwords": ["s3cret"]}, "Wanted.passwords is not what it should be"),
+        ({"passwords": [{"vdev": 1, "value": "s3cret"}]}, "Wanted.passwords is not what it should be"),
+        ({"xml": {"s3cret": "s3cret"}}, "Wanted.xml is not what it should be"),
+    ],
+)  # fmt: skip
+def test_what_is_not_shown_is_in_no_error_either(more: dict[str, object], line: str) -> None:
+    whole = {"name": "a", "uuid": "u", "memory": 1, "max_memory": 1, "vcpus": 1, "accelerator": "kvm"}
+    with pytest.raises(NotOfForm) as raised:
+        from_json(Wanted, whole | more)
+    assert raised.value.line() == line
 
 
 def test_what_is_as_usual_is_not_sent() -> None:

@@ -19,11 +19,13 @@ from xmcompat.migration.facts import (
     Passed,
     Resolved,
     SeenDisk,
+    SeenSecret,
     Sight,
     Taken,
     Wanted,
     WantedDisk,
     WantedScreen,
+    WantedSecret,
     WantedVif,
 )  # fmt: skip
 from xmcompat.migration.preflight import findings, memory_needed, stopping
@@ -57,6 +59,8 @@ def test_nothing_speaks_against_two_hosts_that_are_alike() -> None:
     assert told() == []
 
 
+CHAP = WantedSecret(vdev="xvda", name="xmcompat:u1:xvda", kind="iscsi", user="alice")
+RECORD = WantedSecret(vdev="xvdb", name="iqn.x:a@192.0.2.8:3260", kind="initiator", user="bob", file="/etc/iscsi/nodes/iqn.x:a")
 STOPS = [
     ({"nomigrate": True}, {}, "cannot restore non-migratable domain; its configuration says nomigrate = 1"),
     ({"passed": (Passed(kind="pci", name="0000:01:00.0"),)}, {}, "Migration not permitted with assigned PCI device; detach 0000:01:00.0"),
@@ -85,6 +89,11 @@ STOPS = [
     ({"screens": (WantedScreen(kind="spice", listen="192.0.2.1"),)}, {},
      "the guest's SPICE display listens on 192.0.2.1, which is no address of host2; let it listen on 127.0.0.1 or 0.0.0.0"),
     ({}, {"free_ports": 0}, "all ports for migrations are in use on host2; wait for others to end, or widen the range in qemu.conf"),
+    ({"secrets": (CHAP,)}, {}, "disk xvda: host2 does not have the password of 'alice', and this host cannot tell it; "
+     "have libvirt keep it there, for iscsi 'xmcompat:u1:xvda': see 'virsh secret-define'"),
+    ({"secrets": (replace(CHAP, file="/etc/xen/pw"),)}, {"secrets": (SeenSecret(name="xmcompat:u1:xvda"),)},
+     "disk xvda: host2 does not have the password of 'alice', and this host cannot tell it; write it into /etc/xen/pw there"),
+    ({"secrets": (RECORD,)}, {}, "disk xvdb: the initiator of host2 has no record of iqn.x:a@192.0.2.8:3260, which logs in here; copy /etc/iscsi/nodes/iqn.x:a there"),
     ({}, {"told": (Finding(stops=True, what="a", do="b"),)}, "a; b"),
     ({}, {"disks": ()}, "disk xvda: /srv/web1.img: host2 says nothing of it; install the same xmcompat on both hosts"),
 ]  # fmt: skip
@@ -122,7 +131,7 @@ def test_everything_is_found_at_once_what_stops_first() -> None:
             wanted, there = replace(wanted, **one), replace(there, **other)  # type: ignore[arg-type]
     found = findings(wanted, HERE, there)
     stops = [one.stops for one in found]
-    assert len(found) == 20 and stops == sorted(stops, reverse=True) and len(set(found)) == len(found)
+    assert len(found) == 21 and stops == sorted(stops, reverse=True) and len(set(found)) == len(found)
     assert stopping(found) == tuple(one for one in found if one.stops)
 
 
@@ -136,6 +145,32 @@ def test_no_guest_goes_where_its_memory_and_qemus_own_do_not_fit(memory: int, fr
     wanted = replace(WANTED, memory=memory, max_memory=memory)
     stops = bool(stopping(findings(wanted, HERE, replace(THERE, free_memory=free))))
     assert stops is (free < memory_needed(memory)) and memory_needed(memory) >= memory + 64 * 1024
+
+
+# -- passwords of disks
+
+
+def told_of(secret: WantedSecret, *, here: bool = False, there: bool = False, private: bool = True) -> tuple[Finding, ...]:
+    """What is said of a secret that this host can tell, that one has, and where others can read what goes."""
+    return findings(
+        replace(WANTED, secrets=(secret,)), replace(HERE, secrets=(SeenSecret(name=secret.name, known=True, told=here),)),
+        replace(THERE, secrets=(SeenSecret(name=secret.name, known=there),)), private=private,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("secret", [CHAP, RECORD])
+def test_a_password_that_is_there_or_can_go_there_is_nothing_to_tell(secret: WantedSecret) -> None:
+    assert told_of(secret, here=True) == told_of(secret, there=True) == told_of(secret, there=True, private=False) == ()
+    assert stopping(told_of(secret)) and stopping(told_of(secret, here=True, private=False))
+
+
+def in_clear() -> list[Finding]:
+    return [one for secret in (CHAP, replace(CHAP, file="/etc/xen/pw")) for one in told_of(secret, here=True, private=False)]
+
+
+def test_no_password_goes_in_clear() -> None:
+    what = "disk xvda: host2 does not have the password of 'alice', and it would go there in clear; type: xmcompat migrate setup host2"
+    assert [(one.stops, one.line()) for one in in_clear()] == [(True, what), (True, f"{what}; or copy /etc/xen/pw there")]
 
 
 # -- disks
@@ -312,6 +347,7 @@ def every_finding() -> set[Finding]:
     found |= {one for wanted, there, prepared, *_ in DISK_CASES for one in disk_findings(replace(WANTED, disks=(wanted,)), [there], "host2", prepared=prepared)}
     volume = disk(kind=FileKind.BLOCK, path="/dev/vg0/a", identities=ident("lv", "x"))
     found |= set(findings(replace(WANTED, disks=(volume,)), HERE, replace(THERE, disks=(seen(identities=ident("lv", "x")),))))
+    found |= set(in_clear())
     return {one for one in found if one.what != "a"}
 
 

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.migration.pairs import HOST, ME, WANTED, Destination, NotedReceiver
 from xmcompat.errors import DeviceError, OperationError
-from xmcompat.migration.facts import Copy, HostFacts, Life, Prepared
+from xmcompat.migration.facts import Copy, HostFacts, Life, Password, Prepared
 from xmcompat.migration.peer import FromPeer, PeerClient
 from xmcompat.migration.serving import GoingOn, serve
 from xmcompat.migration.streams import PipeStream, SocketStream
@@ -38,6 +39,29 @@ def test_what_is_asked_reaches_the_destination_and_its_answer_comes_back() -> No
         ("hello", ME), ("look", WANTED), ("prepare", WANTED), ("connect", "u1"), ("settle", "u1"), ("release", "u1"), ("end", "u1"),
         ("state", "u1"),
     ]  # fmt: skip
+
+
+SENT = replace(WANTED, passwords=(Password(vdev="xvda", value="czNjcmV0"),))
+
+
+def test_passwords_go_along_where_nobody_else_can_read_them() -> None:
+    there = Destination(NotedReceiver())
+    peer = there.client(private=True)
+    peer.prepare(SENT)
+    peer.close()
+    assert there.over() is None
+    assert ("prepare", SENT) in there.receiver.asked and "czNjcmV0" not in repr(there.receiver.asked)
+
+
+def test_no_password_goes_over_a_stream_that_others_can_read() -> None:
+    there = Destination(NotedReceiver())
+    peer = there.client()
+    with pytest.raises(OperationError, match="passwords would go to host2 in clear"):
+        peer.prepare(SENT)
+    peer.prepare(WANTED)  # the conversation goes on
+    peer.close()
+    assert there.over() is None
+    assert [what for word, what in there.receiver.asked if word == "prepare"] == [WANTED]
 
 
 def fails(error: BaseException):
