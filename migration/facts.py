@@ -125,22 +125,13 @@ class SeenDisk:
 class WantedSecret:
     """What opens the disk ``vdev``: the password of ``user``, which a hypervisor keeps under ``name`` as one of ``kind``
     ("iscsi", "ceph"); ``file`` is where the configuration says that it is. Of kind "initiator", it is in the record of the
-    host's own initiator for ``name``, TARGET@PORTAL, which is ``file``."""
+    host's own initiator for ``name``, TARGET@PORTAL, which is ``file``. ``told``: the source can tell it."""
 
     vdev: str
     name: str
     kind: str
     user: str
     file: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeenSecret:
-    """What a host has of one: ``known``: a guest can be opened its disk there as it is; ``told``: the host can tell it to
-    another one."""
-
-    name: str
-    known: bool = False
     told: bool = False
 
 
@@ -238,10 +229,11 @@ class HostFacts:
 
     ``libvirt`` and ``emulator`` are versions ("9.0.0", QEMU's "7.2.22"). ``cpu_refusal`` says why its processor cannot be
     that of the domain, "" where it can. ``free_memory``: what a guest can have now, less what is promised to others.
-    ``bridges`` and ``networks`` that are up. ``names``: how it reads the other's names. ``free_ports``: ports for
-    migrations that nobody has. ``busy_ports``: those of the domain's displays that somebody has. ``missing_files`` of those
-    the domain wants. ``security`` is "selinux", "apparmor" or ""; ``lock_manager`` "lockd", "sanlock" or "". ``clock`` is
-    Unix time. ``told`` is what the host itself has to say of the plan.
+    ``secrets``: the names of those of the domain that it has. ``bridges`` and ``networks`` that are up. ``names``: how it
+    reads the other's names. ``free_ports``: ports for migrations that nobody has. ``busy_ports``: those of the domain's
+    displays that somebody has. ``missing_files`` of those the domain wants. ``security`` is "selinux", "apparmor" or "";
+    ``lock_manager`` "lockd", "sanlock" or "". ``clock`` is Unix time. ``told`` is what the host itself has to say of the
+    plan.
     """
 
     hostname: str
@@ -259,7 +251,7 @@ class HostFacts:
     free_huge_pages: int | None = None
     cpus: int = 0
     disks: tuple[SeenDisk, ...] = ()
-    secrets: tuple[SeenSecret, ...] = ()
+    secrets: tuple[str, ...] = ()
     bridges: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
     taken: tuple[Taken, ...] = ()

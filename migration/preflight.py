@@ -225,18 +225,16 @@ def _disks(case: _Case) -> Iterator[Finding]:
 
 def _secrets(case: _Case) -> Iterator[Finding]:
     """What opens the guest's disks must be there, or go along where nobody else can read it."""
-    told = {one.name for one in case.here.secrets if one.told}
-    known = {one.name for one in case.there.secrets if one.known}
     for secret in case.wanted.secrets:
         missing = f"disk {secret.vdev}: {case.host} does not have the password of '{secret.user}'"
-        if secret.name in known or (secret.name in told and case.private):
+        if secret.name in case.there.secrets or (secret.told and case.private):
             continue
         if secret.kind == INITIATOR:
             yield _stop(
                 f"disk {secret.vdev}: the initiator of {case.host} has no record of {secret.name}, which logs in here",
                 f"copy {secret.file} there",
             )
-        elif secret.name in told:
+        elif secret.told:
             yield _stop(
                 f"{missing}, and it would go there in clear",
                 f"type: xmcompat migrate setup {case.host}" + (f"; or copy {secret.file} there" if secret.file else ""),

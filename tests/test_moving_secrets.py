@@ -22,7 +22,7 @@ from xmcompat.backends.record import METADATA_URI
 from xmcompat.disk_logins import secret_name
 from xmcompat.errors import DeviceError, OperationError
 from xmcompat.migrating import Request
-from xmcompat.migration.facts import HostFacts, Password, Resolved, SeenSecret, Wanted, WantedSecret
+from xmcompat.migration.facts import HostFacts, Password, Resolved, Wanted, WantedSecret
 from xmcompat.receiving import Receiving
 from xmcompat.storage import iscsi_records
 from xmcompat.toolstack import Toolstack
@@ -50,7 +50,9 @@ def nothing() -> None:
     return
 
 
-def xml(more: str = "", *, name: str = NAME, user: str = "alice", on_poweroff: str = "destroy") -> str:
+def xml(
+    more: str = "", *, name: str = NAME, user: str = "alice", on_poweroff: str = "destroy", source: str = ""
+) -> str:  # fmt: skip
     """A domain with a disk xvda of a server; MORE is what its configuration says of the password."""
     uname = f"iscsi://{user}@192.0.2.8/{IQN}/1{more}"
     sxp = f"(vm (name web1) (memory 16) (image (linux)) (on_poweroff {on_poweroff}) (device (vbd (uname '{uname}') (dev xvda) (mode w))))"
@@ -59,7 +61,7 @@ def xml(more: str = "", *, name: str = NAME, user: str = "alice", on_poweroff: s
         f"<host name='192.0.2.8' port='3260'/><auth username='{user}'><secret type='iscsi' usage='{name}'/></auth></source>"
         "<target dev='vda' bus='virtio'/><alias name='ua-xvda'/></disk>"
     )
-    record = domain_xml.render_record(XenRecord(sxp=sxp)).replace("<guest", f"<guest xmlns='{METADATA_URI}'", 1)
+    record = domain_xml.render_record(XenRecord(sxp=sxp, source=source)).replace("<guest", f"<guest xmlns='{METADATA_URI}'", 1)
     made = tick_xml("web1", Path("/roms"), kvm=False, uuid=UUID, metadata=record)
     return made.replace("<serial", f"{disk}<serial", 1)
 
@@ -102,9 +104,8 @@ def test_a_file_that_the_configuration_names_tells_the_password_that_libvirt_doe
     hypervisor = source(xml(f"?password_file={file}"))
     hypervisor.keep_secret("iscsi", NAME, b"s3cret", lasting=False)
     wanted = leaving(hypervisor)
-    assert wanted.secrets == (WantedSecret(vdev="xvda", name=NAME, kind="iscsi", user="alice", file=str(file)),)
+    assert wanted.secrets == (WantedSecret(vdev="xvda", name=NAME, kind="iscsi", user="alice", file=str(file), told=True),)
     assert wanted.passwords == ()
-    assert moving_secrets.seen(hypervisor, wanted) == (SeenSecret(name=NAME, known=True, told=True),)
     assert moving_secrets.with_passwords(hypervisor, wanted, private=True).passwords == (SENT,)
     assert moving_secrets.with_passwords(hypervisor, wanted, private=False) == wanted
 
@@ -113,8 +114,35 @@ def test_a_password_that_was_in_the_configuration_alone_cannot_be_told() -> None
     hypervisor = source(xml())
     hypervisor.keep_secret("iscsi", NAME, b"s3cret", lasting=False)
     wanted = leaving(hypervisor)
-    assert moving_secrets.seen(hypervisor, wanted) == (SeenSecret(name=NAME, known=True, told=False),)
+    assert [one.told for one in wanted.secrets] == [False]
     assert moving_secrets.with_passwords(hypervisor, wanted, private=True) == wanted
+
+
+CFG = "name = 'web1'\nmemory = 16\nbuilder = 'hvm'\ndisk = ['iscsi:{},xvda,w']\n"
+SXP = "(vm (name web1) (memory 16) (image (linux)) (device (vbd (uname 'iscsi:{}') (dev xvda) (mode w))))"
+LUN = f"//alice%s3cret@192.0.2.8/{IQN}/1"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (CFG.format(LUN), True), (SXP.format(LUN), True), (CFG.format(LUN.replace("192.0.2.8", "192.0.2.9")), False),
+        (CFG.format(LUN.replace("alice", "bob")), False), (CFG.format(LUN).replace("xvda", "xvdb"), False),
+        (CFG.format(LUN.replace("%s3cret", "")), False), ("spoilt (", False), ("(vm", False), (None, False),
+    ],
+)  # fmt: skip
+def test_the_file_that_it_was_started_from_tells_it_as_long_as_that_has_the_same_disk(
+    tmp_path: Path, text: str | None, told: bool
+) -> None:
+    path = tmp_path / "web1.cfg"
+    if text is not None:
+        path.write_text(text)
+    hypervisor = source(xml(source=str(path)))
+    hypervisor.keep_secret("iscsi", NAME, b"s3cret", lasting=False)
+    wanted = leaving(hypervisor)
+    assert [one.told for one in wanted.secrets] == [told]
+    assert moving_secrets.with_passwords(hypervisor, wanted, private=True).passwords == ((SENT,) if told else ())
+    assert receiver(Local()).look(wanted, nothing).secrets == ()  # that file counts where the guest was started
 
 
 def by_host(text: str) -> str:
@@ -145,11 +173,11 @@ def test_a_record_of_the_administrators_is_wanted_there(tmp_path: Path) -> None:
     (secret,) = wanted.secrets
     assert (secret.kind, secret.name, secret.user) == ("initiator", f"{IQN}@192.0.2.8:3260", "bob")
     assert secret.file == str(tmp_path / f"nodes/{IQN}")
-    assert moving_secrets.seen(hypervisor, wanted) == (SeenSecret(name=secret.name, known=True),)
+    assert moving_secrets.known(hypervisor, wanted) == (secret.name,)
     record.write_text("node.session.auth.authmethod = None\n")
     assert leaving(hypervisor).secrets == ()
     record.unlink()
-    assert moving_secrets.seen(hypervisor, wanted) == (SeenSecret(name=secret.name),)
+    assert moving_secrets.known(hypervisor, wanted) == ()
 
 
 @pytest.mark.parametrize("private", [True, False])
@@ -267,22 +295,26 @@ def test_one_that_is_saved_here_keeps_what_lasts(tmp_path: Path) -> None:
     assert NAME in hypervisor.kept_secrets
 
 
-def test_the_same_file_here_or_what_is_kept_here_serves_without_any_sent(tmp_path: Path) -> None:
+def test_the_same_file_here_serves_without_any_sent(tmp_path: Path) -> None:
     file, hypervisor = tmp_path / "pw", Local()
     wanted = coming(xml(f"?password_file={file}"))
-    assert receiver(hypervisor).look(wanted, nothing).secrets == (SeenSecret(name=NAME),)
+    assert receiver(hypervisor).look(wanted, nothing).secrets == ()
     with pytest.raises(DeviceError, match=f"cannot be read: {file}"):
         receiver(hypervisor).prepare(wanted, nothing)
     file.write_text("here\n")
-    assert receiver(hypervisor).look(wanted, nothing).secrets == (SeenSecret(name=NAME, known=True, told=True),)
+    assert receiver(hypervisor).look(wanted, nothing).secrets == (NAME,)
     one = receiver(hypervisor)
     one.prepare(wanted, nothing)
     assert hypervisor.kept_secrets[NAME].value == b"here"
     one.release(UUID, nothing)
+
+
+@pytest.mark.parametrize("more", ["", "?password_file=/no/such"])
+def test_what_somebody_has_kept_here_by_hand_serves_without_any_sent(more: str) -> None:
+    hypervisor, wanted = Local(), coming(xml(more))
     hypervisor.keep_secret("iscsi", NAME, b"by hand", lasting=False)
-    inline = coming(xml())
-    assert receiver(hypervisor).look(inline, nothing).secrets == (SeenSecret(name=NAME, known=True),)
-    receiver(hypervisor).prepare(inline, nothing)
+    assert receiver(hypervisor).look(wanted, nothing).secrets == (NAME,)
+    receiver(hypervisor).prepare(wanted, nothing)
     assert hypervisor.kept_secrets[NAME].value == b"by hand"
 
 
@@ -298,7 +330,7 @@ def test_no_source_has_the_secret_of_another_domain(name: str, more: str, passwo
         hypervisor.keep_secret("iscsi", kept, b"theirs", lasting=True)
     before = dict(hypervisor.kept_secrets)
     wanted = coming(xml(more, name=name), *passwords)
-    assert receiver(hypervisor).look(wanted, nothing).secrets == (SeenSecret(name=name),)
+    assert receiver(hypervisor).look(wanted, nothing).secrets == ()
     with pytest.raises(OperationError, match="opens the disk 'xvda' by what is another domain's"):
         receiver(hypervisor).prepare(wanted, nothing)
     assert hypervisor.kept_secrets == before and hypervisor.kept_secrets[name].value == b"theirs"
@@ -309,9 +341,9 @@ def test_a_secret_of_the_administrators_that_no_configuration_tells_of_is_used_a
     hypervisor = Local()
     wanted = coming(xml(name="of-the-host").replace("(dev xvda)", "(dev xvdb)"))
     assert wanted.secrets == (WantedSecret(vdev="xvda", name="of-the-host", kind="iscsi", user="alice"),)
-    assert receiver(hypervisor).look(wanted, nothing).secrets == (SeenSecret(name="of-the-host"),)
+    assert receiver(hypervisor).look(wanted, nothing).secrets == ()
     hypervisor.keep_secret("iscsi", "of-the-host", b"theirs", lasting=True, readable=True)
-    assert receiver(hypervisor).look(wanted, nothing).secrets == (SeenSecret(name="of-the-host", known=True),)
+    assert receiver(hypervisor).look(wanted, nothing).secrets == ("of-the-host",)
     receiver(hypervisor).prepare(wanted, nothing)
     with pytest.raises(OperationError, match="sends a password for 'xvda', which asks for none"):
         receiver(hypervisor).prepare(replace(wanted, passwords=(SENT,)), nothing)
@@ -322,7 +354,7 @@ def test_one_whose_record_cannot_be_read_is_not_taken_for_another_domains() -> N
     hypervisor = Local()
     hypervisor.keep_secret("iscsi", NAME, b"by hand", lasting=False)
     wanted = coming(xml().replace("(memory 16)", "(memory x)"))
-    assert receiver(hypervisor).look(wanted, nothing).secrets == (SeenSecret(name=NAME, known=True),)
+    assert receiver(hypervisor).look(wanted, nothing).secrets == (NAME,)
     receiver(hypervisor).prepare(wanted, nothing)
     assert hypervisor.kept_secrets[NAME].value == b"by hand"
 

@@ -36,7 +36,7 @@ def wanted_of(
         name=info.name, uuid=info.uuid, memory=info.memory, max_memory=info.max_memory, vcpus=info.vcpus,
         accelerator=machine.accelerator.value, machine_type=machine.machine_type, arch=machine.arch, cpu=_cpu(xml),
         disks=(*_disks(machine, guest, copied), *_beneath(hypervisor, info.uuid, machine, copied)),
-        secrets=moving_secrets.wanted(machine, guest), vifs=_vifs(machine, guest),
+        secrets=moving_secrets.wanted(hypervisor, machine, guest), vifs=_vifs(machine, guest),
         screens=tuple(WantedScreen(kind=one.type, listen=one.listen, port=one.port or 0) for one in machine.graphics),
         passed=tuple(_passed(machine, guest)), files=tuple(_files(machine, root)),
         record=hypervisor.metadata(info.uuid) or "", xml=xml, persist=persist,

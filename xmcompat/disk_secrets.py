@@ -242,11 +242,14 @@ def told(hypervisor: Hypervisor, one: Asking) -> bytes | None:
     return hypervisor.secret(one.kind, one.name) or None
 
 
+def written(disk: Disk, login: Login | None) -> bytes | None:
+    """The password of DISK that stands in its configuration, which names LOGIN. Raises DeviceError."""
+    return _value(login, disk) if login is not None and login.password is not None else None
+
+
 def keep(hypervisor: Hypervisor, guest: GuestConfig, uuid: str, values: Sequence[tuple[Asking, bytes]]) -> None:
-    """Keep what has come from another host for GUEST, which is to be the domain UUID here. It serves wherever the files are
-    not there that the configuration names."""
-    if not values:
-        return
+    """Keep what has come from another host for GUEST, which is to be the domain UUID here. What is kept serves wherever the
+    files are not there that the configuration names."""
     lasting = _stays(hypervisor, guest, uuid) or _is_saved(uuid)
     _note(hypervisor, uuid, **{**_still(_kept(uuid)), _CAME: "yes"})
     for one, value in values:

@@ -1,24 +1,25 @@
 """Passwords of the disks of a domain on its way to another host: which it needs, which a host has, and how they go there.
 
 They go with ``prepare``, where nobody else can read what the hosts tell each other, and are kept there before libvirt's own
-migration begins. What a hypervisor tells to QEMU alone is read anew from the file that the configuration names; where it
-names none, this host cannot tell it, and ``preflight`` says so.
+migration begins. What a hypervisor tells to QEMU alone is read anew: from the file that the configuration names, or from
+the configuration itself. Where neither has it any more, this host cannot tell it, and ``preflight`` says so.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from xmcompat import composites, disk_needs, disk_secrets
 from xmcompat.backends import domain_xml
 from xmcompat.backends.devices import BlockSource
-from xmcompat.disk_logins import secret_name
-from xmcompat.errors import OperationError, XmError
+from xmcompat.disk_logins import login_of, secret_name, without_password
+from xmcompat.errors import OperationError, UnsupportedConfig, XmError
 from xmcompat.iscsi_names import of_device
-from xmcompat.migration.facts import INITIATOR, Password, SeenSecret, WantedSecret
+from xmcompat.migration.facts import INITIATOR, Password, WantedSecret
 from xmcompat.storage import iscsi_records, iscsi_sysfs
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from xmcompat.backends.hypervisor import Hypervisor
     from xmcompat.backends.machine import Machine
     from xmcompat.disk_secrets import Asking
-    from xmcompat.guest import GuestConfig
+    from xmcompat.guest import GuestConfig, Vbd
     from xmcompat.iscsi_names import Lun
     from xmcompat.migration.facts import Wanted
 
@@ -37,14 +38,14 @@ LONGEST = 4 * 4096
 _OURS = secret_name("", "").rstrip(":") + ":"
 
 
-# -- what is needed, and what a host has
+# -- at the source
 
 
-def wanted(machine: Machine, guest: GuestConfig) -> tuple[WantedSecret, ...]:
-    """What opens the disks of MACHINE, whose configuration is GUEST."""
+def wanted(hypervisor: Hypervisor, machine: Machine, guest: GuestConfig) -> tuple[WantedSecret, ...]:
+    """What opens the disks of MACHINE, which runs here, and whose configuration is GUEST."""
     kept = tuple(
         WantedSecret(vdev=one.disk.vdev or one.disk.target, name=one.name, kind=one.kind, user=one.user,
-                     file=one.login.file if one.login else "")
+                     file=one.login.file if one.login else "", told=_told(hypervisor, machine, one) is not None)
         for one in _asking(machine, guest)
     )  # fmt: skip
     own = tuple(
@@ -54,32 +55,54 @@ def wanted(machine: Machine, guest: GuestConfig) -> tuple[WantedSecret, ...]:
     return kept + own
 
 
-def seen(hypervisor: Hypervisor, wanted: Wanted) -> tuple[SeenSecret, ...]:
-    """What this host has of it."""
-    if not wanted.secrets:
-        return ()
-    try:
-        machine = domain_xml.parse(wanted.xml)
-    except XmError:
-        return ()  # which is told of elsewhere
-    guest = composites.guest_in(machine)
-    kept = tuple(_seen(hypervisor, machine, one) for one in _asking(machine, guest))
-    own = tuple(
-        SeenSecret(name=_record(lun), known=iscsi_records.is_there(lun) or iscsi_sysfs.session(lun) is not None)
-        for _, lun in _sessions(machine, guest)
-    )
-    return kept + own
+def with_passwords(hypervisor: Hypervisor, wanted: Wanted, *, private: bool) -> Wanted:
+    """WANTED with all passwords that this host can tell; with none unless the conversation is PRIVATE."""
+    if not private or not wanted.secrets:
+        return wanted
+    machine = domain_xml.parse(wanted.xml)
+    values = {
+        one.disk.vdev: value for one in _asking(machine, composites.guest_in(machine))
+        if (value := _told(hypervisor, machine, one))
+    }  # fmt: skip
+    passwords = (Password(vdev=vdev, value=base64.b64encode(value).decode()) for vdev, value in values.items())
+    return replace(wanted, passwords=tuple(passwords))
+
+
+def _told(hypervisor: Hypervisor, machine: Machine, one: Asking) -> bytes | None:
+    """The password of ONE as this host can tell it, last from the file that the domain was started from."""
+    if not _is_own(machine, one):
+        return None
+    return disk_secrets.told(hypervisor, one) or _configured(machine, one)
+
+
+def _configured(machine: Machine, one: Asking) -> bytes | None:
+    """None where there is no such file any more, or it has another disk of that name."""
+    mine = _vbd(composites.guest_in(machine), one)
+    path = machine.record.source if machine.record else ""
+    if mine is None or not path.startswith("/"):
+        return None
+    from xmcompat.config import load
+
+    with suppress(XmError, OSError):
+        try:
+            loaded = load.load(path)
+        except UnsupportedConfig:
+            loaded = load.load_sxp(path)
+        theirs = _vbd(loaded.guest, one)
+        if theirs is not None and without_password(theirs.uname) == without_password(mine.uname):
+            return disk_secrets.written(one.disk, login_of(theirs.protocol, theirs.path))
+    return None
+
+
+def _vbd(guest: GuestConfig, one: Asking) -> Vbd | None:
+    return next((vbd for vbd in guest.disks if vbd.vdev == one.disk.vdev), None)
+
+
+# -- what a domain has
 
 
 def _asking(machine: Machine, guest: GuestConfig) -> tuple[Asking, ...]:
     return tuple(disk_secrets.asking(composites.disks_of(machine, guest), guest, disk_needs.owner(machine.uuid)))
-
-
-def _seen(hypervisor: Hypervisor, machine: Machine, one: Asking) -> SeenSecret:
-    if _is_others(machine, one):
-        return SeenSecret(name=one.name)
-    told = disk_secrets.told(hypervisor, one) is not None
-    return SeenSecret(name=one.name, told=told, known=told or hypervisor.secret(one.kind, one.name) is not None)
 
 
 def _sessions(machine: Machine, guest: GuestConfig) -> Iterator[tuple[str, Lun]]:
@@ -94,23 +117,27 @@ def _record(lun: Lun) -> str:
     return f"{lun.target}@{lun.portal}"
 
 
-# -- at the source
-
-
-def with_passwords(hypervisor: Hypervisor, wanted: Wanted, *, private: bool) -> Wanted:
-    """WANTED with all passwords that this host can tell; with none unless the conversation is PRIVATE."""
-    if not private or not wanted.secrets:
-        return wanted
-    machine = domain_xml.parse(wanted.xml)
-    values = {
-        one.disk.vdev: value for one in _asking(machine, composites.guest_in(machine))
-        if _is_own(machine, one) and (value := disk_secrets.told(hypervisor, one))
-    }  # fmt: skip
-    passwords = (Password(vdev=vdev, value=base64.b64encode(value).decode()) for vdev, value in values.items())
-    return replace(wanted, passwords=tuple(passwords))
-
-
 # -- at the destination
+
+
+def known(hypervisor: Hypervisor, wanted: Wanted) -> tuple[str, ...]:
+    """The names of those that this host has, so that the domain could come without them."""
+    if not wanted.secrets:
+        return ()
+    try:
+        machine = domain_xml.parse(wanted.xml)
+    except XmError:
+        return ()  # which is told of elsewhere
+    guest = composites.guest_in(machine)
+    kept = tuple(one.name for one in _asking(machine, guest) if _is_known(hypervisor, machine, one))
+    there = (lun for _, lun in _sessions(machine, guest) if iscsi_records.is_there(lun) or iscsi_sysfs.session(lun))
+    return kept + tuple(map(_record, there))
+
+
+def _is_known(hypervisor: Hypervisor, machine: Machine, one: Asking) -> bool:
+    if _is_others(machine, one):
+        return False
+    return disk_secrets.told(hypervisor, one) is not None or hypervisor.secret(one.kind, one.name) is not None
 
 
 def checked(machine: Machine, wanted: Wanted) -> tuple[tuple[Asking, bytes], ...]:
@@ -148,8 +175,10 @@ def _plain(vdev: str) -> str:
 
 
 def keep(hypervisor: Hypervisor, machine: Machine, values: tuple[tuple[Asking, bytes], ...]) -> None:
-    """Keep what was ``checked``, for MACHINE that is to come."""
-    disk_secrets.keep(hypervisor, composites.guest_in(machine), disk_needs.owner(machine.uuid), values)
+    """Keep what was ``checked``, for MACHINE that is to come. What is kept here already serves where nothing was sent."""
+    guest = composites.guest_in(machine)
+    if any(one.login is not None for one in _asking(machine, guest)):
+        disk_secrets.keep(hypervisor, guest, disk_needs.owner(machine.uuid), values)
 
 
 def _is_own(machine: Machine, one: Asking) -> bool:

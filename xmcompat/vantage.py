@@ -72,7 +72,7 @@ def host_facts(
         cpu_refusal=hypervisor.cpu_refusal(wanted.xml) if wanted.xml else "",
         memory=machine.memory, free_memory=_free_memory(hypervisor, wanted, environ),
         free_huge_pages=free_huge_pages() if wanted.huge_pages else None, cpus=machine.cpus,
-        disks=tuple(seen_disks(hypervisor, wanted)), secrets=moving_secrets.seen(hypervisor, wanted),
+        disks=tuple(seen_disks(hypervisor, wanted)), secrets=moving_secrets.known(hypervisor, wanted),
         bridges=_bridges(hypervisor, settings.bridge_aliases),
         taken=_taken(hypervisor, wanted), names=(_resolved(other),) if other else (), free_ports=len(free),
         busy_ports=tuple(screen.port for screen in wanted.screens if screen.port in listening),

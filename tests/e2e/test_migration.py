@@ -212,6 +212,12 @@ disk = ['iscsi://{user}@{address}:{port}/{iqn}/1?password_file={file},hda,w']
 """
 
 
+#: As docs/howto-migrate.md has it.
+SECRET = """\
+<secret ephemeral="yes" private="yes"><usage type="iscsi"><target>xmcompat:{uuid}:hda</target></usage></secret>
+"""
+
+
 @pytest.fixture
 def target(hosts: Hosts) -> Iterator[Target]:
     """Outside, where both hosts reach it."""
@@ -266,3 +272,11 @@ def test_the_password_of_a_disk_goes_along_and_never_stays_where_the_guest_is_no
     assert [(found["what"], found["do"]) for found in json.loads(done.stdout)["findings"] if found["stops"]] == [
         ("disk hda: host1 does not have the password of 'alice', and this host cannot tell it", f"write it into {file} there")
     ]
+    (hosts.directory / "secret.xml").write_text(SECRET.format(uuid=uuid))
+    virsh = ("virsh", "-c", one.node.uri)
+    (secret,) = re.findall(r"[0-9a-f-]{36}", one.run(*virsh, "secret-define", str(hosts.directory / "secret.xml")))
+    one.run("tee", "/run/by-hand", input=PASSWORD)
+    one.run(*virsh, "secret-set-value", secret, "--plain", "--file", "/run/by-hand")
+    done = migrate(two, "chap", one.name)
+    assert (done.stderr, done.status) == ("", 0)
+    assert (passwords(one), passwords(two)) == (kept, [])

@@ -19,7 +19,6 @@ from xmcompat.migration.facts import (
     Passed,
     Resolved,
     SeenDisk,
-    SeenSecret,
     Sight,
     Taken,
     Wanted,
@@ -91,7 +90,7 @@ STOPS = [
     ({}, {"free_ports": 0}, "all ports for migrations are in use on host2; wait for others to end, or widen the range in qemu.conf"),
     ({"secrets": (CHAP,)}, {}, "disk xvda: host2 does not have the password of 'alice', and this host cannot tell it; "
      "have libvirt keep it there, for iscsi 'xmcompat:u1:xvda': see 'virsh secret-define'"),
-    ({"secrets": (replace(CHAP, file="/etc/xen/pw"),)}, {"secrets": (SeenSecret(name="xmcompat:u1:xvda"),)},
+    ({"secrets": (replace(CHAP, file="/etc/xen/pw"),)}, {"secrets": ("xmcompat:u1:xvdb",)},
      "disk xvda: host2 does not have the password of 'alice', and this host cannot tell it; write it into /etc/xen/pw there"),
     ({"secrets": (RECORD,)}, {}, "disk xvdb: the initiator of host2 has no record of iqn.x:a@192.0.2.8:3260, which logs in here; copy /etc/iscsi/nodes/iqn.x:a there"),
     ({}, {"told": (Finding(stops=True, what="a", do="b"),)}, "a; b"),
@@ -152,10 +151,8 @@ def test_no_guest_goes_where_its_memory_and_qemus_own_do_not_fit(memory: int, fr
 
 def told_of(secret: WantedSecret, *, here: bool = False, there: bool = False, private: bool = True) -> tuple[Finding, ...]:
     """What is said of a secret that this host can tell, that one has, and where others can read what goes."""
-    return findings(
-        replace(WANTED, secrets=(secret,)), replace(HERE, secrets=(SeenSecret(name=secret.name, known=True, told=here),)),
-        replace(THERE, secrets=(SeenSecret(name=secret.name, known=there),)), private=private,
-    )  # fmt: skip
+    wanted = replace(WANTED, secrets=(replace(secret, told=here),))
+    return findings(wanted, HERE, replace(THERE, secrets=(secret.name,) if there else ()), private=private)
 
 
 @pytest.mark.parametrize("secret", [CHAP, RECORD])
