@@ -19,8 +19,8 @@ from xmcompat.tool.output import mistake, printable
 
 #: Each is in the module of its name.
 _COMMANDS = (
-    "completion", "host", "keys", "man", "explain", "convert", "evacuate", "image", "migrate", "network", "report", "storage",
-    "units",
+    "completion", "host", "keys", "man", "explain", "convert", "evacuate", "image", "migrate", "network", "report",
+    "storage", "units",
 )  # fmt: skip
 
 _OF_WRITING = (errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT, errno.EAGAIN)
