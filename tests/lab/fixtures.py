@@ -155,8 +155,12 @@ def start(hypervisor: LibvirtKvm, roms: Path) -> Starter:
     return start
 
 
+#: Where the programs that tests start note which guests are saved.
+NOTES = Path("/var/lib/xmcompat/saved")
+
+
 def destroy_all(node: PrivateLibvirtd) -> None:
-    """End every guest of the node and forget those that are known."""
+    """End every guest of the node and forget those that are known, and those that are saved."""
     left = connect(node.uri)
     try:
         for info in left.domains():
@@ -168,6 +172,10 @@ def destroy_all(node: PrivateLibvirtd) -> None:
             domain.undefineFlags(UNDEFINE)
     finally:
         left.close()
+    for folder in (NOTES, node.directory / "lib/saved"):
+        for note in folder.glob("*-*"):
+            if node.uri in note.read_text():
+                note.unlink()
 
 
 def xm_command(

@@ -63,6 +63,7 @@ class MovingHost(NodeHost):
         self.outside: Place | None = None
         self.accelerator = "tcg"  # what xm is told that there is: Linux does not run on every KVM
         self._hypervisor: LibvirtKvm | None = None
+        self._asked = 0.0  # when it was last used
         super().__init__(
             directory, name, [GUESTS_BRIDGE],
             node=PrivateLibvirtd(
@@ -84,7 +85,11 @@ class MovingHost(NodeHost):
 
     @property
     def hypervisor(self) -> LibvirtKvm:
-        """A connection of the tests' to its libvirtd, the same until that is killed."""
+        """A connection of the tests' to its libvirtd. Another one after some seconds, in which that may have let the first
+        one go: it asks whether its clients live, and nobody answers for one that is not used."""
+        since, self._asked = self._asked, time.monotonic()
+        if self._asked - since > 1.5:
+            self._forget_connection()
         if self._hypervisor is None:
             self._hypervisor = connect(self.node.uri)
         return self._hypervisor
