@@ -10,6 +10,7 @@ from xmcompat.backends.call_thread import Call
 from xmcompat.backends.libvirt_errors import failure_of, lost
 from xmcompat.backends.libvirt_migration_errors import named_host, not_migrated
 from xmcompat.backends.migration import MigrationHost, MigrationPhase, MigrationState, Progress, Transfer
+from xmcompat.backends.migration_sockets import Sending
 from xmcompat.errors import DomainNotFound, HypervisorError, MigrationAborted, MigrationLost
 
 if TYPE_CHECKING:
@@ -86,10 +87,11 @@ def _phase(stats: Mapping[str, Any], state: int, reason: int) -> str:
 class LibvirtMigrationJob:
     """A transfer under way."""
 
-    def __init__(self, call: Call, give_up: Callable[[], bool]) -> None:
+    def __init__(self, call: Call, give_up: Callable[[], bool], sever: Callable[[], None]) -> None:
         """GIVE_UP says whether libvirt has agreed to give the transfer up."""
         self._call = call
         self._give_up = give_up
+        self.sever = sever
         self._given_up = False
 
     def ended(self, seconds: float) -> bool:
@@ -148,7 +150,16 @@ class MigrationCalls(NamedTuple):
                 return False  # not begun yet, or over
             return True
 
-        return LibvirtMigrationJob(Call(lambda: self._migrate(uuid, transfer, words, flags)), give_up)
+        sending = Sending(uuid, transfer)
+
+        def sever() -> None:
+            with self.translated(uuid):
+                state = tuple(self.connection.lookupByUUIDString(uuid).state(0))  # libvirt does not ask QEMU for it
+            if again or _BY_REASON.get(state) in (MigrationState.POSTCOPY_OUT, MigrationState.STALLED_OUT):
+                raise HypervisorError("The guest runs on the other host already: its connection is needed")
+            sending.end()
+
+        return LibvirtMigrationJob(Call(lambda: self._migrate(uuid, transfer, words, flags)), give_up, sever)
 
     def _migrate(self, uuid: str, transfer: Transfer, words: Mapping[str, Any], flags: int) -> None:
         """The whole transfer, over a connection of its own."""

@@ -84,6 +84,11 @@ def start_time(words: Sequence[str], proc: str = "/proc") -> float | None:
     return boot + min(starts) / os.sysconf("SC_CLK_TCK")
 
 
+def processes_with(words: Sequence[str]) -> list[str]:
+    """The directories in /proc of the processes whose arguments hold WORDS in a row: ("-uuid", UUID) for a guest's QEMU."""
+    return list(_processes(words, "/proc"))
+
+
 def busy_vcpus(words: Sequence[str], proc: str = "/proc") -> dict[int, bool]:
     """For each vcpu of the QEMU whose arguments hold WORDS in a row, whether it wants a CPU at this moment."""
     busy = {}

@@ -31,6 +31,16 @@ class MigrationJob(Protocol):
         ...
 
 
+    def sever(self) -> None:
+        """Have QEMU lose its connections to the other host: once that is lost, QEMU may wait for it without an answer to
+        anybody, ``abort`` included, while the guest stands still. It gives the transfer up, and the guest goes on here.
+        Nothing where QEMU has sent everything.
+
+        Raises HypervisorError in post-copy, and where the kernel does not do it.
+        """
+        ...
+
+
 class Migrates(Protocol):
     """Errors are those of ``Hypervisor``."""
 

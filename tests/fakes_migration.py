@@ -63,6 +63,10 @@ class FakeMigrationJob:
             self._error = MigrationAborted("operation aborted")
             self._end()
 
+    def sever(self) -> None:
+        """This host's QEMU answers by itself."""
+        raise AssertionError("nothing is to be ended from outside")
+
 
 @dataclass
 class FakeMigration:

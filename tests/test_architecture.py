@@ -31,7 +31,7 @@ TOOLSTACK = {
     "vnets", "hostdevices", "passing", "passing_pci", "passing_scsi", "passing_usb",
     "host_settings", "managed", "suspending", "recorded", "endings", "connecting", "vifs", "vif_steps", "vif_nat", "vif_traces", "mac_twins",
     "disk_needs", "disk_paths", "disk_secrets", "composites",
-    "migrating", "departing", "departure", "moving_secrets", "deferred", "moving_many", "evacuation",
+    "migrating", "departing", "departure", "crossing", "vigil", "moving_secrets", "deferred", "moving_many", "evacuation",
     "receiving", "arrivals", "arrival_disks", "arrival_sweep", "vantage", "copies", "peers", "peer_lines", "enrolment", "enrolled",
 }  # fmt: skip
 PROGRAM = {*OPERATIONS, *TOOLSTACK, "render", "__init__"}
@@ -73,7 +73,10 @@ MAY_IMPORT = {
         name: {*OPERATIONS, *TOOLSTACK, "__init__"}
         for name in ("receiving", "arrivals", "arrival_disks", "arrival_sweep", "vantage", "copies")
     },
-    **{name: {*OPERATIONS, *TOOLSTACK} for name in ("migrating", "departing", "departure", "moving_secrets", "moving", "moving_many", "evacuation")},
+    **{
+        name: {*OPERATIONS, *TOOLSTACK}
+        for name in ("migrating", "departing", "departure", "crossing", "vigil", "moving_secrets", "moving", "moving_many", "evacuation")
+    },
     "peers": {*OPERATIONS, *TOOLSTACK, "__init__", "xend.config", "xend.config_file"},
     "peer_lines": {"errors", "migration"},
     **{name: {"errors", "migration", "programs", "enrolled"} for name in ("enrolment", "enrolled")},

@@ -12,29 +12,28 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from xmcompat import disk_needs, disk_secrets, guest_kernels, moving_secrets, vif_traces
+from xmcompat.backends.call_thread import Call
 from xmcompat.backends.hypervisor import DomainState
-from xmcompat.backends.migration import MigrationPhase, MigrationState, Transfer
+from xmcompat.backends.migration import MigrationState, Transfer
 from xmcompat.copies import copy_of, copy_once_back
+from xmcompat.crossing import RECOVERY, Crossing
 from xmcompat.deferred import undisturbed
 from xmcompat.errors import DomainNotFound, DomainThere, OperationError, XmError
-from xmcompat.migration import convergence
 from xmcompat.migration.facts import Copy, Life
 from xmcompat.migration.outcome import Act, Place, outcome
 from xmcompat.migration.outcome import patience as time_for
 from xmcompat.migration.same_disk import late_findings
-from xmcompat.migration.wire import PeerLost, WireError
+from xmcompat.vigil import asked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from xmcompat.backends.hypervisor import DomainInfo, Hypervisor
-    from xmcompat.backends.migrates import MigrationJob
     from xmcompat.backends.migration import Progress
     from xmcompat.migrating import Listener
     from xmcompat.migration.facts import Prepared, Wanted
     from xmcompat.migration.outcome import Outcome
-    from xmcompat.migration.peer import Peer, Pending
-    from xmcompat.migration.wire import Connected
+    from xmcompat.migration.peer import Peer
     from xmcompat.peers import Way
     from xmcompat.toolstack import Toolstack
     from xmcompat.vifs import BackEnd
@@ -43,12 +42,8 @@ T = TypeVar("T")
 
 #: MiB/s for memory until the guest's interfaces are set up there.
 SLOW = 1
-#: Seconds between two looks: at first, and later.
-_SOON, _LATER = 0.05, 0.5
-#: Seconds in which the guest's interfaces are set up there, at the least.
-INTERFACES = 60.0
-#: Seconds in which a post-copy that has stalled must go on, or end.
-RECOVERY = 120.0
+#: Seconds in which libvirt says what is here, also where it has to be started anew.
+ANSWER = 25.0
 #: How often it is tried to do what is due, once both ends have had their time.
 _TRIES = 3
 _ALIVE = (Life.RUNNING, Life.PAUSED)
@@ -86,11 +81,8 @@ class Departure:
         self._way = way
         self._plan = plan
         self._listener = listener
-        self._job: MigrationJob | None = None
+        self._crossing: Crossing | None = None
         self._transfer: Transfer | None = None
-        self._last: Progress | None = None
-        self._due = convergence.Act.KEEP
-        self._has_gone = False  # libvirt says so
         self._recovery_ends: float | None = None
 
     def run(self, wanted: Wanted) -> Moved:
@@ -101,8 +93,9 @@ class Departure:
                 error = self._travelled(wanted)
                 came = stack.enter_context(undisturbed())
             except BaseException:
-                self._give_up()
-                self._broken_off(self._concluded(self._plan.patience) if self._job else self._never_left(), back_ends)
+                if self._crossing is not None:
+                    self._crossing.give_up()
+                self._broken_off(self._concluded(self._plan.patience) if self._crossing else self._never_left(), back_ends)
                 raise
             try:
                 self._ended(error, back_ends)
@@ -112,21 +105,20 @@ class Departure:
                 raise
             if came:
                 self._listener.note(f"{_LATE}'{self._info.name}' runs on {self._host}")
-        return Moved(self._info, self._host, self._last)
+        return Moved(self._info, self._host, self._crossing.last if self._crossing else None)
 
     def _travelled(self, wanted: Wanted) -> XmError | None:
         """What went wrong on the way."""
         try:
-            self._begin(self._prepared(wanted))
-            return self._await()
+            return self._begin(self._prepared(wanted)).ended()
         except XmError as error:
             return error
 
     def _ended(self, error: XmError | None, back_ends: tuple[BackEnd, ...]) -> None:
         """Raises OperationError where it is not there."""
-        if error is not None:
-            self._give_up()
-        if self._job is None or isinstance(error, DomainThere):
+        if error is not None and self._crossing is not None:
+            self._crossing.give_up()
+        if self._crossing is None or isinstance(error, DomainThere):
             raise self._failed(error, self._never_left())
         found = self._concluded(self._plan.patience if error is not None else 0.0)
         if not found.well:
@@ -166,93 +158,19 @@ class Departure:
             raise OperationError("; ".join(stops))
         return prepared
 
-    def _begin(self, prepared: Prepared) -> None:
+    def _begin(self, prepared: Prepared) -> Crossing:
         self._transfer = transfer = transfer_of(self._plan, self._way, prepared)
         with undisturbed():  # a transfer that nobody knows of must not be left
             try:
-                self._job = self._hypervisor.begin_migration(self._info.uuid, transfer)
+                job = self._hypervisor.begin_migration(self._info.uuid, transfer)
             except DomainNotFound:
                 raise DomainNotFound(self._info.name) from None
-
-    def _await(self) -> XmError | None:
-        """Until the transfer is over; what it has raised. Raises what the other host says of the interfaces."""
-        assert self._job is not None
-        pending: Pending[Connected] | None = self._way.peer.connect(self._info.uuid)
-        course = convergence.Course(self._plan.policy, self._plan.deadline)
-        begun = time.monotonic()
-        while not self._job.ended(_SOON if pending or time.monotonic() - begun < 2 else _LATER):
-            progress = self._progress()
-            if progress is None:
-                continue
-            self._listener.progress(self._info, self._host, progress)
-            if pending is not None and self._is_connected(pending, progress):
-                with suppress(XmError):  # it may just be over
-                    self._hypervisor.set_bandwidth(self._info.uuid, self._plan.bandwidth)
-                    pending = None
-            if pending is None:
-                self._steer(course, progress)
-            elif progress.elapsed > max(self._plan.deadline, INTERFACES):
-                raise OperationError(f"its interfaces are not set up on {self._host} after {progress.elapsed:.0f} s")
-        try:
-            self._job.result()
-        except XmError as error:
-            return error
-        self._has_gone = True
-        return None
+            self._crossing = Crossing(self._toolstack, self._info, self._way, self._plan, self._listener, job)
+        return self._crossing
 
     @property
     def _hypervisor(self) -> Hypervisor:
         return self._toolstack.hypervisor
-
-    def _progress(self) -> Progress | None:
-        """None where libvirt tells nothing just now: its job says what is the matter."""
-        try:
-            found = self._hypervisor.migration_progress(self._info.uuid)
-        except XmError:
-            return None
-        self._last = found or self._last
-        return found
-
-    def _is_connected(self, pending: Pending[Connected], progress: Progress) -> bool:
-        """Whether the guest may arrive at full speed: its interfaces are set up there, and libvirt has begun to copy
-        memory, after which it takes another bandwidth."""
-        if progress.phase == MigrationPhase.SETUP or not pending.ended(0.0):
-            return False
-        for one in pending.result().told:
-            self._listener.note(one.line())
-        return True
-
-    def _steer(self, course: convergence.Course, progress: Progress) -> None:
-        """Do what brings it to its end. What QEMU refuses is tried again at the next look. Raises OperationError where it
-        is given up."""
-        found = course.decided(progress)
-        if found.why:
-            self._listener.note(f"{self._info.name}: {found.why}")
-        if found.act == convergence.Act.GIVE_UP:
-            raise OperationError(found.why)
-        self._due = found.act if found.act != convergence.Act.KEEP else self._due
-        try:
-            if self._due == convergence.Act.TO_POSTCOPY:
-                self._hypervisor.to_postcopy(self._info.uuid)
-            elif self._due == convergence.Act.PAUSE:
-                self._hypervisor.pause(self._info.uuid)
-            self._due = convergence.Act.KEEP
-        except XmError:
-            return
-
-    def _give_up(self) -> None:
-        """Have the transfer end that has begun. In post-copy it cannot be given up: it is waited for, but not for ever."""
-        if self._job is None:
-            return
-        try:
-            self._job.abort()
-        except XmError as error:
-            self._listener.note(error.line())
-            self._job.ended(RECOVERY)
-        with suppress(XmError):
-            if self._job.ended(0.0):
-                self._job.result()
-                self._has_gone = True
 
     # -- at the end
 
@@ -305,11 +223,20 @@ class Departure:
 
     def _here(self) -> Copy:
         """What this host's libvirt says; it may have gone, and come back."""
+        found: list[Copy] = []
+        call = Call(lambda: found.append(self._asked_here()))
+        if not call.ended(ANSWER):
+            return Copy(life=Life.UNKNOWN)  # QEMU does not answer libvirt
+        call.result()
+        (copy,) = found
+        has_gone = self._crossing is not None and self._crossing.has_gone
+        return replace(copy, moving=MigrationState.LEFT) if has_gone and copy.life in (Life.GONE, Life.OFF) else copy
+
+    def _asked_here(self) -> Copy:
         try:
-            copy = copy_of(self._hypervisor, self._info.uuid)
+            return copy_of(self._hypervisor, self._info.uuid)
         except XmError:
-            copy = copy_once_back(self._anew, self._info.uuid)
-        return replace(copy, moving=MigrationState.LEFT) if self._has_gone and copy.life in (Life.GONE, Life.OFF) else copy
+            return copy_once_back(self._anew, self._info.uuid)
 
     def _anew(self) -> Hypervisor:
         self._toolstack.close()
@@ -322,11 +249,7 @@ class Departure:
             return Copy(life=Life.UNKNOWN)
 
     def _asked(self, ask: Callable[[Peer], T]) -> T:
-        """What the other host says; once more on a new conversation, where the first one has broken."""
-        try:
-            return ask(self._way.peer)
-        except (PeerLost, WireError):
-            return ask(self._way.again())
+        return asked(self._way, ask)
 
     def _act(self, act: str) -> None:
         uuid = self._info.uuid

@@ -21,7 +21,8 @@ SBIN = ("/usr/sbin", "/sbin", "/usr/local/sbin")
 
 #: The package that has a program, for the hint.
 PACKAGES = {
-    "ip": "iproute2", "bridge": "iproute2", "tc": "iproute2", "nft": "nftables", "dnsmasq": "dnsmasq-base",
+    "ip": "iproute2", "bridge": "iproute2", "tc": "iproute2", "ss": "iproute2", "nft": "nftables",
+    "dnsmasq": "dnsmasq-base",
     "ovs-vsctl": "openvswitch-switch", "lvs": "lvm2", "lvm": "lvm2", "vgs": "lvm2", "lvchange": "lvm2", "lvcreate": "lvm2",
     "lvresize": "lvm2", "lvremove": "lvm2", "lvconvert": "lvm2", "lvrename": "lvm2", "pvs": "lvm2", "thin_check":
     "thin-provisioning-tools", "iscsiadm": "open-iscsi", "aoe-discover": "aoetools", "drbdadm": "drbd-utils",

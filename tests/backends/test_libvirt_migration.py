@@ -310,6 +310,8 @@ def test_a_guest_in_postcopy_runs_there_and_cannot_be_called_back_but_taken_up_a
     assert two.hypervisor.find(busy1.uuid).state == DomainState.RUNNING
     with pytest.raises(HypervisorError, match="too late to give it up"):
         job.abort()
+    with pytest.raises(HypervisorError, match="its connection is needed"):
+        job.sever()
     postcopy = one.hypervisor._libvirt.VIR_DOMAIN_ABORT_JOB_POSTCOPY
     one.hypervisor._connection.lookupByUUIDString(busy1.uuid).abortJobFlags(postcopy)
     assert job.ended(10)
