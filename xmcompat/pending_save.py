@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import stat
 import time
 from contextlib import ExitStack
@@ -26,6 +25,7 @@ from xmcompat import (
 from xmcompat.backends import domain_xml
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.config import sxp
+from xmcompat.deferred import undisturbed
 from xmcompat.describe import describe
 from xmcompat.errors import (
     ConnectionLost,
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from xmcompat.toolstack import Toolstack
 
 RUNS = (DomainState.RUNNING, DomainState.BLOCKED)
-#: The signals that end a program from outside.
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: The end of what libvirt says when a file cannot be written.
 _REASON = re.compile(
     r"(No space left on device|Disk quota exceeded|File too large|Input/output error|Read-only file system|"
@@ -77,18 +75,17 @@ class PendingSave:
         self._guard: Guard | None = None
         self._back_ends = () if running else vif_traces.leaving(toolstack.hypervisor, info)
         self._moving = ExitStack()
-        held = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # a file without a save, or the reverse, must not be left
+        begun = False
         try:
-            self._moving.enter_context(moving.held(toolstack.hypervisor.uri, info))
-            self._begin()
+            with undisturbed():  # a file without a save, or the reverse, must not be left
+                self._moving.enter_context(moving.held(toolstack.hypervisor.uri, info))
+                self._begin()
+                begun = True
         except BaseException:
-            self._moving.close()
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)
-            raise
-        try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)  # raises what has come meanwhile
-        except BaseException:
-            self.abandon()
+            if begun:
+                self.abandon()
+            else:
+                self._moving.close()
             raise
 
     def _begin(self) -> None:
@@ -179,8 +176,7 @@ class PendingSave:
 
     def _publish(self) -> None:
         """From here on the guest is off, and saved, whatever comes: a signal waits. Raises OSError."""
-        held = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-        try:
+        with undisturbed():
             earlier = _folder_of(self.path)
             if not self._running:
                 saved_guests.note(self._toolstack.hypervisor.uri, self.info, self._made, self.path)
@@ -190,8 +186,6 @@ class PendingSave:
             if not self._running:
                 saved_guests.settle(self.info.uuid, self.path)
             self._end()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
     def _disks(self) -> SavedDisks:
         if not self._running:
