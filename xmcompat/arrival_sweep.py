@@ -41,6 +41,13 @@ def sweep(hypervisor: Hypervisor, log: Callable[[str, str], None] = lambda level
             kept.let_go()
 
 
+def came(uri: str, uuid: str) -> None:
+    """The domain is here, and settled: forget what a receiver had promised of it that was killed on the way."""
+    with arrivals.taken_over(uri, uuid) as kept:
+        if kept is not None:
+            kept.let_go()
+
+
 def stays_away(uri: str, uuid: str) -> None:
     """The domain runs at its source, which says so: remove what is left that a receiver has made for it which was killed,
     or which does not know yet."""

@@ -252,6 +252,7 @@ class Receiving:
         except XmError as error:
             told.append(Finding(stops=False, what=f"it is not noted when '{info.name}' was started: {error.line()}"))
         self._let_go()
+        arrival_sweep.came(self._hypervisor.uri, uuid)
         copy = copy_of(self._hypervisor, uuid)
         self._log("INFO", f"Domain {info.name} ({info.domid}) has come from {self._source.hostname or 'another host'}.")
         for one in told:
