@@ -217,8 +217,7 @@ def test_a_watchdog_finds_xm_save_among_the_processes_and_ends_it(
         os.kill(qemu, 18)
     eventually(lambda: list(host.save.iterdir()) == [])
     assert hypervisor.find("slow").state == DomainState.RUNNING
-    begun_anew = b"TICKROM-UP" in log.read_bytes()
-    assert begun_anew == (hypervisor.find("slow").domid == info.domid)  # the log of another id begins where the guest goes on
+    assert log.read_bytes().count(b"TICKROM-UP") == 1, "it never began anew"
     count = ticks(log)
     eventually(lambda: ticks(log) > count)
 

@@ -16,6 +16,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -63,7 +64,6 @@ class MovingHost(NodeHost):
         self.outside: Place | None = None
         self.accelerator = "tcg"  # what xm is told that there is: Linux does not run on every KVM
         self._hypervisor: LibvirtKvm | None = None
-        self._asked = 0.0  # when it was last used
         super().__init__(
             directory, name, [GUESTS_BRIDGE],
             node=PrivateLibvirtd(
@@ -85,14 +85,18 @@ class MovingHost(NodeHost):
 
     @property
     def hypervisor(self) -> LibvirtKvm:
-        """A connection of the tests' to its libvirtd. Another one after some seconds, in which that may have let the first
-        one go: it asks whether its clients live, and nobody answers for one that is not used."""
-        since, self._asked = self._asked, time.monotonic()
-        if self._asked - since > 1.5:
-            self._forget_connection()
+        """A connection of the tests' to its libvirtd, the same until that is killed."""
         if self._hypervisor is None:
             self._hypervisor = connect(self.node.uri)
+            threading.Thread(target=self._live, args=(self._hypervisor,), daemon=True).start()
         return self._hypervisor
+
+    def _live(self, hypervisor: LibvirtKvm) -> None:
+        """Have the connection speak: libvirtd lets a client go that is silent for some seconds."""
+        with suppress(Exception):  # it is closed, or libvirtd is killed
+            while hypervisor is self._hypervisor:
+                hypervisor._connection.getLibVersion()
+                time.sleep(1.0)
 
     def _forget_connection(self) -> None:
         if self._hypervisor is not None:

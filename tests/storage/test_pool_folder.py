@@ -14,6 +14,7 @@ import pytest
 
 from xmcompat.errors import XmError
 from xmcompat.storage import pool_folder
+from xmcompat.storage.image_device import locked_by_qemu
 from xmcompat.storage.volume import Pool, Volume, Wanted
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
@@ -128,8 +129,9 @@ def test_an_image_that_a_guest_has_open_is_left_alone(verb: str, pool: Pool, vol
          f"addr.type=unix,addr.path={pool.name}/.nbd", "--export", "type=nbd,id=e,node-name=f,writable=on"],
     )  # fmt: skip
     try:
-        while not os.path.exists(f"{pool.name}/.nbd"):
-            assert child.poll() is None
+        with open(volume.path, "rb") as image:
+            while not locked_by_qemu(image.fileno()):  # what it exports it locks, some time after it has made its socket
+                assert child.poll() is None
         act = {**acts(pool, volume), "remove": lambda: pool_folder.remove(volume, force=True)}[verb]
         if verb == "remove":
             pool_folder.remove(named(pool, "a.img@before"), force=True)
