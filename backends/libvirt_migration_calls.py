@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Seconds that libvirt may take to give up a transfer.
 ABORT_PATIENCE = 60.0
+#: Seconds in which libvirt tells a domain's state, unless it is busy with its QEMU.
+_BUSY = 2.0
 #: The most that libvirt takes, in MiB/s: QEMU counts bytes in 63 bits.
 NO_LIMIT = 2**63 // 2**20 - 1
 
@@ -153,13 +155,26 @@ class MigrationCalls(NamedTuple):
         sending = Sending(uuid, transfer)
 
         def sever() -> None:
-            with self.translated(uuid):
-                state = tuple(self.connection.lookupByUUIDString(uuid).state(0))  # libvirt does not ask QEMU for it
-            if again or _BY_REASON.get(state) in (MigrationState.POSTCOPY_OUT, MigrationState.STALLED_OUT):
+            if again or self._is_split(uuid):
                 raise HypervisorError("The guest runs on the other host already: its connection is needed")
             sending.end()
 
         return LibvirtMigrationJob(Call(lambda: self._migrate(uuid, transfer, words, flags)), give_up, sever)
+
+    def _is_split(self, uuid: str) -> bool:
+        """Whether the domain is in post-copy. libvirt need not ask QEMU for it, but may be busy with one that does not answer
+        all the same: then it is not, as far as is known. Raises DomainNotFound, ConnectionLost."""
+        told: list[tuple[int, int]] = []
+
+        def ask() -> None:
+            with self.translated(uuid):
+                told.append(tuple(self.connection.lookupByUUIDString(uuid).state(0)))
+
+        asked = Call(ask)
+        if not asked.ended(_BUSY):
+            return False
+        asked.result()
+        return _BY_REASON.get(told[0]) in (MigrationState.POSTCOPY_OUT, MigrationState.STALLED_OUT)
 
     def _migrate(self, uuid: str, transfer: Transfer, words: Mapping[str, Any], flags: int) -> None:
         """The whole transfer, over a connection of its own."""
