@@ -162,8 +162,8 @@ class MigrationCalls(NamedTuple):
         return LibvirtMigrationJob(Call(lambda: self._migrate(uuid, transfer, words, flags)), give_up, sever)
 
     def _is_split(self, uuid: str) -> bool:
-        """Whether the domain is in post-copy. libvirt need not ask QEMU for it, but may be busy with one that does not answer
-        all the same: then it is not, as far as is known. Raises DomainNotFound, ConnectionLost."""
+        """Whether the domain is in post-copy. libvirt need not ask QEMU for it, but may be busy with one that does not
+        answer all the same: then it is not, as far as is known. Raises DomainNotFound, ConnectionLost."""
         told: list[tuple[int, int]] = []
 
         def ask() -> None:
