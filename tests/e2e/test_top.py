@@ -21,6 +21,7 @@ from tests.lab.fixtures import CHECKOUT, Starter, xm_command
 from tests.lab.guests import tick_xml
 from tests.lab.terminal import Terminal
 from xmcompat.backends.libvirt_kvm import connect
+from xmcompat.backends.local_host import processes_with
 from xmcompat.backends.private_libvirtd import PrivateLibvirtd
 from xmcompat.errors import XmError
 from xmcompat.toolstack import Toolstack
@@ -72,10 +73,7 @@ def spinning(lab_directory: Path) -> Path:
 
 def qemu(uuid: str) -> int:
     """The number of a guest's QEMU."""
-    return next(
-        int(entry.name) for entry in Path("/proc").iterdir()
-        if entry.name.isdecimal() and b"\0-uuid\0" + uuid.encode() in (entry / "cmdline").read_bytes()
-    )  # fmt: skip
+    return next(int(os.path.basename(process)) for process in processes_with(("-uuid", uuid)))
 
 
 def spent(pid: int) -> float:
