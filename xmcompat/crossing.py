@@ -120,7 +120,7 @@ class Crossing:
     def _done(self, call: Callable[[], object]) -> bool:
         """Whether libvirt does it, before the transfer is over. Raises as ``_look_out``."""
         asked = Call(call)
-        while not asked.ended(_LATER):
+        while not asked.ended(_SOON):
             if self._job.ended(0.0):
                 return False
             self._look_out()
