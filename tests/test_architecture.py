@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.fixtures import xm_command
+from xmcompat.backends.local_host import moving_folder
 from xmcompat.backends.private_libvirtd import PrivateLibvirtd
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -197,6 +199,7 @@ main.run()
 
 @pytest.mark.libvirt
 def test_xm_list_loads_nothing_that_it_does_not_need(node: PrivateLibvirtd) -> None:
+    shutil.rmtree(moving_folder(node.uri), ignore_errors=True)  # an xm that a test has killed may have left its mark there
     argv = xm_command(node, "list")
     start = argv.index(sys.executable)
     done = subprocess.run(
