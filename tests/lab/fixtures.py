@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +37,8 @@ BRIDGES = ("xenbr0", "xenbr1")
 UNDEFINE = 1 | 2
 
 Starter = Callable[..., DomainInfo]
+
+_files = count(1)
 
 
 class Outcome(NamedTuple):
@@ -85,7 +88,7 @@ def _owner_lives(lab: Path) -> bool:
 
 
 def remove_lab(lab: Path) -> None:
-    for settings in (*lab.glob("*/settings.json"), *lab.glob("*/*/settings.json")):
+    for settings in (found for below in ("*", "*/*", "*/*/*") for found in lab.glob(f"{below}/settings.json")):
         try:
             PrivateLibvirtd.at(settings.parent).stop()
         except XmError:
@@ -94,7 +97,7 @@ def remove_lab(lab: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def lab_directory() -> Iterator[Path]:
+def run_directory() -> Iterator[Path]:
     """This run's own folder in the lab."""
     remove_stale_labs()
     directory = LABS / str(os.getpid())
@@ -109,10 +112,18 @@ def lab_directory() -> Iterator[Path]:
         remove_lab(directory)
 
 
+@pytest.fixture(scope="module")
+def lab_directory(run_directory: Path) -> Path:
+    """A folder in it for each file of tests: no two of them meet over a name."""
+    directory = run_directory / f"f{next(_files)}"
+    directory.mkdir()
+    return directory
+
+
 @pytest.fixture(scope="session")
-def node(lab_directory: Path) -> Iterator[PrivateLibvirtd]:
+def node(run_directory: Path) -> Iterator[PrivateLibvirtd]:
     """A libvirtd in its own namespaces, with the bridges xenbr0 and xenbr1."""
-    with running_node(lab_directory / "node", "lab") as node:
+    with running_node(run_directory / "node", "lab") as node:
         yield node
 
 
@@ -128,10 +139,10 @@ def running_node(directory: Path, name: str) -> Iterator[PrivateLibvirtd]:
 
 
 @pytest.fixture(scope="session")
-def roms(lab_directory: Path) -> Path:
+def roms(run_directory: Path) -> Path:
     """The directory of the tiny guests' firmware."""
-    write_roms(lab_directory)
-    return lab_directory
+    write_roms(run_directory)
+    return run_directory
 
 
 @pytest.fixture

@@ -125,9 +125,9 @@ def station(lab_directory: Path) -> Iterator[Joiner]:
 
 
 @pytest.fixture(scope="session")
-def network_guest(lab_directory: Path) -> GuestFiles:
+def network_guest(run_directory: Path) -> GuestFiles:
     """Kernel and RAM disk of the Linux guests for tests of networks."""
-    return build_network_guest(lab_directory / "netguest")
+    return build_network_guest(run_directory / "netguest")
 
 
 @pytest.fixture(scope="module")
