@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import re
 
-from xmcompat.backends.glance import Element
+from xmcompat.backends.glance import Element, read
+from xmcompat.backends.hypervisor import DiskUse
 from xmcompat.backends.record import ELEMENT, METADATA_URI, XenRecord, record_of
 from xmcompat.light import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: The interface's own number in its alias: ours, or the one that libvirt gives at the start.
 _NUMBERED = re.compile(r"(?:ua-vif-|net)([0-9]{1,9})")
@@ -23,6 +28,30 @@ def disks(domain: Element) -> list[tuple[str, bool]]:
             name = alias.removeprefix(_OWN) if alias.startswith(_OWN) else disk.attribute_of("target", "dev")
             found.append((name, kind == "cdrom"))
     return found
+
+
+def disk_uses(xml: str) -> list[DiskUse]:
+    """The files and volumes of a domain's XML; images beneath its own (backing files) are read-only."""
+    root = read(xml)
+    name = root.text_of("name")
+    uses = []
+    for disk in root.all("devices/disk"):
+        readonly, shareable = (disk.first(word) is not None for word in ("readonly", "shareable"))
+        own = [(source, readonly, disk.attribute_of("driver", "type")) for source in disk.all("source")]
+        beneath = [(source, True, "") for source in _beneath(disk)]
+        for source, only_read, format in (*own, *beneath):
+            path = source.get("file") or source.get("dev")
+            if path:
+                uses.append(DiskUse(name, path, only_read, shareable, format))
+    return uses
+
+
+def _beneath(element: Element) -> Iterator[Element]:
+    """The sources of all images beneath it: of a mirror's, too."""
+    for child in element.children:
+        if child.name == "backingStore":
+            yield from child.all("source")
+        yield from _beneath(child)
 
 
 def nics(domain: Element) -> list[tuple[int, str]]:

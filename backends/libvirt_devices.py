@@ -4,27 +4,6 @@ from __future__ import annotations
 
 from lxml import etree
 
-from xmcompat.backends.hypervisor import DiskUse
-
-
-def disk_uses(xml: str) -> list[DiskUse]:
-    """The files and volumes of a running domain's XML; images beneath its own (backing files) are read-only."""
-    root = etree.fromstring(xml)
-    name = root.findtext("name") or ""
-    uses = []
-    for disk in root.iterfind("devices/disk"):
-        readonly = disk.find("readonly") is not None
-        shareable = disk.find("shareable") is not None
-        driver = disk.find("driver")
-        format = "" if driver is None else driver.get("type") or ""
-        own = ((source, readonly, format) for source in disk.iterfind("source"))
-        beneath = ((source, True, "") for source in disk.iterfind(".//backingStore/source"))
-        for source, only_read, said in (*own, *beneath):
-            path = source.get("file") or source.get("dev")
-            if path:
-                uses.append(DiskUse(name, path, only_read, shareable, said))
-    return uses
-
 
 def named_devices(xml: str) -> tuple[list[str], list[tuple[str, str]]]:
     """The bridges of the interfaces of a new domain, in order, and (path, name) of its disks; or (URL, name).

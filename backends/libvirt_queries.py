@@ -194,7 +194,12 @@ class LibvirtQueries:
 
     def disk_uses(self) -> list[DiskUse]:
         """The disks of all running domains; one that ends meanwhile has none."""
-        from xmcompat.backends.libvirt_devices import disk_uses
+        from xmcompat.backends import libvirt_wire_all
+
+        found = self._ask(libvirt_wire_all.disk_uses)
+        if found is not None:
+            return found
+        from xmcompat.backends.devices_glance import disk_uses
 
         uses: list[DiskUse] = []
         with self._translated():

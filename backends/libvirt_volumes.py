@@ -7,10 +7,14 @@ from xmcompat.errors import DeviceError, HypervisorError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
+    from typing import Any, TypeVar
 
     from xmcompat.backends.hypervisor import DiskUse
     from xmcompat.backends.libvirt_errors import Translated
+    from xmcompat.backends.libvirt_wire import Wire
+
+    Answer = TypeVar("Answer")
 
 _NO_POOL = 49
 
@@ -19,6 +23,8 @@ class LibvirtVolumes:
     """The part of ``libvirt_kvm.LibvirtKvm`` that these calls are."""
 
     if TYPE_CHECKING:
+
+        def _ask(self, question: Callable[[Wire], Answer | None]) -> Answer | None: ...
 
         @property
         def _libvirt(self) -> Any: ...
@@ -45,7 +51,12 @@ class LibvirtVolumes:
 
     def known_disks(self) -> list[DiskUse]:
         """Those of all definitions. One that is forgotten meanwhile has none."""
-        from xmcompat.backends.libvirt_devices import disk_uses
+        from xmcompat.backends import libvirt_wire_all
+
+        found = self._ask(libvirt_wire_all.known_disks)
+        if found is not None:
+            return found
+        from xmcompat.backends.devices_glance import disk_uses
 
         libvirt = self._libvirt
         uses: list[DiskUse] = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from struct import error
 
-from xmcompat.backends.libvirt_wire import _PAIR, _SIGNED, _WORD, Failed, NotAsExpected, _text
+from xmcompat.backends.libvirt_wire import _PAIR, _SIGNED, _WORD, NO_DOMAIN, Failed, NotAsExpected, _text
 from xmcompat.backends.libvirt_wire_domain import (
     GET_METADATA,
     GET_XML,
@@ -19,16 +19,20 @@ from xmcompat.backends.libvirt_wire_domain import (
     _number,
     _string,
 )  # fmt: skip
+from xmcompat.errors import HypervisorError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from xmcompat.backends.hypervisor import DomainInfo
+    from xmcompat.backends.hypervisor import DiskUse, DomainInfo
     from xmcompat.backends.libvirt_wire import Wire
     from xmcompat.backends.libvirt_wire_tuning import Row
 
 GET_MAX_VCPUS = 18
+
+#: The XML of a domain's definition, whether it runs or not.
+_INACTIVE = 2
 
 #: What ``libvirt_wire_tuning.vcpus`` tells of a domain, without the host's CPUs; and how many vcpus it can have. The XML
 #: is "" where every vcpu has its row.
@@ -112,6 +116,31 @@ def packed(info: DomainInfo) -> bytes:
         raise NotAsExpected
     number = info.domid if info.started and info.domid is not None else -1
     return _WORD.pack(len(name)) + name + bytes(-len(name) % 4) + key + _SIGNED.pack(number)
+
+
+def disk_uses(wire: Wire) -> list[DiskUse]:
+    """The disks of all domains that run. Raises NotAsExpected where one cannot be asked: libvirt says why."""
+    return _disk_uses(wire, [info for info in wire.domains() if info.started], 0)
+
+
+def known_disks(wire: Wire) -> list[DiskUse]:
+    """The disks of all definitions. Raises as ``disk_uses``."""
+    return _disk_uses(wire, [info for info in wire.domains() if info.persistent], _INACTIVE)
+
+
+def _disk_uses(wire: Wire, infos: Sequence[DomainInfo], flags: int) -> list[DiskUse]:
+    from xmcompat.backends.devices_glance import disk_uses
+
+    uses: list[DiskUse] = []
+    for _, answer in _each(wire, infos, GET_XML, _WORD.pack(flags)):
+        if not isinstance(answer, Failed):
+            try:
+                uses += disk_uses(_string(answer))
+            except HypervisorError:
+                raise NotAsExpected from None
+        elif answer != NO_DOMAIN:  # else it has ended meanwhile
+            raise NotAsExpected
+    return uses
 
 
 def _each(

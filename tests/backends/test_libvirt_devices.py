@@ -1,7 +1,8 @@
 """What the backend reads from a domain's XML."""
 
+from xmcompat.backends.devices_glance import disk_uses
 from xmcompat.backends.hypervisor import DiskUse
-from xmcompat.backends.libvirt_devices import bridge_name, disk_uses, domain_identity, named_devices
+from xmcompat.backends.libvirt_devices import bridge_name, domain_identity, named_devices
 
 XML = """
 <domain type='kvm'>

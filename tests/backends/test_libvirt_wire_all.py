@@ -112,6 +112,32 @@ def test_no_domain_is_looked_up_and_the_calls_do_not_wait_for_one_another(
     assert not any(LOOKUP_BY_UUID in batch for batch in batches)
 
 
+@pytest.mark.libvirt
+@pytest.mark.parametrize("question", ["disk_uses", "known_disks"])
+def test_wire_and_libvirt_tell_of_the_same_disks(
+    both: tuple[LibvirtKvm, LibvirtKvm], several: list[DomainInfo], roms: Path, tmp_path: Path, question: str
+) -> None:
+    image = tmp_path / "known.img"
+    image.write_bytes(bytes(1 << 20))
+    both[1]._connection.defineXML(tick_xml("other", roms, uuid=str(uuids.uuid4()), disks=[image]))
+    both[1].create(tick_xml("writes", roms, idle=True, disks=[image]))
+    wired, plain = ([tuple(use) for use in getattr(hypervisor, question)()] for hypervisor in both)
+    assert wired == plain == [({"disk_uses": "writes", "known_disks": "other"}[question], str(image), False, False, "raw")]
+    assert both[0]._opened is None  # libvirt itself was not asked
+
+
+def test_a_domain_whose_disks_cannot_be_told_is_not_passed_over() -> None:
+    peer = Peer()
+    peer.answer(pack(">i", 42), status=1)
+    peer.answer(pack(">i", 38), status=1, first=1)
+    gone, silent = (INFO._replace(uuid=str(uuids.UUID(int=number))) for number in range(2))
+    with pytest.raises(NotAsExpected):
+        libvirt_wire_all._disk_uses(peer.wire, [gone, silent], 0)
+    peer.answer(pack(">i", 42), status=1, first=2)
+    assert libvirt_wire_all._disk_uses(peer.wire, [gone], 0) == []
+    peer.close()
+
+
 INFO = DomainInfo(7, "web", UUID, DomainState.RUNNING, 1024, 1024, 1, 0, False)
 
 
@@ -133,6 +159,7 @@ def test_nonsense_in_answers_is_handed_to_libvirt(bodies: list[bytes], first: by
         lambda wire: libvirt_wire_all.domains(wire, METADATA_URI, lambda: None),
         lambda wire: libvirt_wire_all.scheduling(wire, [INFO]),
         lambda wire: libvirt_wire_all.vcpus(wire, [INFO]),
+        lambda wire: libvirt_wire_all._disk_uses(wire, [INFO], 0),
     ):
         peer = Peer()
         try:
