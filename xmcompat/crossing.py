@@ -28,23 +28,28 @@ if TYPE_CHECKING:
     from xmcompat.peers import Way
     from xmcompat.toolstack import Toolstack
 
-#: Seconds between two looks: at first, and later.
-_SOON, _LATER = 0.05, 0.5
+#: Seconds between two looks: while it only waits for its memory to begin, at first, and later.
+_AT_ONCE, _SOON, _LATER = 0.01, 0.05, 0.5
 #: Seconds in which the guest's interfaces are set up there, at the least.
 INTERFACES = 60.0
 #: Seconds in which a post-copy that has stalled must go on, or end.
 RECOVERY = 120.0
-#: Seconds without a byte after which a transfer to a lost host is given up, and those in which QEMU may end it by itself.
-_STILL, _STUCK = 2.0, 2.0
+#: Seconds without a byte after which the other host is asked whether it is there (before that the question waits behind
+#: what the link has queued), after which a transfer to a lost host is given up, and those in which QEMU may end it itself.
+_QUIET, _STILL, _STUCK = 1.0, 2.0, 2.0
 #: Seconds after which it is no longer waited for that libvirt gives it up: longer than a lost host is known by.
 _GIVING_UP = 150.0
 
 
 class Crossing:
-    """The transfer JOB of the domain INFO. ``has_gone``: libvirt says that it is there. ``last`` is what it told last."""
+    """The transfer JOB of the domain INFO, which IS_SLOW until its interfaces are set up there, or goes as fast as planned.
+
+    ``has_gone``: libvirt says that it is there. ``last`` is what it told last.
+    """
 
     def __init__(
-        self, toolstack: Toolstack, info: DomainInfo, way: Way, plan: Plan, listener: Listener, job: MigrationJob
+        self, toolstack: Toolstack, info: DomainInfo, way: Way, plan: Plan, listener: Listener, job: MigrationJob,
+        *, is_slow: bool,
     ) -> None:  # fmt: skip
         self._toolstack = toolstack
         self._info = info
@@ -54,7 +59,7 @@ class Crossing:
         self._job = job
         self._vigil = Vigil(way, info.uuid)
         self._pending: Pending[Connected] | None = None
-        self._is_slow = True  # until its interfaces are set up there
+        self._is_slow = is_slow
         self._due = convergence.Act.KEEP
         self._is_split = False  # in post-copy, or perhaps
         self._gone_over = 0, time.monotonic()  # bytes, and since when it is as many
@@ -80,7 +85,7 @@ class Crossing:
         self._pending = self._way.peer.connect(self._info.uuid)
         course = convergence.Course(self._plan.policy, self._plan.deadline)
         begun = time.monotonic()
-        while not self._job.ended(_SOON if self._is_slow or time.monotonic() - begun < 2 else _LATER):
+        while not self._job.ended(self._rest(time.monotonic() - begun)):
             self._look_out()
             progress = self._progress()
             if progress is None:
@@ -91,7 +96,7 @@ class Crossing:
                 self._is_slow = not self._done(
                     lambda: self._hypervisor.set_bandwidth(self._info.uuid, self._plan.bandwidth)
                 )
-            if not self._is_slow:
+            if self._is_connected and not self._is_slow:
                 self._steer(course, progress)
             elif progress.elapsed > max(self._plan.deadline, INTERFACES):
                 raise OperationError(f"its interfaces are not set up on {self._host} after {progress.elapsed:.0f} s")
@@ -103,6 +108,12 @@ class Crossing:
         self.has_gone = True
         return None
 
+    def _rest(self, elapsed: float) -> float:
+        """Seconds until the next look, ELAPSED seconds after it has begun."""
+        if self._is_slow and self._is_connected and elapsed < INTERFACES:
+            return _AT_ONCE
+        return _SOON if self._is_slow or elapsed < 2 else _LATER
+
     def _look_out(self) -> None:
         """Raises what is the matter with the interfaces there; and with the other host, where nothing goes over any more.
         A conversation alone that has broken is no reason: the two libvirtds go on. In post-copy nobody is asked: it is not
@@ -113,8 +124,10 @@ class Crossing:
                 for one in told:
                     self._listener.note(one.line())
             return
-        lost = None if self._is_split else self._vigil.look()
-        if lost is not None and time.monotonic() - self._gone_over[1] > _STILL:
+        still = time.monotonic() - self._gone_over[1]
+        if still < _QUIET or self._is_split:
+            self._vigil.rest()
+        elif (lost := self._vigil.look()) is not None and still > _STILL:
             raise lost
 
     def _done(self, call: Callable[[], object]) -> bool:

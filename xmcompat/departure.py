@@ -165,7 +165,9 @@ class Departure:
                 job = self._hypervisor.begin_migration(self._info.uuid, transfer)
             except DomainNotFound:
                 raise DomainNotFound(self._info.name) from None
-            self._crossing = Crossing(self._toolstack, self._info, self._way, self._plan, self._listener, job)
+            self._crossing = Crossing(
+                self._toolstack, self._info, self._way, self._plan, self._listener, job, is_slow=transfer.bandwidth == SLOW
+            )  # fmt: skip
         return self._crossing
 
     @property

@@ -43,8 +43,13 @@ class Vigil:
         self._way = way
         self._uuid = uuid
         self._question: Call | None = None
-        self._next = time.monotonic() + _REST
+        self._next = 0.0
         self._lost: XmError | None = None
+
+    def rest(self) -> None:
+        """Nobody needs to know for now: what was said before is forgotten. Returns at once."""
+        if self._question is None or self._question.ended(0.0):
+            self._question = self._lost = None
 
     def look(self) -> XmError | None:
         """Why the other host cannot be asked; None while it can, and until it is known. Returns at once."""
