@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Time xm migrate --live beside virsh migrate --live of the same guest, and emptying a host: whole programs, in one run.
 
-    .venv/bin/python benchmarks/migration.py [--runs N] [--mib N] [--rate RATE] [--guests N]
+    .venv/bin/python benchmarks/migration.py [--runs N] [--mib N] [--rate RATE] [--guests N] [--clear]
 
-Needs root, libvirtd, virsh and QEMU. Two hosts in namespaces, a link of RATE (1gbit) between them; both programs go by the
-same stand-in for ssh, so that both pay for reaching the other host, xm once more for its own words. The guest has MIB
-(2048) of bytes that cannot be made smaller, and says on its console ten times a second that it runs: the longest silence,
-less the usual one, is what it stood still. It goes there and back, by each program in turns. xm asks both hosts first, sets
-up the guest's interfaces there, and asks both again. Exit status 1 where xm takes more than 1.05 of virsh's time, by the
-medians, or its guest stands still for more than 0.05 s longer.
+Needs root, libvirtd, virsh and QEMU. Two hosts in namespaces, a link of RATE (1gbit) between them; both programs encrypt
+the guest's memory (not so with --clear) and go by the same stand-in for ssh, so that both pay for reaching the other
+host, xm once more for its own words. The guest has MIB (2048) of bytes that cannot be made smaller, in huge pages, and
+says on its console ten times a second that it runs: the longest silence, less the usual one, is what it stood still. It
+goes there and back, by each program in turns. xm asks both hosts first, sets up the guest's interfaces there, and asks
+both again. Exit status 1 where xm takes more than 1.05 of virsh's time, by the medians, or its guest stands still for
+more than 0.05 s longer.
 
 Then GUESTS (8) small ones go by xmcompat evacuate, one after the other and four at a time.
 """
@@ -28,6 +29,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from huge_pages import backed, set_aside
 from side_by_side import CHECKOUT
 
 from tests.e2e.moving_hosts import MIGRATION, settle
@@ -36,10 +38,14 @@ from tests.lab.guests import tick_xml
 from tests.lab.hosts import Hosts, MovingHost, eventually
 
 MIB = 1 << 20
+#: MiB of the guest besides what is filled, and in huge pages besides its memory here and there.
+OWN, MORE = 64, 16
 NAME = "bench"
 #: What virsh gives for 1, and seconds by which the guest may stand still for longer.
 BAR, STILL = 1.05, 0.05
 _ADDRESS = 0x2000000
+#: Has xm know of no certificates for QEMU.
+NO_PKI = 'pki = "/nowhere"\n'
 
 
 class Run(NamedTuple):
@@ -82,20 +88,27 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=3, help="how often the guest goes there and back by each (default: 3)")
     parser.add_argument("--mib", type=int, default=2048, help="the memory that is filled, in MiB (default: 2048)")
     parser.add_argument("--rate", default="1gbit", help="the link between the hosts (default: 1gbit)")
+    parser.add_argument("--clear", action="store_true", help="the guest's memory is not encrypted")
     parser.add_argument("--guests", type=int, default=8, help="guests of the host that is emptied (default: 8)")
     options = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="xmmove-", dir="/tmp"))
-    hosts = Hosts(directory / "m", 2)
+    try:
+        with set_aside(2 * (options.mib + OWN) + MORE, directory / "huge"):
+            return between_hosts(Hosts(directory / "m", 2), options)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def between_hosts(hosts: Hosts, options: argparse.Namespace) -> int:
     try:
         with far_shell(hosts) as shell:
             for host in hosts.nodes:
-                settle(host, MIGRATION.format(program=shell.program))
-            behind = one_guest(hosts, str(shell.program), options.runs, options.mib, options.rate)
+                settle(host, MIGRATION.format(program=shell.program) + (NO_PKI if options.clear else ""))
+            behind = one_guest(hosts, str(shell.program), options)
             many_guests(hosts, options.guests)
             return behind
     finally:
         hosts.close()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def noisy(hosts: Hosts, mib: int, log: Path) -> str:
@@ -104,17 +117,18 @@ def noisy(hosts: Hosts, mib: int, log: Path) -> str:
     with open(noise, "wb") as file:
         for _ in range(mib):
             file.write(os.urandom(MIB))
-    xml = tick_xml(NAME, hosts.shared, kvm=False, memory=(mib + 64) * 1024, log=log, bridges=["xenbr0"])
+    xml = tick_xml(NAME, hosts.shared, kvm=False, memory=(mib + OWN) * 1024, log=log, bridges=["xenbr0"])
     loaded = (
         "<qemu:commandline><qemu:arg value='-device'/>"
         f"<qemu:arg value='loader,file={noise},addr={_ADDRESS:#x},force-raw=on'/></qemu:commandline>"
     )
-    return xml.replace("<domain ", "<domain xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0' ", 1).replace(
+    return backed(xml).replace("<domain ", "<domain xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0' ", 1).replace(
         "</domain>", f"{loaded}</domain>"
     )
 
 
-def one_guest(hosts: Hosts, shell: str, runs: int, mib: int, rate: str) -> int:
+def one_guest(hosts: Hosts, shell: str, options: argparse.Namespace) -> int:
+    runs, mib, rate = options.runs, options.mib, options.rate
     log = hosts.shared / "bench.log"
     hosts.nodes[0].hypervisor.create(noisy(hosts, mib, log))
     hosts.slow(rate)
@@ -124,7 +138,7 @@ def one_guest(hosts: Hosts, shell: str, runs: int, mib: int, rate: str) -> int:
     for number in range(runs + 1):
         for program in found:
             for source, target in ((one, two), (two, one)):
-                run = timed(log, source, words(program, target, shell))
+                run = timed(log, source, words(program, target, shell, clear=options.clear))
                 found[program] += [run] if number else []
     hosts.clear()
     took = {program: median(run.took for run in runs_of) for program, runs_of in found.items()}
@@ -138,12 +152,15 @@ def one_guest(hosts: Hosts, shell: str, runs: int, mib: int, rate: str) -> int:
     return 1 if late else 0
 
 
-def words(program: str, target: MovingHost, shell: str) -> Sequence[str]:
-    """The command by which PROGRAM moves the guest."""
+def words(program: str, target: MovingHost, shell: str, *, clear: bool) -> Sequence[str]:
+    """The command by which PROGRAM moves the guest; its memory is encrypted, unless it goes in CLEAR."""
     if program == "xm":
         return [sys.executable, "-c", "from xmcompat.xm.main import run; run()", "migrate", "--live", NAME, target.name]
     uri = f"qemu+ssh://{target.name}/system?no_tty=1&command={shell}"
-    return ["virsh", "-q", "migrate", "--live", "--p2p", "--unsafe", NAME, uri, "--migrateuri", target.migrate_uri]
+    encrypted = [] if clear else ["--tls"]
+    return [
+        "virsh", "-q", "migrate", "--live", "--p2p", "--unsafe", *encrypted, NAME, uri, "--migrateuri", target.migrate_uri,
+    ]  # fmt: skip
 
 
 def timed(log: Path, source: MovingHost, argv: Sequence[str]) -> Run:

@@ -3,10 +3,11 @@
 
     .venv/bin/python benchmarks/saving.py [--runs N] [--mib N]
 
-Needs root, libvirtd, virsh and QEMU. The guest stands still, and its memory is filled with bytes that cannot be made
-smaller. Both programs write files of one file system and read them: from its cache, as after a boot from its disk, and at
-once after the save. xm also puts its header in front, computes a checksum and makes sure of it; where the file system
-moves the image behind the header it forgets what it had of it in memory, so that xm's restore at once is one from the disk.
+Needs root, libvirtd, virsh and QEMU. The guest stands still, and its memory (huge pages) is filled with bytes that cannot
+be made smaller. Both programs write files of one file system and read them: from its cache, as after a boot from its
+disk, and at once after the save. xm also puts its header in front, computes a checksum and makes sure of it; where the
+file system moves the image behind the header it forgets what it had of it in memory, so that xm's restore at once is one
+from the disk.
 
 The start of each program, its connection included, is measured and left out; the last column has it in. Of the runs that
 counts which takes least, which makes a busy machine do. Exit status 1 where the throughput of xm is less than virsh's.
@@ -23,6 +24,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from huge_pages import backed, set_aside
 from side_by_side import environment, milliseconds, record
 
 from tests.lab.guests import tick_xml, write_roms
@@ -30,6 +32,8 @@ from xmcompat.backends.libvirt_kvm import connect
 from xmcompat.backends.private_libvirtd import PrivateLibvirtd
 
 MIB = 1 << 20
+#: MiB of the guest besides what is filled, and in huge pages besides its memory.
+OWN, MORE = 64, 16
 NAME = "bench"
 LAUNCHER = "from xmcompat.xm.main import run; run()"
 #: What virsh gives for 1; the least that xm may have of it.
@@ -55,12 +59,12 @@ def write_noise(directory: Path, mib: int) -> None:
 
 def memory_xml(directory: Path, mib: int) -> str:
     """The guest's XML: QEMU loads the file of random bytes into its memory before it starts."""
-    xml = tick_xml(NAME, directory, kvm=False, idle=True, memory=(mib + 64) * 1024, metadata=record(NAME))
+    xml = tick_xml(NAME, directory, kvm=False, idle=True, memory=(mib + OWN) * 1024, metadata=record(NAME))
     loaded = (
         "<qemu:commandline><qemu:arg value='-device'/>"
         f"<qemu:arg value='loader,file={directory}/noise,addr=0x2000000,force-raw=on'/></qemu:commandline>"
     )
-    return xml.replace("<domain ", "<domain xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0' ", 1).replace(
+    return backed(xml).replace("<domain ", "<domain xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0' ", 1).replace(
         "</domain>", f"{loaded}</domain>"
     )
 
@@ -71,18 +75,25 @@ def main() -> int:
     parser.add_argument("--mib", type=int, default=1024, help="the memory that is filled, in MiB (default: 1024)")
     options = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="xmsave-", dir="/tmp"))
+    try:
+        with set_aside(options.mib + OWN + MORE, directory / "huge"):
+            return of_a_guest(directory, options.mib, options.runs)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def of_a_guest(directory: Path, mib: int, runs: int) -> int:
     node = PrivateLibvirtd(directory / "n", name="bench", own_network=True)
     try:
         node.start()
         write_roms(directory)
-        write_noise(directory, options.mib)
+        write_noise(directory, mib)
         hypervisor = connect(node.uri)
-        hypervisor.create(memory_xml(directory, options.mib))
+        hypervisor.create(memory_xml(directory, mib))
         hypervisor.close()
-        return measure(node, directory, options.runs)
+        return measure(node, directory, runs)
     finally:
         node.stop()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def measure(node: PrivateLibvirtd, directory: Path, runs: int) -> int:
