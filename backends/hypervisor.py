@@ -248,9 +248,9 @@ class Hypervisor(Persistence, Volumes, Migrates, Protocol):
         """Have a save end whose process has ended, if there is one; a little later it is over."""
         ...
 
-    def restore(self, uuid: str, path: str, offset: int, xml: str = "") -> DomainInfo:
-        """Start it, paused, from its image in the file PATH from byte OFFSET on, as XML says in place of the image's own
-        where it is told. Raises OSError, too."""
+    def restore(self, uuid: str, path: str, spans: Sequence[tuple[int, int]], xml: str = "") -> DomainInfo:
+        """Start it, paused, from its image in the file PATH, which is SPANS of it, (start, end) in bytes, one after the
+        other; as XML says in place of the image's own where it is told. Raises OSError, too."""
         ...
 
     def domain_xml(self, uuid: str, *, secrets: bool = False) -> str: ...

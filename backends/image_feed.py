@@ -1,4 +1,4 @@
-"""The part of a file behind its header, for a program that only takes an image from its first byte on."""
+"""Parts of a file one after the other, for a program that only takes an image from its first byte on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import select
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 #: Seconds between two looks whether somebody has opened the pipe, or it is to be closed.
@@ -23,13 +23,13 @@ _SET_PIPE_SIZE, _GET_PIPE_SIZE = 1031, 1032
 
 
 class Feed:
-    """A named pipe through which the file at SOURCE flows from byte OFFSET on, once somebody reads it.
+    """A named pipe through which SPANS of the file at SOURCE flow, (start, end) in bytes, once somebody reads it.
 
     ``path`` is its name, gone as soon as it has been opened. Raises OSError where no pipe can be made.
     """
 
-    def __init__(self, source: str, offset: int) -> None:
-        self._offset = offset
+    def __init__(self, source: str, spans: Sequence[tuple[int, int]]) -> None:
+        self._spans = tuple(spans)
         self._stopped = threading.Event()
         self.opened = False
         self._handle = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
@@ -80,10 +80,17 @@ class Feed:
             return
 
     def _flow(self, target: int) -> None:
-        size, place, rest, rested = _enlarged(target), self._offset, _REST, False
-        while not self._stopped.is_set():
+        size = _enlarged(target)
+        for start, end in self._spans:
+            if self._flown(target, start, end, size) < end:
+                return
+
+    def _flown(self, target: int, place: int, end: int, size: int) -> int:
+        """Where it has come to from PLACE on: to END, unless the file is shorter, or it is stopped. SIZE is the pipe's."""
+        rest, rested = _REST, False
+        while place < end and not self._stopped.is_set():
             try:
-                count = os.splice(self._handle, target, _CHUNK, offset_src=place)
+                count = os.splice(self._handle, target, min(_CHUNK, end - place), offset_src=place)
             except BlockingIOError:
                 if rested:
                     select.select([], [target], [], 0.1)
@@ -92,10 +99,11 @@ class Feed:
                 rested = not rested
                 continue
             if count == 0:
-                return
+                return place
             if rested:
                 rest = next_rest(rest, count, min(size, _CHUNK))
             place, rested = place + count, False
+        return place
 
 
 def next_rest(rest: float, taken: int, most: int) -> float:
@@ -131,12 +139,12 @@ def _pipe(source: str) -> str:
 
 
 @contextmanager
-def tail_copied(source: str, offset: int) -> Iterator[str]:
-    """A file with what SOURCE has from byte OFFSET on, for as long as the body runs. Raises OSError."""
+def copied(source: str, spans: Sequence[tuple[int, int]]) -> Iterator[str]:
+    """A file with SPANS of SOURCE, for as long as the body runs. Raises OSError."""
     handle, path = tempfile.mkstemp(prefix=f".{os.path.basename(source)}.", dir=os.path.dirname(os.path.abspath(source)))
     try:
         try:
-            _copy_tail(source, offset, handle)
+            _copy(source, spans, handle)
         finally:
             os.close(handle)
         yield path
@@ -144,14 +152,15 @@ def tail_copied(source: str, offset: int) -> Iterator[str]:
         os.unlink(path)
 
 
-def _copy_tail(source: str, place: int, target: int) -> None:
-    """Write to TARGET what SOURCE has from byte PLACE on; where the file system can, blocks are shared. Raises OSError."""
+def _copy(source: str, spans: Sequence[tuple[int, int]], target: int) -> None:
+    """Write SPANS of SOURCE to TARGET; where the file system can, blocks are shared. Raises OSError."""
     handle = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        with suppress(OSError):  # else, and where something is wrong, it is read and written
-            while count := os.copy_file_range(handle, target, _CHUNK << 6, place):
-                place += count
-        while data := os.pread(handle, _CHUNK, place):
-            place += os.write(target, data)
+        for place, end in spans:
+            with suppress(OSError):  # else, and where something is wrong, it is read and written
+                while count := os.copy_file_range(handle, target, min(_CHUNK << 6, end - place), place):
+                    place += count
+            while place < end and (data := os.pread(handle, min(_CHUNK, end - place), place)):
+                place += os.write(target, data)
     finally:
         os.close(handle)

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from xmcompat.backends.call_thread import Call
-from xmcompat.backends.image_feed import Feed, tail_copied
+from xmcompat.backends.image_feed import Feed, copied
 from xmcompat.errors import DomainNotFound, HypervisorError, XmError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
     from xmcompat.backends.hypervisor import DomainInfo
@@ -124,15 +124,15 @@ class SaveCalls(NamedTuple):
 
         checkpoint(self.libvirt, domain, lambda: self._snapshot(domain, path, live=False), disks, moment)
 
-    def restore(self, uuid: str, path: str, offset: int, xml: str = "") -> DomainInfo:
-        """Start the domain UUID, paused, from its image in the file PATH from byte OFFSET on, as XML says where it is told.
+    def restore(self, uuid: str, path: str, spans: Sequence[tuple[int, int]], xml: str = "") -> DomainInfo:
+        """Start the domain UUID, paused, from its image in SPANS of the file PATH, as XML says where it is told.
 
         On any error, and on Ctrl-C, it is not there. Raises what ``create`` raises; OSError.
         """
-        if offset == 0:
+        if len(spans) == 1 and spans[0][0] == 0:
             self._restore(uuid, path, xml)
-        elif self._opens_twice() or not self._fed(uuid, path, offset, xml):
-            with tail_copied(path, offset) as copy:
+        elif self._opens_twice() or not self._fed(uuid, path, spans, xml):
+            with copied(path, spans) as copy:
                 self._restore(uuid, copy, xml)
         with self.translated(uuid):
             domain = self.connection.lookupByUUIDString(uuid)
@@ -142,10 +142,10 @@ class SaveCalls(NamedTuple):
         with self.translated():
             return int(self.connection.getLibVersion()) >= _OPENS_TWICE
 
-    def _fed(self, uuid: str, path: str, offset: int, xml: str) -> bool:
+    def _fed(self, uuid: str, path: str, spans: Sequence[tuple[int, int]], xml: str) -> bool:
         """Whether libvirt would have the image from a pipe. Raises as ``restore`` does."""
         try:
-            feed = Feed(path, offset)
+            feed = Feed(path, spans)
         except OSError:
             return False
         try:

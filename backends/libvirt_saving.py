@@ -5,7 +5,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from xmcompat.backends.hypervisor import DomainInfo, SaveJob
@@ -47,9 +47,9 @@ class LibvirtSaving:
         """Have a save end whose process has ended; silent where there is none."""
         self._save_calls().give_up(uuid)
 
-    def restore(self, uuid: str, path: str, offset: int, xml: str = "") -> DomainInfo:
-        """Start the domain, paused, from its image in the file PATH from byte OFFSET on, as XML says where it is told.
+    def restore(self, uuid: str, path: str, spans: Sequence[tuple[int, int]], xml: str = "") -> DomainInfo:
+        """Start the domain, paused, from its image in SPANS of the file PATH, as XML says where it is told.
 
         On any error, and on Ctrl-C, it is not there. Raises what ``create`` raises, and OSError.
         """
-        return self._save_calls().restore(uuid, path, offset, xml)
+        return self._save_calls().restore(uuid, path, spans, xml)

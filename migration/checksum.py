@@ -1,7 +1,7 @@
 """The checksum of a guest's image: CRC-32 over all that stands behind libvirt's own header, which changes at the end.
 
-It is computed in a thread beside the image's being written, or read: what was written a moment ago is in the page cache,
-and of two processors one is idle. libvirt's images have no checksum of their own.
+It is computed in a thread beside the image's being written, or read: what was written a moment ago is in the page cache.
+While QEMU writes, that thread gives way to whoever else wants a processor. libvirt's images have no checksum of their own.
 """
 
 from __future__ import annotations
@@ -9,68 +9,100 @@ from __future__ import annotations
 import os
 import threading
 import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
-_CHUNK = 1 << 20
+#: Bytes of one step: few enough that they are still in the processor's cache for the second look at them.
+_CHUNK = 256 << 10
 #: Bytes that the disk is asked for at a time, well before they are read: QEMU, which reads the same, finds them there.
 _AHEAD = 32 << 20
 #: Seconds between two looks at a file that grows.
 _LOOK = 0.02
+#: By how much less than others the thread is to run while the file grows (nice).
+_MODEST = 10
+#: An end beyond any file's.
+_NEVER = 1 << 62
 
 
 class Checksum:
-    """That of the file at PATH from byte START on; with GROWING it is not whole yet. Raises OSError.
+    """That of SPANS of the file at PATH, (start, end) in bytes. It waits for nobody: ``stop`` it, or ask for ``result``.
 
-    It waits for nobody: ``stop`` it, or ask for ``result``.
+    Raises OSError.
     """
 
-    def __init__(self, path: str, start: int, *, growing: bool = False) -> None:
+    def __init__(self, path: str, spans: Sequence[tuple[int, int]]) -> None:
         self._path = path
-        self._start = start
+        self._spans = tuple(spans)
         self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        self._over = threading.Event()
         self._stopped = False
-        self._growing = growing
-        if not growing:
-            self._over.set()
-        self._place, self._crc = start, 0
+        self._crc = 0
         self._error: OSError | None = None
         self._thread = threading.Thread(target=self._run, name="checksum", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        asked = self._start
         try:
-            while not self._stopped:
-                whole = self._over.is_set()  # before the look
-                if not self._growing:
-                    asked = self._ask_ahead(asked)
-                data = os.pread(self._handle, _CHUNK, self._place)
-                self._crc = zlib.crc32(data, self._crc)
-                self._place += len(data)
-                if not data:
-                    if whole:
-                        return
-                    self._over.wait(_LOOK)
+            self._compute()
         except OSError as error:
             self._error = error
 
-    def _ask_ahead(self, asked: int) -> int:
-        """Have the disk read on, where what was ASKED for ends soon; how far it was asked for now."""
-        if asked - self._place >= _AHEAD:
-            return asked
-        os.posix_fadvise(self._handle, asked, _AHEAD, os.POSIX_FADV_WILLNEED)
-        return asked + _AHEAD
+    def _compute(self) -> None:
+        for data in _read(self._handle, self._spans):
+            self._crc = zlib.crc32(data, self._crc)
+            if self._stopped:
+                return
 
     def stop(self) -> None:
         """Nobody wants it any more. May be repeated."""
         self._stopped = True
-        self._over.set()
         self._thread.join()
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
 
-    def result(self, *, anew: bool = False) -> int:
+    def result(self) -> int:
+        """Waits for it. Raises OSError."""
+        self._thread.join()
+        self.stop()
+        if self._error is not None:
+            raise self._error
+        return self._crc
+
+
+class GrowingChecksum(Checksum):
+    """That of a file which is being written, from byte START on."""
+
+    def __init__(self, path: str, start: int) -> None:
+        self._start = self._place = start
+        self._over = threading.Event()
+        super().__init__(path, ((start, _NEVER),))
+
+    def _compute(self) -> None:
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(own + _MODEST, 19))
+        buffer = memoryview(bytearray(_CHUNK))
+        is_modest = True
+        while not self._stopped:
+            whole = self._over.is_set()  # before the look
+            if whole and is_modest:
+                is_modest = False
+                with suppress(OSError):
+                    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), own)
+            count = os.preadv(self._handle, [buffer], self._place)
+            self._crc = zlib.crc32(buffer[:count], self._crc)
+            self._place += count
+            if not count:
+                if whole:
+                    return
+                self._over.wait(_LOOK)
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._over.set()
+        super().stop()
+
+    def whole(self, *, anew: bool = False) -> int:
         """The checksum of the file, which is whole now. ANEW: what was read while it grew may have changed since.
 
         Raises OSError.
@@ -85,16 +117,32 @@ class Checksum:
             self.stop()
         if self._error is not None:
             raise self._error
-        return self._crc if same and not anew else of_file(self._path, self._start)
+        return self._crc if same and not anew else of_file(self._path, ((self._start, _NEVER),))
 
 
-def of_file(path: str, start: int) -> int:
-    """The checksum of the file at PATH from byte START on. Raises OSError."""
-    crc, place = 0, start
+def _read(handle: int, spans: Sequence[tuple[int, int]]) -> Iterator[memoryview]:
+    """What is in SPANS, piece after piece, as far as the file goes; a piece is good until the next one. Raises OSError."""
+    buffer = memoryview(bytearray(_CHUNK))
+    for start, end in spans:
+        place = asked = start
+        while place < end:
+            if asked - place < _AHEAD and asked < end:
+                os.posix_fadvise(handle, asked, min(_AHEAD, end - asked), os.POSIX_FADV_WILLNEED)
+                asked += _AHEAD
+            count = os.preadv(handle, [buffer[: end - place]], place)
+            if not count:
+                break
+            yield buffer[:count]
+            place += count
+
+
+def of_file(path: str, spans: Sequence[tuple[int, int]]) -> int:
+    """The checksum of SPANS of the file at PATH. Raises OSError."""
+    crc = 0
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        while data := os.pread(handle, _CHUNK, place):
-            crc, place = zlib.crc32(data, crc), place + len(data)
+        for data in _read(handle, spans):
+            crc = zlib.crc32(data, crc)
     finally:
         os.close(handle)
     return crc

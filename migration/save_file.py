@@ -2,7 +2,9 @@
 
 16 bytes ``LinuxGuestRecord``, 4 bytes with the length of what follows (big-endian), the configuration as SXP text, then
 the image. The text ends in one more form, with the image's size, its checksum and what is known of the guest's disks, and
-in blanks, so that the image begins on a block of the file system. Source: the format of Xen 3 and 4.1.
+in blanks. It stands where libvirt's own header was, which is kept behind the image (``image_head``): libvirt leaves room
+in it. Where it finds no room, the image begins behind it, on a block of the file system. Source: the format of Xen 3 and
+4.1.
 """
 
 from __future__ import annotations
@@ -17,14 +19,24 @@ import zlib
 
 from xmcompat.errors import OperationError
 from xmcompat.light import NamedTuple
+from xmcompat.migration.image_head import (
+    IMAGE_HEADER,
+    IMAGE_MAGIC,
+    Kept,
+    Spans,
+    kept_in,
+    length_behind,
+    put_over,
+    write_all,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal
 
 MAGIC = b"LinuxGuestRecord"
-#: What libvirt's image begins with, and what it begins with until it is whole.
-IMAGE_MAGIC, HALF_MAGIC = b"LibvirtQemudSave", b"LibvirtQemudPart"
+#: What libvirt's image begins with until it is whole.
+HALF_MAGIC = b"LibvirtQemudPart"
 #: What a file of xl's begins with. Source: libxl's header of a saved domain.
 XL_MAGIC = b"Xen saved domain"
 #: Ends the name of a file that is not finished.
@@ -32,8 +44,7 @@ UNFINISHED = ".unfinished"
 #: The end of a name that ``unfinished`` has given.
 UNFINISHED_NAME = re.compile(r"\.[a-z0-9_]{8}\.unfinished\Z")
 
-#: Bytes of libvirt's header before the domain's XML, of a configuration at most, and of one step of copying.
-IMAGE_HEADER = 92
+#: Bytes of a configuration at most, and of one step of copying.
 _LARGEST_TEXT = 16 << 20
 _CHUNK = 64 << 20
 _SMALLEST_BLOCK = 512
@@ -42,39 +53,57 @@ _SMALLEST_BLOCK = 512
 _COLLAPSE_RANGE, _INSERT_RANGE = 0x08, 0x20
 _IMAGE_FORM = "\n(image_file (size "
 _TOLD = re.compile(
-    r"\n\(image_file \(size ([0-9]{1,18})\)(?: \(crc32 ([0-9a-f]{8})\) \(text_crc32 ([0-9a-f]{8})\)(.*))?\)\s*\Z", re.DOTALL
+    r"\n\(image_file \(size (?P<size>[0-9]{1,18})\)(?P<over> \(head behind\))?"
+    r"(?: \(crc32 (?P<crc>[0-9a-f]{8})\) \(text_crc32 (?P<text>[0-9a-f]{8})\)(?P<forms>.*))?\)\s*\Z", re.DOTALL
 )
 #: The formats of images that libvirt writes from their first byte to their last; others may be filled in any order.
 _STREAMED = range(6)
 
 
 class SaveFile(NamedTuple):
-    """``config`` is the SXP text, "" for an image of libvirt's own; ``offset`` is where the image begins, ``xml`` the
-    domain's XML in it. ``running``: it was not paused when it was saved. ``checksum`` is that of ``checksum.Checksum``,
-    None where the file has none; ``forms`` are SXP texts of what else is known."""
+    """``config`` is the SXP text, "" for an image of libvirt's own; ``spans`` are the parts of the file that are the image,
+    ``xml`` the domain's XML in it. ``running``: it was not paused when it was saved. ``checksum`` is that of
+    ``checksum.Checksum``, None where the file has none; ``forms`` are SXP texts of what else is known."""
 
     config: str
-    offset: int
+    spans: Spans
     xml: str
     running: bool
     checksum: int | None = None
     forms: str = ""
 
     @property
-    def memory(self) -> int:
-        """The byte from which on the checksum counts."""
-        return self.offset + IMAGE_HEADER
+    def memory(self) -> Spans:
+        """The bytes that the checksum counts."""
+        (start, end), *others = self.spans
+        return (start + IMAGE_HEADER, end), *others
 
 
 def header(config: str, size: int, block: int, *, checksum: int | None = None, forms: str = "") -> bytes:
     """What stands before an image of SIZE bytes: a whole number of blocks of BLOCK bytes. FORMS are SXP texts, which have a
     CHECKSUM beside them."""
+    text = _text(config, f"{size})", checksum, forms)
+    return _padded(text, -(len(MAGIC) + 4 + len(text)) % block)
+
+
+def header_over(
+    config: str, size: int, length: int, *, checksum: int | None = None, forms: str = ""
+) -> bytes | None:  # fmt: skip
+    """What stands in place of the LENGTH bytes of the header of an image of SIZE bytes, as ``header``; None where there is
+    no room."""
+    text = _text(config, f"{size}) (head behind)", checksum, forms)
+    left = length - len(MAGIC) - 4 - len(text)
+    return _padded(text, left) if left >= 0 else None
+
+
+def _padded(text: bytes, blanks: int) -> bytes:
+    return MAGIC + (len(text) + blanks).to_bytes(4, "big") + text + b"\n" * blanks
+
+
+def _text(config: str, size: str, checksum: int | None, forms: str) -> bytes:
     config, forms = config.rstrip(), f" {forms}" if forms else ""
     told = f" (crc32 {checksum:08x}) (text_crc32 {_text_crc(config, forms):08x}){forms}" if checksum is not None else ""
-    text = f"{config}{_IMAGE_FORM}{size}){told})\n".encode("utf-8", "surrogateescape")
-    bare = len(MAGIC) + 4 + len(text)
-    text += b"\n" * (-bare % block)
-    return MAGIC + len(text).to_bytes(4, "big") + text
+    return f"{config}{_IMAGE_FORM}{size}{told})\n".encode("utf-8", "surrogateescape")
 
 
 def _text_crc(config: str, forms: str) -> int:
@@ -136,16 +165,30 @@ def _read(fd: int, path: str) -> SaveFile:
     magic = os.pread(fd, len(MAGIC), 0)
     if len(magic) < len(MAGIC):
         raise _invalid("signature read")
+    kept = kept_in(fd, end)
+    if magic == MAGIC:
+        try:
+            return _ours(fd, end, kept, path)
+        except OperationError:
+            if kept is None or not path.endswith(UNFINISHED):
+                raise
+    if kept and (magic == IMAGE_MAGIC or path.endswith(UNFINISHED)):
+        return _bare(fd, kept.spans, path)  # who was to write the header was ended while doing so, or power was lost
     if magic in (IMAGE_MAGIC, HALF_MAGIC):
-        return SaveFile("", 0, *_image(fd, 0, end, path))
-    if magic != MAGIC:
-        if magic == bytes(len(MAGIC)) and (place := _behind_hole(fd)):
-            return SaveFile("", place, *_image(fd, place, end, path))
-        if magic == XL_MAGIC:
-            raise OperationError(
-                f"{path} was saved by Xen's xl; memory images of Xen do not run on KVM", hint=_XENS
-            )
-        raise _invalid(f"found '{magic.decode('latin-1').encode('unicode_escape').decode()}'")
+        return _bare(fd, ((0, end),), path)
+    if magic == bytes(len(MAGIC)) and (place := _behind_hole(fd)):
+        return _bare(fd, ((place, end),), path)
+    if magic == XL_MAGIC:
+        raise OperationError(f"{path} was saved by Xen's xl; memory images of Xen do not run on KVM", hint=_XENS)
+    raise _invalid(f"found '{magic.decode('latin-1').encode('unicode_escape').decode()}'")
+
+
+def _bare(fd: int, spans: Spans, path: str) -> SaveFile:
+    return SaveFile("", spans, *_image(fd, spans, path))
+
+
+def _ours(fd: int, end: int, kept: Kept | None, path: str) -> SaveFile:
+    """What begins with Xen's header, of a file with END bytes that has KEPT libvirt's header."""
     word = os.pread(fd, 4, len(MAGIC))
     length, offset = int.from_bytes(word, "big"), len(MAGIC) + 4
     if len(word) < 4 or length > _LARGEST_TEXT:
@@ -159,22 +202,36 @@ def _read(fd: int, path: str) -> SaveFile:
         raise OperationError(
             f"{path} is damaged: by its checksum, what stands before the image is not what was written", hint="copy it anew"
         )
-    if told and end - offset < int(told[1]):
-        raise OperationError(
-            f"{path} is cut short: {end - offset} of the image's {told[1]} bytes are there", hint="copy it anew"
-        )
-    xml, running = _image(fd, offset, end, path)
     if told is None:
-        return SaveFile(config, offset, xml, running)
-    crc = int(told[2], 16) if told[2] else None
-    return SaveFile(config[: told.start()], offset, xml, running, crc, (told[4] or "").strip())
+        spans: Spans = ((offset, end),)
+        return SaveFile(config, spans, *_image(fd, spans, path))
+    spans = _spans(told, offset, end, kept, path)
+    crc = int(told["crc"], 16) if told["crc"] else None
+    return SaveFile(config[: told.start()], spans, *_image(fd, spans, path), crc, (told["forms"] or "").strip())
+
+
+def _spans(told: re.Match[str], offset: int, end: int, kept: Kept | None, path: str) -> Spans:
+    """The image of a file with END bytes whose header is over at OFFSET, by what is TOLD in it. Raises OperationError."""
+    size = int(told["size"])
+    there = end - (length_behind(offset) if told["over"] else offset)
+    if there < size:
+        raise OperationError(
+            f"{path} is cut short: {max(there, 0)} of the image's {size} bytes are there", hint="copy it anew"
+        )
+    if not told["over"]:
+        return ((offset, end),)
+    if kept != Kept(size, offset):
+        raise OperationError(
+            f"{path} is damaged: by its checksum, what stands behind the image is not what was written", hint="copy it anew"
+        )
+    return kept.spans
 
 
 def _is_as_written(config: str, told: re.Match[str] | None) -> bool:
     """Whether CONFIG, with what is TOLD behind it, has its checksum; Xen's text, and files from before, have none."""
     if told is None:
         return _IMAGE_FORM not in config and "(text_crc32 " not in config
-    return not told[3] or _text_crc(config[: told.start()], told[4]) == int(told[3], 16)
+    return not told["text"] or _text_crc(config[: told.start()], told["forms"]) == int(told["text"], 16)
 
 
 def _behind_hole(fd: int) -> int:
@@ -193,8 +250,9 @@ def _invalid(what: str) -> OperationError:
     return OperationError(f"not a valid guest state file: {what}")
 
 
-def _image(fd: int, offset: int, end: int, path: str) -> tuple[str, bool]:
-    """The domain's XML in the image at OFFSET, and whether it ran. Raises OperationError where it is no whole one."""
+def _image(fd: int, spans: Spans, path: str) -> tuple[str, bool]:
+    """The domain's XML in the image in SPANS, and whether it ran. Raises OperationError where it is no whole one."""
+    offset, end = spans[0]
     head = os.pread(fd, IMAGE_HEADER, offset)
     if head[:16] == HALF_MAGIC:
         raise OperationError(f"{path} is not finished: its saving was broken off")
@@ -203,11 +261,16 @@ def _image(fd: int, offset: int, end: int, path: str) -> tuple[str, bool]:
             f"{path} was saved by Xen, whose memory images do not run on KVM",
             hint=f"its configuration can be used: xmcompat convert {shlex.quote(path)}",
         )
-    length = int.from_bytes(head[20:24], _order(head))
+    length = _data_length(head)
     if len(head) < IMAGE_HEADER or end - offset < IMAGE_HEADER + length or length > _LARGEST_TEXT:
         raise OperationError(f"{path} is cut short: its image is not whole", hint="copy it anew")
     data = os.pread(fd, length, offset + IMAGE_HEADER)
     return data.partition(b"\0")[0].decode("utf-8", "surrogateescape"), any(head[24:28])
+
+
+def _data_length(head: bytes) -> int:
+    """Bytes of what libvirt's HEAD has behind it before the stream: the XML and more."""
+    return int.from_bytes(head[20:24], _order(head))
 
 
 def unfinished(path: str) -> str:
@@ -219,17 +282,24 @@ def unfinished(path: str) -> str:
     return made
 
 
-def prepend(path: str, config: str, *, checksum: int | None = None, forms: str = "") -> None:
-    """Put the header in front of the image at PATH. On any error, and on Ctrl-C, the image is as it was.
+def complete(path: str, config: str, *, checksum: int | None = None, forms: str = "") -> None:
+    """Give the image at PATH its header. On any error, and on Ctrl-C, the image is as it was.
 
-    Where the file system can move the image by blocks nothing is copied; elsewhere the copy needs as much room again.
-    It is on the disk then, as libvirt's image was before: the guest is gone, and has no other memory. Raises OSError.
+    It takes the place of libvirt's own; where there is no room, the image is moved by blocks where the file system can do
+    that, else copied, which needs as much room again. It is on the disk then, as libvirt's image was before: the guest is
+    gone, and has no other memory. Raises OSError.
     """
     handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        head = header(config, os.fstat(handle).st_size, os.fstatvfs(handle).f_bsize, checksum=checksum, forms=forms)
-        if not _inserted(handle, head):
-            _copy_behind(handle, head, path)
+        head, size = os.pread(handle, IMAGE_HEADER, 0), os.fstat(handle).st_size
+        length = IMAGE_HEADER + _data_length(head)
+        ours = header_over(config, size, length, checksum=checksum, forms=forms) if length <= size else None
+        if ours is not None:
+            put_over(handle, ours)
+        else:
+            head = header(config, size, os.fstatvfs(handle).f_bsize, checksum=checksum, forms=forms)
+            if not _inserted(handle, head):
+                _copy_behind(handle, head, path)
     finally:
         os.close(handle)
 
@@ -240,19 +310,13 @@ def _inserted(handle: int, head: bytes) -> bool:
     if not _fallocate(handle, _INSERT_RANGE, len(head)):
         return False
     try:
-        _write_all(handle, head[len(MAGIC) :], len(MAGIC))
-        _write_all(handle, head[: len(MAGIC)])
+        write_all(handle, head[len(MAGIC) :], len(MAGIC))
+        write_all(handle, head[: len(MAGIC)])
         os.fsync(handle)
     except BaseException:
         _fallocate(handle, _COLLAPSE_RANGE, len(head))
         raise
     return True
-
-
-def _write_all(handle: int, data: bytes, place: int = 0) -> None:
-    done = 0
-    while done < len(data):
-        done += os.pwrite(handle, data[done:], place + done)
 
 
 def _fallocate(handle: int, mode: int, length: int) -> bool:
@@ -264,7 +328,7 @@ def _copy_behind(handle: int, head: bytes, path: str) -> None:
     copy = unfinished(path.removesuffix(UNFINISHED))
     try:
         with open(copy, "r+b", buffering=0) as file:
-            _write_all(file.fileno(), head)
+            write_all(file.fileno(), head)
             copy_range(handle, 0, file.fileno(), len(head))
             os.fsync(file.fileno())
         os.replace(copy, path)

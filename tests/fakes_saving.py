@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.errors import DomainNotFound, XmError
-from xmcompat.migration.save_file import HALF_MAGIC, IMAGE_MAGIC
+from xmcompat.migration.image_head import IMAGE_MAGIC
+from xmcompat.migration.save_file import HALF_MAGIC
 
 MEMORY = b"what the guest has in its memory" * 64
 
 
-def image(xml: str, *, running: bool = True, whole: bool = True) -> bytes:
-    """An image as libvirt writes it."""
-    text = xml.encode() + b"\0"
+def image(xml: str, *, running: bool = True, whole: bool = True, room: int = 1 << 16) -> bytes:
+    """An image as libvirt writes it, with ROOM in its header."""
+    text = xml.encode() + b"\0" * (1 + room)
     head = struct.pack("=16s4I", IMAGE_MAGIC if whole else HALF_MAGIC, 2, len(text), running, 0) + bytes(60)
     return head + text + MEMORY
+
+
+def image_in(path: str, spans: Sequence[tuple[int, int]]) -> bytes:
+    """What libvirt is given of the file PATH."""
+    with open(path, "rb") as file:
+        whole = file.read()
+    return b"".join(whole[start:end] for start, end in spans)
 
 
 def xml_of(info: DomainInfo) -> str:
@@ -116,15 +124,14 @@ class FakeSaving:
         else:
             del self.known[uuid]
 
-    def restore(self, uuid: str, path: str, offset: int, xml: str = "") -> DomainInfo:
+    def restore(self, uuid: str, path: str, spans: Sequence[tuple[int, int]], xml: str = "") -> DomainInfo:
         from xmcompat.backends import domain_xml
 
         if self.restore_error is not None:
             raise self.restore_error
-        with open(path, "rb") as file:
-            file.seek(offset)
-            data = file.read()
+        data = image_in(path, spans)
         assert data.startswith(IMAGE_MAGIC)
+        assert len(data) == 92 + int.from_bytes(data[20:24], "little") + len(MEMORY)
         machine = domain_xml.parse(data[92:].partition(b"\0")[0].decode())
         machine = domain_xml.parse(xml) if xml else machine
         assert machine.uuid == uuid

@@ -38,7 +38,8 @@ from xmcompat.errors import (
 )
 from xmcompat.losses import BACK
 from xmcompat.migration import save_file
-from xmcompat.migration.checksum import Checksum
+from xmcompat.migration.checksum import GrowingChecksum
+from xmcompat.migration.image_head import IMAGE_HEADER
 from xmcompat.saved_disks import SavedDisk, SavedDisks
 from xmcompat.standing import Guard
 
@@ -92,7 +93,7 @@ class PendingSave:
         hypervisor, uuid = self._toolstack.hypervisor, self.info.uuid
         self._made = _unfinished(self.path)
         try:
-            self._checksum = Checksum(self._made, save_file.IMAGE_HEADER, growing=True)
+            self._checksum = GrowingChecksum(self._made, IMAGE_HEADER)
             disk_needs.remember(hypervisor, uuid)
             self._machine = domain_xml.parse(hypervisor.domain_xml(uuid))
             self._refuse_needed()
@@ -165,8 +166,8 @@ class PendingSave:
         except HypervisorError as error:
             raise _unwritten(self.path, error) from None
         try:
-            checksum = self._checksum.result(anew=not save_file.is_streamed(self._made))
-            save_file.prepend(self._made, self._config, checksum=checksum, forms=saved_disks.written(self._disks()))
+            checksum = self._checksum.whole(anew=not save_file.is_streamed(self._made))
+            save_file.complete(self._made, self._config, checksum=checksum, forms=saved_disks.written(self._disks()))
             if self._folder:
                 save_file.sync_folder(self._folder)
             self._publish()
@@ -268,7 +269,7 @@ class PendingSave:
                 self._toolstack.hypervisor, domain_xml.parse(found.xml), check=False, from_image=True
             )
             xml = disk_needs.renewed(found.xml, disks)
-            info = self._toolstack.hypervisor.restore(self.info.uuid, self._made, found.offset, xml)
+            info = self._toolstack.hypervisor.restore(self.info.uuid, self._made, found.spans, xml)
             disk_needs.settle(info.uuid)
             connecting.connect(self._toolstack.hypervisor, info)
             if found.running:

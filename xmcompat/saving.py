@@ -180,7 +180,7 @@ class Saving:
         checksum = Checksum(path, found.memory) if found.checksum is not None else None
         try:
             try:
-                info = self._hypervisor.restore(uuid, path, found.offset, disk_needs.renewed(found.xml, disks))
+                info = self._hypervisor.restore(uuid, path, found.spans, disk_needs.renewed(found.xml, disks))
             except HypervisorError:
                 if checksum is not None and checksum.result() != found.checksum:
                     raise _damaged(path) from None

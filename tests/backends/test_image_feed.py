@@ -1,19 +1,25 @@
-"""What stands behind a file's header, through a pipe or as a copy: byte for byte, and with nothing left of it."""
+"""Parts of a file, through a pipe or as a copy: byte for byte, and with nothing left of it."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmcompat.backends.image_feed import _LONGEST_REST, _SHORTEST_REST, Feed, next_rest, tail_copied
+from xmcompat.backends.image_feed import _LONGEST_REST, _SHORTEST_REST, Feed, copied, next_rest
 
 MIB = 1 << 20
+#: All of it, and what stands behind a header; and a part before one that stands before it, as our files have them.
+WHOLE = ((0, 1 << 62),)
+TAIL = ((4096, 1 << 62),)
+TURNED = ((5 * MIB, 5 * MIB + 12000), (67_259, 5 * MIB))
+PARTS = {"behind a header": TAIL, "two parts": TURNED}
 
 
 @pytest.fixture
@@ -23,9 +29,17 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
+def parts(source: Path, spans: Sequence[tuple[int, int]]) -> bytes:
+    data = source.read_bytes()
+    return b"".join(data[start:end] for start, end in spans)
+
+
 @pytest.mark.parametrize("rest", [0.0, 0.002], ids=["read as fast as it comes", "read slowly"])
-def test_who_reads_has_all_behind_the_header_and_the_name_is_gone(source: Path, rest: float) -> None:
-    feed = Feed(str(source), 4096)
+@pytest.mark.parametrize("spans", PARTS.values(), ids=PARTS)
+def test_who_reads_has_all_that_is_named_and_the_name_is_gone(
+    source: Path, spans: Sequence[tuple[int, int]], rest: float
+) -> None:
+    feed = Feed(str(source), spans)
     assert not feed.opened
     read = bytearray()
     with open(feed.path, "rb", buffering=0) as pipe:
@@ -33,14 +47,14 @@ def test_who_reads_has_all_behind_the_header_and_the_name_is_gone(source: Path, 
             read += data
             time.sleep(rest)
     feed.stop()
-    assert read == source.read_bytes()[4096:]
+    assert read == parts(source, spans)
     assert feed.opened
     assert [path.name for path in source.parent.iterdir()] == ["web1.save"]
 
 
 def test_one_that_nobody_reads_ends_and_leaves_nothing(source: Path) -> None:
     before = threading.active_count()
-    feed = Feed(str(source), 4096)
+    feed = Feed(str(source), TAIL)
     feed.stop()
     feed.stop()
     assert not feed.opened
@@ -49,7 +63,7 @@ def test_one_that_nobody_reads_ends_and_leaves_nothing(source: Path) -> None:
 
 
 def test_a_reader_of_one_that_is_stopped_comes_to_the_end(source: Path) -> None:
-    feed = Feed(str(source), 0)
+    feed = Feed(str(source), WHOLE)
     with open(feed.path, "rb", buffering=0) as pipe:
         first = pipe.read(1000)
         feed.stop()
@@ -60,7 +74,7 @@ def test_a_reader_of_one_that_is_stopped_comes_to_the_end(source: Path) -> None:
 
 def test_a_reader_that_has_had_enough_ends_it(source: Path) -> None:
     before = threading.active_count()
-    feed = Feed(str(source), 0)
+    feed = Feed(str(source), WHOLE)
     with open(feed.path, "rb", buffering=0) as pipe:
         pipe.read(1000)
     deadline = time.monotonic() + 10
@@ -82,9 +96,10 @@ def test_a_rest_is_shorter_after_an_empty_pipe_and_longer_after_a_full_one(rest:
         assert following == rest
 
 
-def test_a_copy_has_all_behind_the_header_and_is_gone_in_the_end(source: Path) -> None:
-    with tail_copied(str(source), 4096) as copy:
-        assert Path(copy).read_bytes() == source.read_bytes()[4096:]
+@pytest.mark.parametrize("spans", PARTS.values(), ids=PARTS)
+def test_a_copy_has_all_that_is_named_and_is_gone_in_the_end(source: Path, spans: Sequence[tuple[int, int]]) -> None:
+    with copied(str(source), spans) as copy:
+        assert Path(copy).read_bytes() == parts(source, spans)
         assert Path(copy).stat().st_mode & 0o777 == 0o600
     assert [path.name for path in source.parent.iterdir()] == ["web1.save"]
 
@@ -94,21 +109,21 @@ def test_where_files_cannot_be_copied_by_the_kernel_they_are_read_and_written(
     source: Path, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
     """From the place on to which it has come."""
-    copied, left = os.copy_file_range, [limit]
+    by_kernel, left = os.copy_file_range, [limit]
 
     def some(source: int, target: int, count: int, place: int) -> int:
         if not left[0]:
             raise OSError("not here")
-        done = copied(source, target, min(count, left[0]), place)
+        done = by_kernel(source, target, min(count, left[0]), place)
         left[0] -= done
         return done
 
     monkeypatch.setattr(os, "copy_file_range", some)
-    with tail_copied(str(source), 4096) as copy:
-        assert Path(copy).read_bytes() == source.read_bytes()[4096:]
+    with copied(str(source), TURNED) as copy:
+        assert Path(copy).read_bytes() == parts(source, TURNED)
 
 
 def test_what_cannot_be_copied_leaves_nothing(source: Path) -> None:
-    with pytest.raises(FileNotFoundError), tail_copied(f"{source}.none", 0):
+    with pytest.raises(FileNotFoundError), copied(f"{source}.none", WHOLE):
         pass
     assert [path.name for path in source.parent.iterdir()] == ["web1.save"]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmcompat.migration.checksum import Checksum, of_file
+from xmcompat.migration.checksum import Checksum, GrowingChecksum, of_file
 
 START = 92
 
@@ -20,20 +20,28 @@ def crc(data: bytes) -> int:
     return zlib.crc32(data[START:])
 
 
-@given(st.binary(max_size=3000), st.integers(0, 3000))
-def test_it_counts_what_stands_behind_the_header(
-    tmp_path_factory: pytest.TempPathFactory, data: bytes, start: int
+@given(st.binary(max_size=3000), st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 4000)), min_size=1, max_size=3))
+def test_it_counts_the_parts_that_are_named_one_after_the_other(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, spans: list[tuple[int, int]]
 ) -> None:
     path = tmp_path_factory.mktemp("any") / "file"
     path.write_bytes(data)
-    assert of_file(str(path), start) == zlib.crc32(data[start:]) == Checksum(str(path), start).result()
+    wanted = zlib.crc32(b"".join(data[start:end] for start, end in spans))
+    assert of_file(str(path), spans) == wanted == Checksum(str(path), spans).result()
+
+
+def test_a_large_part_is_counted_piece_by_piece(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    data = os.urandom(1_000_003)
+    path.write_bytes(data)
+    assert Checksum(str(path), ((900_000, 1 << 62), (1, 900_000))).result() == zlib.crc32(data[900_000:] + data[1:900_000])
 
 
 def test_what_grows_is_counted_to_its_end(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"")
     pieces = [os.urandom(300_000) for _ in range(9)]
-    checksum = Checksum(str(path), START, growing=True)
+    checksum = GrowingChecksum(str(path), START)
     with open(path, "ab", buffering=0) as file:
         for piece in pieces:
             file.write(piece)
@@ -41,7 +49,7 @@ def test_what_grows_is_counted_to_its_end(tmp_path: Path) -> None:
         file.flush()
     with open(path, "r+b") as file:
         file.write(b"x" * START)  # the header is rewritten when all is there
-    assert checksum.result() == crc(path.read_bytes()) == of_file(str(path), START)
+    assert checksum.whole() == crc(path.read_bytes())
 
 
 @pytest.mark.parametrize("change", ["replaced", "shortened", "filled"])
@@ -49,7 +57,7 @@ def test_where_the_file_is_not_what_was_read_it_is_read_anew(tmp_path: Path, cha
     """Replaced by another, cut, or filled in any order, as some formats of images are."""
     path = tmp_path / "file"
     path.write_bytes(os.urandom(200_000))
-    checksum = Checksum(str(path), START, growing=True)
+    checksum = GrowingChecksum(str(path), START)
     while checksum._place < 200_000:
         threading.Event().wait(0.001)
     if change == "replaced":
@@ -61,14 +69,14 @@ def test_where_the_file_is_not_what_was_read_it_is_read_anew(tmp_path: Path, cha
         with open(path, "r+b") as file:
             file.seek(100_000)
             file.write(b"later")
-    assert checksum.result(anew=change == "filled") == crc(path.read_bytes())
+    assert checksum.whole(anew=change == "filled") == crc(path.read_bytes())
 
 
 def test_one_that_nobody_wants_ends(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"")
     before = threading.active_count()
-    checksum = Checksum(str(path), START, growing=True)
+    checksum = GrowingChecksum(str(path), START)
     checksum.stop()
     checksum.stop()
     assert threading.active_count() == before
@@ -76,4 +84,4 @@ def test_one_that_nobody_wants_ends(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there_cannot_be_counted(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        Checksum(str(tmp_path / "none"), 0)
+        Checksum(str(tmp_path / "none"), ((0, 1),))

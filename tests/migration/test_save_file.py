@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import os
+from itertools import count
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes_saving import MEMORY, image
+from tests.fakes_saving import MEMORY, image, image_in
 from xmcompat.errors import OperationError
-from xmcompat.migration import save_file
+from xmcompat.migration import image_head, save_file
 
 XML = "<domain><name>web1</name></domain>"
 CONFIG = "(domain\n    (domid 7)\n    (name web1)\n)\n"
 
 
-def saved(tmp_path: Path, data: bytes | None = None, *, config: str = CONFIG) -> str:
+#: Images whose header has room for ours, and whose has none.
+IMAGES = {"room": image(XML), "no room": image(XML, room=0)}
+
+
+def saved(tmp_path: Path, data: bytes | None = None, *, config: str = CONFIG, of: bytes = IMAGES["room"]) -> str:
     path = str(tmp_path / "web1")
-    Path(path).write_bytes(image(XML) if data is None else data)
+    Path(path).write_bytes(of if data is None else data)
     if data is None:
-        save_file.prepend(path, config)
+        save_file.complete(path, config, checksum=0x12345678, forms="(disk (vdev xvda))")
     return path
 
 
@@ -34,53 +39,112 @@ def test_a_header_is_whole_blocks_and_says_how_long_it_is(config: str, size: int
     assert head[20:].rstrip().endswith(b"(image_file (size %d))" % size)
 
 
-def test_what_was_put_in_front_is_read_back_and_the_image_is_untouched(tmp_path: Path) -> None:
-    path = saved(tmp_path)
+@given(st.text(), st.integers(0, 2**50), st.integers(20, 300))
+def test_a_header_takes_just_the_place_of_libvirts_or_has_none(config: str, size: int, length: int) -> None:
+    head = save_file.header_over(config, size, length)
+    alone = save_file.header(config, size, 1)
+    if head is None:
+        assert length < len(alone) + len(" (head behind)")
+        return
+    assert len(head) == length
+    assert int.from_bytes(head[16:20], "big") == length - 20
+    assert head[20:].rstrip().endswith(b"(image_file (size %d) (head behind))" % size)
+
+
+@pytest.mark.parametrize("of", IMAGES.values(), ids=IMAGES)
+def test_what_was_given_a_header_is_read_back_and_the_image_is_untouched(tmp_path: Path, of: bytes) -> None:
+    path = saved(tmp_path, of=of)
     found = save_file.read(path)
     assert (found.config.strip(), found.xml, found.running) == (CONFIG.strip(), XML, True)
-    assert Path(path).read_bytes()[found.offset :] == image(XML)
+    assert (found.checksum, found.forms) == (0x12345678, "(disk (vdev xvda))")
+    assert image_in(path, found.spans) == of
+    assert image_in(path, found.memory) == of[92:]
     assert Path(path).read_bytes()[:16] == b"LinuxGuestRecord"
     assert os.listdir(tmp_path) == ["web1"]
+
+
+def test_where_there_is_room_the_memory_stays_where_it_was(tmp_path: Path) -> None:
+    place = IMAGES["room"].index(MEMORY)
+    data = Path(saved(tmp_path)).read_bytes()
+    assert data[place : place + len(MEMORY)] == MEMORY
+    assert data[16:20] == (place - 20).to_bytes(4, "big")
 
 
 def test_where_the_file_system_cannot_move_blocks_the_image_is_copied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(save_file, "_fallocate", lambda *words: False)
-    path = saved(tmp_path)
-    assert Path(path).read_bytes()[save_file.read(path).offset :] == image(XML)
+    path = saved(tmp_path, of=IMAGES["no room"])
+    assert image_in(path, save_file.read(path).spans) == IMAGES["no room"]
     assert os.listdir(tmp_path) == ["web1"]
 
 
-@pytest.mark.parametrize("moves", [True, False])
+@pytest.mark.parametrize("way", ["over", "moved", "copied"])
+@pytest.mark.parametrize("call", range(3))
 @pytest.mark.parametrize("ending", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_an_image_that_gets_no_header_is_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: BaseException, moves: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: BaseException, call: int, way: str
 ) -> None:
     path = tmp_path / "web1"
-    path.write_bytes(image(XML))
+    of = IMAGES["room" if way == "over" else "no room"]
+    path.write_bytes(of)
+    write, calls = image_head.write_all, count()
 
-    def fail(*words: object) -> None:
-        raise ending
+    def fail(handle: int, data: bytes, place: int = 0) -> None:
+        write(handle, data[: len(data) // 2], place)
+        if next(calls) == min(call, {"over": 2, "moved": 1, "copied": 0}[way]):
+            raise ending
+        write(handle, data, place)
 
-    if not moves:
+    if way == "copied":
         monkeypatch.setattr(save_file, "_fallocate", lambda *words: False)
-    monkeypatch.setattr(save_file, "_write_all", fail)
+    for module in (save_file, image_head):
+        monkeypatch.setattr(module, "write_all", fail)
     with pytest.raises(type(ending)):
-        save_file.prepend(str(path), CONFIG)
-    assert path.read_bytes() == image(XML)
+        save_file.complete(str(path), CONFIG)
+    assert path.read_bytes() == of
     assert os.listdir(tmp_path) == ["web1"]
+
+
+@given(st.integers(0, 4), st.floats(0, 1))
+def test_wherever_the_writing_of_the_header_ends_the_image_is_found(
+    tmp_path_factory: pytest.TempPathFactory, step: int, share: float
+) -> None:
+    """As after SIGKILL, or when power was lost: some of the bytes of one step are there."""
+    of = image(XML, room=3000)
+    folder = tmp_path_factory.mktemp("any")
+    done = Path(saved(folder, of=of)).read_bytes()
+    kept, ours = done[len(of) :], done[: len(of) - len(MEMORY)]
+    part = int(len((kept, ours[16:], ours[:16], ours, kept)[step]) * share)
+    states = [
+        of + kept[:part],  # libvirt's header is copied
+        ours_over(of, ours[16:][:part], 16) + kept,
+        ours_over(ours_over(of, ours[16:], 16), ours[:16][:part], 0) + kept,
+        ours_over(of, ours[:part], 0) + kept,  # the disk took the first bytes first
+        done,
+    ]
+    path = folder / "web1.abcdefgh.unfinished"
+    path.write_bytes(states[step])
+    found = save_file.read(str(path))
+    assert found.xml == XML
+    assert image_in(str(path), found.spans).startswith(of)
+    assert step == 0 or image_in(str(path), found.spans) == of
+
+
+def ours_over(data: bytes, part: bytes, place: int) -> bytes:
+    return data[:place] + part + data[place + len(part) :]
 
 
 def test_an_image_of_libvirts_own_is_taken(tmp_path: Path) -> None:
     found = save_file.read(saved(tmp_path, image(XML, running=False)))
-    assert found == save_file.SaveFile("", 0, XML, False)
+    assert found == save_file.SaveFile("", ((0, os.path.getsize(tmp_path / "web1")),), XML, False)
 
 
 def test_xens_text_needs_no_form_about_the_image(tmp_path: Path) -> None:
     text = CONFIG.encode()
     data = b"LinuxGuestRecord" + len(text).to_bytes(4, "big") + text + image(XML)
-    assert save_file.read(saved(tmp_path, data)) == save_file.SaveFile(CONFIG, 20 + len(text), XML, True)
+    spans = ((20 + len(text), len(data)),)
+    assert save_file.read(saved(tmp_path, data)) == save_file.SaveFile(CONFIG, spans, XML, True)
 
 
 WRONG = {
@@ -116,10 +180,24 @@ def test_what_is_no_saved_guest_is_named(tmp_path: Path, case: str) -> None:
     assert raised.value.line() == message.format(path=path)
 
 
-def test_a_file_that_lost_its_end_is_noticed_before_anything_is_started(tmp_path: Path) -> None:
-    path = saved(tmp_path)
+@pytest.mark.parametrize("of", IMAGES.values(), ids=IMAGES)
+def test_a_file_that_lost_its_end_is_noticed_before_anything_is_started(tmp_path: Path, of: bytes) -> None:
+    path = saved(tmp_path, of=of)
     os.truncate(path, os.path.getsize(path) - 1)
-    with pytest.raises(OperationError, match=rf"cut short: {len(image(XML)) - 1} of the image's {len(image(XML))} bytes"):
+    with pytest.raises(OperationError, match=rf"cut short: {len(of) - 1} of the image's {len(of)} bytes"):
+        save_file.read(path)
+    os.truncate(path, 4096 if of is IMAGES["no room"] else len(of) - len(MEMORY))
+    with pytest.raises(OperationError, match=rf"cut short: 0 of the image's {len(of)} bytes"):
+        save_file.read(path)
+
+
+@pytest.mark.parametrize("place", [0, 50, 92, 150, -1, -10, -20, -28])
+def test_a_byte_of_libvirts_header_behind_the_image_that_has_changed_is_noticed(tmp_path: Path, place: int) -> None:
+    path = saved(tmp_path)
+    data = bytearray(Path(path).read_bytes())
+    data[place if place < 0 else len(IMAGES["room"]) + place] ^= 1
+    Path(path).write_bytes(data)
+    with pytest.raises(OperationError, match="damaged: by its checksum, what stands behind the image is not what was written"):
         save_file.read(path)
 
 

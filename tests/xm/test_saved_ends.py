@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from tests.xm.test_saved_guests import UUID, WEB1, config, web1
 from xmcompat import moving, saved_disks, saved_guests, standing
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.errors import HypervisorError, OperationError
-from xmcompat.migration import save_file
+from xmcompat.migration import image_head, save_file
 from xmcompat.pending_save import PendingSave
 from xmcompat.saved_disks import SavedDisk, SavedDisks
 from xmcompat.toolstack import Toolstack
@@ -50,7 +51,7 @@ def killed_save(web1: FakeHypervisor, path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(
     ("place", "name"),
-    [(save_file, "prepend"), (save_file, "publish"), (saved_guests, "settle"), (PendingSave, "_sweep")],
+    [(save_file, "complete"), (save_file, "publish"), (saved_guests, "settle"), (PendingSave, "_sweep")],
     ids=["before its header", "before its name", "after its name", "at the end"],
 )
 def test_wherever_a_save_is_killed_the_guest_is_not_created_beside_its_memory(
@@ -103,7 +104,7 @@ def test_an_image_whose_header_was_not_written_is_found_behind_the_room_for_it(
     for text in (b"", b"(domain (name web1))"):
         file = tmp_path / "web1.save.abcdefgh.unfinished"
         file.write_bytes((bytes(20) + text).ljust(4096, b"\0") + image(xml_of(WEB1)))
-        assert save_file.read(str(file)).offset == 4096
+        assert save_file.read(str(file)).spans[0][0] == 4096
         assert save_file.lacks_header(str(file))
         web1.known.clear()
         assert xm("restore", str(file)) == (0, "", "")
@@ -112,20 +113,27 @@ def test_an_image_whose_header_was_not_written_is_found_behind_the_room_for_it(
     assert "not a valid guest state file: found" in xm("restore", str(tmp_path / "zeros")).err
 
 
-def test_a_header_is_begun_by_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that half of one is never taken for a whole one."""
+@pytest.mark.parametrize("room", [0, 1 << 16])
+def test_a_header_is_begun_by_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    """So that half of one is never taken for a whole one; with room for it, libvirt's own is kept first."""
     path, places = tmp_path / "f", list[int]()
-    path.write_bytes(image(xml_of(WEB1)))
-    write = save_file._write_all
+    path.write_bytes(image(xml_of(WEB1), room=room))
+    size = path.stat().st_size
+    write = image_head.write_all
 
     def noted(handle: int, data: bytes, place: int = 0) -> None:
         places.append(place)
         write(handle, data, place)
 
-    monkeypatch.setattr(save_file, "_write_all", noted)
-    save_file.prepend(str(path), "(domain (name web1))")
-    assert places in ([16, 0], [0])  # [0]: into a copy, which gets its name when it is whole
-    assert save_file.read(str(path)).config == "(domain (name web1))"
+    for module in (save_file, image_head):
+        monkeypatch.setattr(module, "write_all", noted)
+    config = f"(domain (name web1) (notes {'x' * 5000}))"
+    save_file.complete(str(path), config)
+    if room:
+        assert places == [size, 16, 0]
+    else:
+        assert places in ([16, 0], [0])  # [0]: into a copy, which gets its name when it is whole
+    assert save_file.read(str(path)).config == config
 
 
 def test_the_file_is_on_the_disk_before_it_has_its_name(
@@ -145,8 +153,8 @@ def test_the_file_is_on_the_disk_before_it_has_its_name(
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(os, "replace", replaced)
     Toolstack(lambda: web1).saving.save("web1", str(tmp_path / "web1.save"))
-    assert steps[0].endswith(".unfinished")
-    assert steps[1:] == ["named"]
+    assert [step.endswith(".unfinished") for step in steps] == [True, True, False]  # libvirt's header is kept before ours comes
+    assert steps[2] == "named"
 
 
 def test_a_disk_that_does_not_take_it_leaves_the_guest_running(
@@ -239,8 +247,8 @@ def test_ctrl_c_that_is_noticed_when_the_guest_is_there_leaves_none(
     xm("save", "web1", str(tmp_path / "f"))
     restore = FakeHypervisor.restore
 
-    def late(self: FakeHypervisor, uuid: str, path: str, offset: int, xml: str = "") -> DomainInfo:
-        restore(self, uuid, path, offset, xml)
+    def late(self: FakeHypervisor, uuid: str, path: str, spans: Sequence[tuple[int, int]], xml: str = "") -> DomainInfo:
+        restore(self, uuid, path, spans, xml)
         raise Ended(signal.SIGINT)
 
     monkeypatch.setattr(FakeHypervisor, "restore", late)

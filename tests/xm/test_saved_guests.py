@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import FakeHypervisor, domain
-from tests.fakes_saving import image, xml_of
+from tests.fakes_saving import MEMORY, image, xml_of
 from tests.xm.conftest import Xm
 from xmcompat import saved_guests
 from xmcompat.backends.domain_xml import render_record
@@ -244,7 +244,7 @@ def test_disks_are_not_touched_where_they_cannot_all_be_put_back(
         next(tmp_path.glob("f.disks-*/vda.qcow2")).unlink()
     elif damage == "memory":
         data = bytearray(file.read_bytes())
-        data[-1] ^= 1
+        data[data.index(MEMORY)] ^= 1
         file.write_bytes(data)
     said = {
         "no copies": f"Restore failed: the disks cannot be put back: {file} has no copies of its disks",
@@ -263,7 +263,7 @@ def test_memory_that_is_not_what_was_written_is_ended_before_it_runs(
     file = tmp_path / "f"
     xm("save", "web1", str(file))
     data = bytearray(file.read_bytes())
-    data[-1] ^= 1
+    data[data.index(MEMORY)] ^= 1
     file.write_bytes(data)
     result = xm("restore", str(file))
     assert (result.status, result.err) == (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -205,7 +206,7 @@ def test_where_the_header_finds_no_room_the_guest_goes_on_from_its_image(
     def full(path: str, config: str, **details: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(save_file, "prepend", full)
+    monkeypatch.setattr(save_file, "complete", full)
     result = xm("save", "web1", str(tmp_path / "f"))
     assert result.err == f"Error: can't write guest state file {tmp_path}/f: No space left on device\n"
     assert web1.find("web1").state == DomainState.RUNNING
@@ -218,7 +219,7 @@ def test_where_even_that_fails_the_message_names_the_file(
     def full(path: str, config: str, **details: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(save_file, "prepend", full)
+    monkeypatch.setattr(save_file, "complete", full)
     web1.restore_error = HypervisorError("no memory")
     result = xm("save", "web1", str(tmp_path / "f"))
     (left,) = os.listdir(tmp_path)
@@ -310,7 +311,7 @@ def test_of_two_restores_at_once_the_loser_names_the_domain_that_is_there(
     host: FakeHypervisor, xm: Xm, tmp_path: Path, error: XmError
 ) -> None:
     class Winner(FakeHypervisor):
-        def restore(self, uuid: str, path: str, offset: int, xml: str = "") -> DomainInfo:
+        def restore(self, uuid: str, path: str, spans: Sequence[tuple[int, int]], xml: str = "") -> DomainInfo:
             self.known[WEB1.uuid] = WEB1._replace(domid=9)
             raise error
 
