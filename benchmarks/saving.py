@@ -5,9 +5,7 @@
 
 Needs root, libvirtd, virsh and QEMU. The guest stands still, and its memory (huge pages) is filled with bytes that cannot
 be made smaller. Both programs write files of one file system and read them: from its cache, as after a boot from its
-disk, and at once after the save. xm also puts its header in front, computes a checksum and makes sure of it; where the
-file system moves the image behind the header it forgets what it had of it in memory, so that xm's restore at once is one
-from the disk.
+disk, and at once after the save. xm also puts its header into the file, computes a checksum and makes sure of it.
 
 The start of each program, its connection included, is measured and left out; the last column has it in. Of the runs that
 counts which takes least, which makes a busy machine do. Exit status 1 where the throughput of xm is less than virsh's.

@@ -98,8 +98,12 @@ def _removed(path: str) -> None:
 
 def is_moving(uri: str, uuid: str) -> bool:
     """Whether a process of this host moves the domain just now."""
+    return _is_locked(os.path.join(moving_folder(uri), uuid))
+
+
+def _is_locked(path: str) -> bool:
     try:
-        handle = os.open(os.path.join(moving_folder(uri), uuid), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
     try:
@@ -111,9 +115,33 @@ def is_moving(uri: str, uuid: str) -> bool:
     return False
 
 
+def _swept(path: str) -> None:
+    """Remove the file of a process that was killed; silent where it is somebody's, or may not be removed. Who removes one
+    has its lock: so it is never another's of the same name."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(handle).st_nlink:
+            _removed(path)
+    except OSError:
+        return
+    finally:
+        os.close(handle)
+
+
 def shown(uri: str, infos: Sequence[DomainInfo]) -> list[DomainInfo]:
-    """INFOS by the names that xend gave them."""
+    """INFOS by the names that xend gave them. Files of processes that were killed are removed: while one is there,
+    everybody who asks for a name looks for them."""
+    folder = moving_folder(uri)
+    try:
+        held = {name for name in os.listdir(folder) if _is_locked(os.path.join(folder, name))}
+        for name in set(os.listdir(folder)) - held:
+            _swept(os.path.join(folder, name))
+    except OSError:
+        held = set()
     return [
-        info._replace(name=PREFIX + info.name) if info.domid is not None and is_moving(uri, info.uuid) else info
-        for info in infos
-    ]  # fmt: skip
+        info._replace(name=PREFIX + info.name) if info.domid is not None and info.uuid in held else info for info in infos
+    ]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import os
 import signal
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -495,9 +497,36 @@ def test_a_mark_that_a_killed_process_left_is_none(xm: Xm, web1: FakeHypervisor,
     folder = Path(moving.moving_folder(web1.uri))
     folder.mkdir(parents=True)
     (folder / WEB1.uuid).touch()
+    (folder / "of-one-that-is-gone.restored").touch()
     assert "migrating-" not in xm("list").out
+    assert os.listdir(folder) == []  # so that the next look is a quick one
+    (folder / WEB1.uuid).touch()
     assert xm("domid", "migrating-web1").status == 3
     assert xm("migrate", "web1", "node2").status == 0
+
+
+def test_who_looks_takes_no_mark_of_one_that_moves_away(web1: FakeHypervisor) -> None:
+    """Marks come and go meanwhile, by the same name."""
+    over, lost, held = threading.Event(), list[str](), 0
+
+    def look() -> None:
+        while not over.wait(0.0005):
+            moving.shown(web1.uri, [WEB1])
+
+    lookers = [threading.Thread(target=look) for _ in range(3)]
+    for looker in lookers:
+        looker.start()
+    try:
+        for number in range(150):
+            with suppress(OperationError), moving.held(web1.uri, WEB1):
+                held += 1
+                lost += [] if moving.is_moving(web1.uri, WEB1.uuid) else [f"mark {number}"]
+    finally:
+        over.set()
+        for looker in lookers:
+            looker.join()
+    assert lost == []
+    assert held > 50
 
 
 class Terminal(io.StringIO):
