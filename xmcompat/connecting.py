@@ -6,29 +6,28 @@ All who start a guest do the same: they start it paused where an interface ``wai
 from __future__ import annotations
 
 import os
-import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from xmcompat.backends import glance
-from xmcompat.backends.devices import Nic
 from xmcompat.backends.devices_glance import record, taps
 from xmcompat.backends.domain_lock import locked
-from xmcompat.backends.hypervisor import DomainInfo, Hypervisor
 from xmcompat.backends.local_host import link_alias
 from xmcompat.backends.settings import is_local
-from xmcompat.config import device_forms as forms
-from xmcompat.config.specs import VIF_KEYS
 from xmcompat.describe import recorded_form
 from xmcompat.errors import ConfigError, DeviceError, DomainEnding, DomainNotFound, HypervisorError, XmError
-from xmcompat.guest import Vif
 from xmcompat.host_settings import script_folder, script_log, sets_up_ports, vif_script, xend_number
-from xmcompat.network import marks, programs, script, steps
-from xmcompat.network.programs import NetworkError
-from xmcompat.network.wanted import Mode, Port
-from xmcompat.translate.scripts import Kind, script_of
-from xmcompat.vifs import BackEnd, Site, ports_of, values_of, wait_for
+from xmcompat.network import marks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from xmcompat.backends.devices import Nic
+    from xmcompat.backends.hypervisor import DomainInfo, Hypervisor
+    from xmcompat.guest import Vif
+    from xmcompat.network import script, steps
+    from xmcompat.network.wanted import Port
+    from xmcompat.vifs import BackEnd, Site
 
 T = TypeVar("T")
 
@@ -46,6 +45,8 @@ def is_ours(hypervisor: Hypervisor) -> bool:
 
 def site_of(bridges: Iterable[str], environ: Mapping[str, str] = os.environ) -> Site:
     """What of this host matters to interfaces on these BRIDGES."""
+    from xmcompat.vifs import Site
+
     found = {bridge: marks.read(link_alias(bridge)) for bridge in set(bridges) if bridge}
     return Site(vif_script(environ), {bridge: mark for bridge, mark in found.items() if mark is not None})
 
@@ -59,6 +60,10 @@ def prepared(
     """
     if not vifs:
         return False
+    from xmcompat.network import script
+    from xmcompat.translate.scripts import Kind, script_of
+    from xmcompat.vifs import wait_for
+
     site = site_of((nic.bridge for nic in nics), environ)
     for index, vif in enumerate(vifs, number):
         wanted = script_of(vif, site.script)
@@ -69,6 +74,9 @@ def prepared(
 
 def with_number(number: int, act: Callable[[], T]) -> T:
     """What ACT returns, its error about the interface NUMBER being in xm's words. Raises DeviceError."""
+    from xmcompat.network import steps
+    from xmcompat.network.programs import NetworkError
+
     try:
         return act()
     except steps.Interrupted:
@@ -114,6 +122,7 @@ def filter_alone(back_ends: Sequence[BackEnd]) -> None:
     """Hang the filters and limits of BACK_ENDS on their taps, and nothing else: the guest still runs on another host, from
     which it comes. Raises DeviceError."""
     from xmcompat import vif_steps
+    from xmcompat.network import steps
 
     for one in back_ends:
         with_number(one.number, lambda one=one: steps.take(vif_steps.filters(one)))  # type: ignore[misc]
@@ -122,6 +131,8 @@ def filter_alone(back_ends: Sequence[BackEnd]) -> None:
 def _refuse_unseen(back_end: BackEnd) -> None:
     """Raises DeviceError where the tap is in a bridge of Open vSwitch that is a process: it takes the frames before any
     filter or limit of the kernel's sees them."""
+    from xmcompat.network.wanted import Mode
+
     port = back_end.port
     limited = port.addresses or port.held or port.sending or port.receiving
     in_kernel = os.path.exists(f"{_SYS}/{port.device}/master") or os.path.isdir(f"{_SYS}/{port.bridge}/bridge")
@@ -139,6 +150,7 @@ def repair(hypervisor: Hypervisor, info: DomainInfo, *, environ: Mapping[str, st
     if not is_ours(hypervisor):
         return ()
     from xmcompat import vif_steps
+    from xmcompat.network import programs, steps
 
     found = back_ends(hypervisor, info, None, environ)
     missing = [one for one in found if one.waits and not is_marked(one.port)]
@@ -201,6 +213,10 @@ def waits(xml: str, environ: Mapping[str, str] = os.environ) -> bool:
     """Whether the guest of this definition is to be started paused for the sake of its interfaces."""
     domain = glance.read(xml)
     ends = [tap._replace(device="tap") for tap in taps(domain)]
+    if not ends:
+        return False
+    from xmcompat.vifs import ports_of
+
     site = site_of((tap.bridge for tap in ends), environ)
     return any(back_end.waits for back_end in ports_of(recorded_vifs(domain), ends, site, 0))
 
@@ -219,6 +235,10 @@ def _in_xml(
         return ()
     domain = glance.read(xml)
     found = taps(domain)
+    if not found:
+        return ()
+    from xmcompat.vifs import ports_of
+
     known = recorded_vifs(domain) if vifs is None else vifs
     return ports_of(known, found, site_of((tap.bridge for tap in found), environ), info.domid)
 
@@ -228,6 +248,10 @@ def recorded_vifs(domain: glance.Element) -> list[Vif] | None:
     form = recorded_form(record(domain))
     if form is None:
         return None
+    from xmcompat.config import device_forms as forms
+    from xmcompat.config.specs import VIF_KEYS
+    from xmcompat.guest import Vif
+
     texts = [{key: forms.text(device, key) for key in VIF_KEYS} for _, device in forms.devices_of(form, ("vif",))]
     return [Vif(**values) for values in texts]  # type: ignore[arg-type]  # its keys are those of texts
 
@@ -247,6 +271,8 @@ def is_here(port: Port) -> bool:
 
 def _set_up(waiting: Sequence[BackEnd], info: DomainInfo, environ: Mapping[str, str]) -> None:
     from xmcompat import vif_steps
+    from xmcompat.network import steps
+    from xmcompat.network.programs import NetworkError
 
     owner: dict[int, int] = {}
     plan: list[steps.Step] = []
@@ -277,6 +303,10 @@ def _set_up(waiting: Sequence[BackEnd], info: DomainInfo, environ: Mapping[str, 
 
 def _run_scripts(waiting: Sequence[BackEnd], info: DomainInfo, environ: Mapping[str, str]) -> None:
     """Have scripts of the user's own connect theirs; where one fails, those before it take back what they did."""
+    if all(one.script is None for one in waiting):
+        return
+    from xmcompat.network import script
+
     begun: list[BackEnd] = []
     try:
         for back_end in waiting:
@@ -294,6 +324,9 @@ def _run_scripts(waiting: Sequence[BackEnd], info: DomainInfo, environ: Mapping[
 
 
 def _call(back_end: BackEnd, info: DomainInfo, environ: Mapping[str, str]) -> script.Call:
+    from xmcompat.network import script
+    from xmcompat.vifs import values_of
+
     assert back_end.script is not None and info.domid is not None
     file = script.find(back_end.script.name, script_folder(environ))
     values = values_of(back_end, domid=info.domid, name=info.name, uuid=info.uuid, file=file)
@@ -312,12 +345,16 @@ def _name_and_mark(back_ends: Sequence[BackEnd]) -> None:
         lines += [f"link property add dev {device} altname {name}\n" for name in new]
         lines += [f'link set dev {device} alias "{_MARK}"\n'] if one.waits else []
     if lines:
-        with suppress(NetworkError):
+        from xmcompat.network import programs
+
+        with suppress(programs.NetworkError):
             programs.run(("ip", "-force", "-batch", "-"), text="".join(lines))
 
 
 def _is_name(name: str) -> bool:
     """Whether a link has NAME, be it as a second one."""
+    import socket
+
     try:
         return socket.if_nametoindex(name) > 0
     except OSError:
@@ -349,6 +386,8 @@ def leaving(
 
 def cut_off(hypervisor: Hypervisor, info: DomainInfo, mac: str) -> None:
     """Have the interface of this MAC address on no network. Silent where that cannot be."""
+    from xmcompat.network import programs
+
     with suppress(XmError):
         for one in back_ends(hypervisor, info, ()) if is_ours(hypervisor) else ():
             if one.port.mac == mac.lower() and is_here(one.port):
@@ -366,6 +405,9 @@ def gone(back_ends: Sequence[BackEnd], info: DomainInfo, *, environ: Mapping[str
 
 
 def _run_offline(back_ends: Sequence[BackEnd], info: DomainInfo, environ: Mapping[str, str]) -> None:
+    from xmcompat.network import script
+    from xmcompat.network.programs import NetworkError
+
     for back_end in reversed(back_ends):
         if back_end.script is not None:
             try:

@@ -4,10 +4,9 @@ one; and whether its interfaces are set up by us."""
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from xmcompat.backends.facts import HostFacts
 from xmcompat.backends.local_host import link_alias, run_folder
 from xmcompat.backends.settings import hypervisor_uri
 from xmcompat.backends.settings import read as read_settings
@@ -15,9 +14,12 @@ from xmcompat.errors import ConfigError
 from xmcompat.guest_kernels import folder as boot_folder
 from xmcompat.hotplug_script import DEADLINE, FOLDER, LOG, programs_in
 from xmcompat.network import marks
-from xmcompat.translate import partitions
-from xmcompat.xend.config import YES
-from xmcompat.xend.config_file import log_path, read_config_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from xmcompat.backends.facts import HostFacts
+    from xmcompat.xend.config import XendConfig
 
 
 def with_host_settings(facts: HostFacts, environ: Mapping[str, str]) -> HostFacts:
@@ -28,13 +30,16 @@ def with_host_settings(facts: HostFacts, environ: Mapping[str, str]) -> HostFact
     """
     if not facts.local:
         return facts
+    from xmcompat.translate import partitions
+    from xmcompat.xend.config import YES
+
     facts = replace(
         facts, ports=sets_up_ports(), nat_bridge=nat_bridge(facts.bridges), cards=cards(facts.bridges),
         scripts=disk_scripts(environ), boot_folder=boot_folder(environ),
         composites=partitions.folder_in(run_folder(hypervisor_uri(environ=environ))) if sets_up_ports() else "",
     )  # fmt: skip
     try:
-        config = read_config_file(environ)
+        config = _xend_config(environ)
     except ConfigError:
         return facts
     return replace(
@@ -48,10 +53,17 @@ def with_host_settings(facts: HostFacts, environ: Mapping[str, str]) -> HostFact
     )
 
 
+def _xend_config(environ: Mapping[str, str]) -> XendConfig:
+    """Raises ConfigError."""
+    from xmcompat.xend.config_file import read_config_file
+
+    return read_config_file(environ)
+
+
 def vif_script(environ: Mapping[str, str]) -> str:
     """xend's vif-script with its words; that of Xen where the file cannot be read."""
     try:
-        return read_config_file(environ).value("vif-script")
+        return _xend_config(environ).value("vif-script")
     except ConfigError:
         return ""
 
@@ -75,9 +87,11 @@ def script_words(environ: Mapping[str, str]) -> dict[str, str]:
 def script_log(environ: Mapping[str, str]) -> str:
     """The log of the scripts of guests' interfaces: beside xend's own."""
     try:
-        config = read_config_file(environ)
+        config = _xend_config(environ)
     except ConfigError:
         return LOG
+    from xmcompat.xend.config_file import log_path
+
     return os.path.join(os.path.dirname(log_path(config)), os.path.basename(LOG))
 
 
@@ -101,6 +115,6 @@ def cards(bridges: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 def xend_number(environ: Mapping[str, str], name: str, default: float) -> float:
     """A number of xend's settings; DEFAULT where there is none. xend itself tells what is wrong with its file."""
     try:
-        return float(read_config_file(environ).value(name))
+        return float(_xend_config(environ).value(name))
     except (ConfigError, ValueError):
         return default

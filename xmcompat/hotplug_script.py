@@ -10,14 +10,17 @@ from __future__ import annotations
 import os
 import signal
 import stat
-import subprocess
 import time
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import IO, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from xmcompat.errors import XmError
-from xmcompat.script_store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import IO
+
+    from xmcompat.script_store import Store
 
 FOLDER = "/etc/xen/scripts"
 #: What the scripts write, as under Xen.
@@ -130,6 +133,8 @@ def refuse_failed(call: Call, ended: Ended, store: Store, *, deadline: float = D
 
 def _ended(argv: Sequence[str], environment: Mapping[str, str], output: IO[bytes], deadline: float) -> int | None:
     """A process, and all that it starts: killed at the DEADLINE, and where this program is broken off."""
+    import subprocess
+
     process = subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, cwd="/", start_new_session=True
     )

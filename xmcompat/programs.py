@@ -6,12 +6,12 @@ What a failure means is said by the room that asked (``network.programs``, ``sto
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from xmcompat.errors import XmError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 #: Seconds after which a program hangs rather than works.
 DEADLINE = 20.0
@@ -52,6 +52,8 @@ def run(
 
     Raises CannotRun where it is missing or takes longer than DEADLINE seconds.
     """
+    import subprocess
+
     try:
         done = subprocess.run(
             list(words), input=text, capture_output=True, encoding="utf-8", errors="surrogateescape", timeout=deadline,
@@ -74,6 +76,8 @@ def package_hint(program: str) -> str | None:
 
 def is_there(program: str) -> bool:
     """Whether PROGRAM is installed."""
+    import shutil
+
     return shutil.which(program, path=environment()["PATH"]) is not None
 
 

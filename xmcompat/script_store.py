@@ -7,13 +7,13 @@ of the caller's own, which goes with the call, but for the values where they are
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from xmcompat.errors import XmError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 #: The tools' names; each is the same program, which looks at its own name.
 TOOLS = ("xenstore-read", "xenstore-write", "xenstore-list", "xenstore-exists", "xenstore-rm")
@@ -117,6 +117,9 @@ def opened(nodes: Mapping[str, str], *, kept: str = "", purpose: str = "script")
 
     With KEPT the nodes lie there, beside those that an earlier call has left, and stay. Raises XmError.
     """
+    import shutil
+    import tempfile
+
     place = _place()
     try:
         directory = tempfile.mkdtemp(prefix=f"xmcompat-{purpose}-", dir=place)
