@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,33 +10,32 @@ from typing import TYPE_CHECKING
 from xmcompat.backends import domain_xml
 from xmcompat.backends.devices import BlockSource, Disk, FileSource
 from xmcompat.backends.local_host import run_folder
-from xmcompat.config.read import read_record_form
 from xmcompat.errors import XmError
 from xmcompat.guest import FirmwareBoot, GuestConfig
-from xmcompat.storage import composite, served
-from xmcompat.storage.check import identities
-from xmcompat.storage.composite import Composite, Part
-from xmcompat.storage.needs import ABOVE
-from xmcompat.storage.served import parts_of
-from xmcompat.translate.disks import recalled
-from xmcompat.translate.partitions import by_kernel, by_server, folder_in, joined_name, served_folder
 from xmcompat.vdev import split_vdev, vdev_number
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from xmcompat.backends.devices import DiskSource
     from xmcompat.backends.hypervisor import Hypervisor
     from xmcompat.backends.machine import Machine
+    from xmcompat.storage.composite import Part
     from xmcompat.storage.needs import Need
 
 
 def folder(uri: str) -> str:
     """Where disks are served for the libvirt at URI, by the name that is the same for it and for us."""
+    from xmcompat.translate.partitions import folder_in
+
     return folder_in(run_folder(uri))
 
 
 def chosen(disk: Disk, uri: str) -> Disk:
     """The DISK, which has members, joined by the kernel where it can do that with these volumes, which are there; else
     served. What the kernel joins is as fast as the volumes are, and no process can die."""
+    from xmcompat.translate.partitions import by_kernel, by_server, served_folder
+
     if _kernel_joins(disk):
         return by_kernel(disk)
     return disk if served_folder(disk) else by_server(disk, folder(uri))
@@ -70,14 +68,21 @@ def _is_elsewhere(disk: Disk, before: DiskSource | None) -> bool:
         return now != before
     if not isinstance(now, FileSource | BlockSource) or not isinstance(before, FileSource | BlockSource):
         return False
+    from xmcompat.storage.check import identities
+
     return now.path != before.path and identities(now.path) != identities(before.path)
 
 
 def need_of(disk: Disk, domain: str, sizes: Mapping[str, int] | None = None) -> Need:
     """That DISK, which has members, is there for the guest called DOMAIN. SIZES of volumes (bytes, by their devices'
     numbers) are those that the guest knows already."""
+    from xmcompat.storage.composite import Composite
+    from xmcompat.translate.partitions import joined_name, served_folder
+
     parts = sized(tuple(map(_part, disk.members)), sizes or {})
     if folder := served_folder(disk):
+        from xmcompat.storage import served
+
         return served.need(Composite(folder, domain, parts))
     from xmcompat.storage import mapped
 
@@ -86,6 +91,8 @@ def need_of(disk: Disk, domain: str, sizes: Mapping[str, int] | None = None) -> 
 
 def sweep(uri: str) -> None:
     """Remove what servers have left that ended long ago, whosever guests of the libvirt at URI they were for."""
+    from xmcompat.storage import composite
+
     composite.sweep(folder(uri))
 
 
@@ -113,6 +120,9 @@ def remember(hypervisor: Hypervisor, uuid: str, needs: Iterable[Need]) -> None:
 
 def told_sizes(needs: Iterable[Need]) -> tuple[str, ...]:
     """The sizes of volumes in NEEDS of a domain, in the words of its record: "51713=1073741824"."""
+    from xmcompat.storage.needs import ABOVE
+    from xmcompat.storage.served import parts_of
+
     parts = [part for need in needs if need.kind in ABOVE for part in parts_of(need)]
     return tuple(f"{part.device}={part.size}" for part in parts if part.size)
 
@@ -132,6 +142,8 @@ def _size(path: str) -> int:
 
 
 def _part(member: Disk) -> Part:
+    from xmcompat.storage.composite import Part
+
     assert isinstance(member.source, FileSource | BlockSource)  # others are never members
     return Part(
         split_vdev(member.vdev)[2], member.source.path, not member.readonly, member.shareable,
@@ -141,6 +153,8 @@ def _part(member: Disk) -> Part:
 
 def disks_of(machine: Machine, guest: GuestConfig) -> tuple[Disk, ...]:
     """The disks of MACHINE, which was read from XML, with what GUEST, its configuration, says of them besides."""
+    from xmcompat.translate.disks import recalled
+
     return recalled(machine.disks, guest)
 
 
@@ -149,6 +163,9 @@ def guest_in(machine: Machine) -> GuestConfig:
     somebody has spoilt it."""
     guest = GuestConfig(name=machine.name, boot=FirmwareBoot())
     if machine.record is not None:
+        from xmcompat.config.form_guest import form_of_record, guest_of_form
+
         with suppress(XmError):
-            guest = read_record_form(machine.record.sxp, machine.record.source).guest
+            path = machine.record.source
+            guest = guest_of_form(form_of_record(machine.record.sxp, path), path).guest
     return replace(guest, name=machine.name, uuid=machine.uuid)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid as uuids
 from collections.abc import Sequence
 
 from xmcompat.config.specs import vbd_of
@@ -65,6 +64,8 @@ def with_value(form: Tree, place: int, key: str, new: str) -> Tree:
 def without_device(form: Tree, place: int, domain: str) -> Tree:
     """FORM without the device at PLACE. The others of its class keep the uuids that they have by their places in the
     domain with the uuid DOMAIN."""
+    import uuid as uuids
+
     child = form[place]
     assert isinstance(child, list)
     kind = str(child[1][0])

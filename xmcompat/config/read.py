@@ -11,9 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from xmcompat.config.account import account
-from xmcompat.config.build import build
 from xmcompat.config.detect import recognise
-from xmcompat.config.from_sxp import read_form
+from xmcompat.config.form_guest import NAMELESS, form_of_record, guest_of_form
 from xmcompat.config.python import LONGEST_MESSAGE, ScriptHost
 from xmcompat.config.read_cfg import BootFiles, Document, Reading, below_root, decoded
 from xmcompat.config.sxp import Tree, children, parse, value
@@ -37,7 +36,6 @@ _SAVED_BY_XL = b"Xen saved domain"
 #: The current directory of a script that is read away from its host.
 OFFLINE_CWD = "/etc/xen"
 
-_NAMELESS = "Domain-Unnamed"
 _DOMAIN_0 = "Domain-0"
 _ANNOUNCED = re.compile(r'^Using config file "[^"\n]*"\.[ \t\r]*$', re.MULTILINE)
 _LISTED_BY_XL = re.compile(rb"\(domain\s+(?:\(domid [0-9-]+\)\s+)?\(create_info\)")
@@ -226,7 +224,7 @@ def _is_domain_0(form: Tree) -> bool:
 
 def _guarded(form: Tree, reading: Reading, *, alone: bool) -> Document | XmError:
     """The guest of one form, or why there is none: with its name, where it is not ALONE in its file."""
-    path, default_name = reading.path, reading.default_name or _NAMELESS
+    path, default_name = reading.path, reading.default_name or NAMELESS
     try:
         return form_document(form, path, default_name=default_name, boot_files=reading.boot_files)
     except ConfigError as error:
@@ -239,21 +237,16 @@ def _guarded(form: Tree, reading: Reading, *, alone: bool) -> Document | XmError
 
 
 def form_document(
-    form: Tree, path: str, *, default_name: str = _NAMELESS, boot_files: BootFiles | None = None
+    form: Tree, path: str, *, default_name: str = NAMELESS, boot_files: BootFiles | None = None
 ) -> Document:
     """The guest of one form. Raises XmError."""
-    values, notes = read_form(form, path)
-    values = boot_files(values) if boot_files else values
-    guest = replace(build(values, path=path, default_name=default_name, dialect=Dialect.SXP), source=path)
+    guest, notes = guest_of_form(form, path, default_name=default_name, boot_files=boot_files)
     return Document(guest=guest, notes=(*account(guest), *below_root(guest), *notes))
 
 
 def read_record_form(text: str, path: str) -> Document:
     """The guest of the form in the metadata of libvirt's XML at PATH. Raises XmError."""
-    forms = parse(text, path)
-    if len(forms) != 1 or not isinstance(forms[0], list):
-        raise ConfigError("the record of its configuration in it is no form", path=path)
-    document = form_document(forms[0], path)
+    document = form_document(form_of_record(text, path), path)
     note = Note(
         key="(file)", fate=Fate.APPROXIMATED, path=path,
         reason="this is libvirt's XML; what Xen's configuration of the guest was is read from its metadata",

@@ -6,7 +6,6 @@ again in the forms in which xm hands them to xend. Source: xm's create command, 
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Callable, Sequence
 
@@ -171,6 +170,8 @@ def cpuid_texts(literal: object) -> list[str]:
     """Back from that text, or from ``((LEAF ((REG BITS) ...)) ...)``. Raises ConfigError."""
     leaves: object = literal
     if isinstance(literal, str):
+        import ast
+
         try:
             leaves = ast.literal_eval(literal)
         except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from xmcompat.config.specs import is_on, parse_disk, parse_vif, vfb_from, vfb_values
 from xmcompat.config.specs_more import pci_trees, vif2_tree, vscsi_tree, vtpm_tree, vusb_tree
 from xmcompat.config.sxp import children, value
-from xmcompat.config.xl_specs import host_usb
 from xmcompat.config.xm_values import Values, entries, number
 from xmcompat.errors import ConfigError
 from xmcompat.guest import (
@@ -135,8 +134,9 @@ def usb_devices(known: Values, kind: GuestKind) -> tuple[UsbDevice, ...]:
             if pair[1]:
                 port = int(str(pair[0]).removeprefix("port-"))
                 found.append(UsbDevice(bus_id=str(pair[1]), controller=index, port=port))
-    if kind is GuestKind.HVM:
-        given = known.get("usbdevice", "")
+    if kind is GuestKind.HVM and (given := known.get("usbdevice", "")):
+        from xmcompat.config.xl_specs import host_usb
+
         texts: Sequence[Value] = given if isinstance(given, list) else [given]
         found += [device for text in texts if (device := host_usb(str(text)))]
     return tuple(found)
