@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from enum import Enum
-from fractions import Fraction
 from typing import TypeVar
 
 from lxml import etree
@@ -12,8 +11,8 @@ from lxml import etree
 from xmcompat.errors import ConfigError
 from xmcompat.units import parse_cpus
 
-#: What XML 1.0 cannot hold.
-_UNFIT = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+#: What XML 1.0 cannot hold; all but what it can takes 2 ms to compile.
+_UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 _DECIMAL, _BINARY = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}, {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
@@ -80,8 +79,7 @@ def kibibytes(text: str | None, unit: str = "KiB", default: int = 0) -> int:
         return default
     unit = unit.lower()
     table = _DECIMAL if len(unit) == 2 and unit.endswith("b") else _BINARY
-    size = Fraction((number(text) or 0) * table.get(unit[:1], 1), 1024)
-    return -(-size.numerator // size.denominator)
+    return -(-(number(text) or 0) * table.get(unit[:1], 1) // 1024)
 
 
 def cpuset(text: str) -> tuple[int, ...]:
