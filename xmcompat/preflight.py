@@ -12,7 +12,6 @@ from xmcompat.backends.machine import BlockSource, FileSource, Machine
 from xmcompat.errors import ConfigError, DeviceError, DomainExists, DomainNotFound, OperationError, XmError
 from xmcompat.guest import GuestConfig, GuestKind, KernelBoot, is_loader
 from xmcompat.toolstack import DOM0_NAME, DOM0_UUID
-from xmcompat.translate.machine import LONGEST_NAME
 
 if TYPE_CHECKING:
     from xmcompat.backends.hypervisor import DomainInfo, Hypervisor
@@ -29,6 +28,8 @@ SHOWN = 40
 
 def refuse_overlong(name: str) -> None:
     """Raise where libvirt could not name its files for a domain called NAME."""
+    from xmcompat.translate.machine import LONGEST_NAME
+
     size = len(os.fsencode(name))
     if size > LONGEST_NAME:
         raise XmError(f"VM name '{name[:SHOWN]}...' is too long: {size} bytes; {LONGEST_NAME} is the limit")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,9 +18,6 @@ from xmcompat.backends.devices import BlockSource, Disk, DiskDevice, FileSource
 from xmcompat.config import sxp
 from xmcompat.errors import DeviceError, OperationError, XmError
 from xmcompat.migration import disk_stamps
-from xmcompat.storage.image_programs import Confinement, run
-from xmcompat.storage.partitions import Volume, layout
-from xmcompat.storage.served import parts_of
 from xmcompat.vdev import split_vdev
 
 if TYPE_CHECKING:
@@ -29,8 +25,8 @@ if TYPE_CHECKING:
 
     from xmcompat.backends.machine import Machine
 
-#: For what writes disks, whoever owns their files.
-_WRITER = Confinement(capabilities=("dac_override", "dac_read_search"))
+#: The capabilities of what writes disks, whoever owns their files.
+_WRITER = ("dac_override", "dac_read_search")
 #: For qemu-img, which does not wait for the disk unless it is told to: the guest believes that all of it is there.
 _ONTO_DISK = ("-t", "writeback")
 #: Between the name of a file and what makes the name of its folder its own.
@@ -147,6 +143,9 @@ def is_disk(machine: Machine, path: str) -> bool:
 
 def _places(machine: Machine, disk: Disk) -> dict[str, str]:
     """Where the volumes of DISK lie in it, by their vdevs."""
+    from xmcompat.storage.partitions import Volume, layout
+    from xmcompat.storage.served import parts_of
+
     parts = parts_of(composites.need_of(disk, machine.name, composites.sizes_in(machine)))
     try:
         made = layout([Volume(part.number, part.size) for part in parts], "")
@@ -208,7 +207,7 @@ def _refuse(moved: Sequence[SavedDisk], name: str, path: str) -> None:
 def new_folder(path: str, vdevs: Sequence[str]) -> tuple[str, list[str]]:
     """Make a folder beside PATH for copies of VDEVS: its path, and theirs. QEMU opens them: it may pass through, and nobody
     may read. Raises OSError."""
-    folder = f"{path}{_MARK}{secrets.token_hex(4)}"
+    folder = f"{path}{_MARK}{os.urandom(4).hex()}"
     os.mkdir(folder, 0o711)
     return folder, [os.path.join(folder, f"{vdev.replace('/', '-')}.qcow2") for vdev in vdevs]
 
@@ -233,6 +232,8 @@ def folder_of(saved: SavedDisks, path: str) -> str:
 def put_back(saved: SavedDisks, path: str, disks: Sequence[Disk]) -> None:
     """Write the copies of the file at PATH onto DISKS, which are free. Raises OperationError; a disk whose writing has
     begun by then is neither what it was nor what it is to be, until this has succeeded once."""
+    from xmcompat.storage.image_programs import Confinement, run
+
     folder = folder_of(saved, path)
     copies = [(os.path.join(folder, disk.copy), disk) for disk in saved.disks if disk.copy]
     missing = [copy for copy, _ in copies if not os.path.isfile(copy)]
@@ -244,7 +245,7 @@ def put_back(saved: SavedDisks, path: str, disks: Sequence[Disk]) -> None:
         _refuse_led_away(copy)
     for target, copy, disk in wanted:
         try:
-            run(_writing(copy, disk, target), confined=_WRITER)
+            run(_writing(copy, disk, target), confined=Confinement(capabilities=_WRITER))
         except (XmError, OSError) as error:
             told = error.line() if isinstance(error, XmError) else error.strerror
             raise OperationError(

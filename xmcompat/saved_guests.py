@@ -8,9 +8,7 @@ about to be called otherwise, and where a save goes on in libvirt whose ``xm`` w
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -61,8 +59,11 @@ class _Note(NamedTuple):
 
 def _write(uuid: str, noted: _Note) -> None:
     """Raises OSError."""
+    import json
+
     text = json.dumps(noted._asdict())
-    handle, made = tempfile.mkstemp(prefix=".", dir=FOLDER)
+    made = os.path.join(FOLDER, f".{uuid}.{os.urandom(4).hex()}")
+    handle = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with open(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
@@ -128,6 +129,8 @@ def saved_in(uri: str, path: str, but: str) -> SavedGuest | None:
 def _read(uuid: str) -> _Note:
     try:
         with open(os.path.join(FOLDER, uuid), encoding="utf-8", errors="surrogateescape") as file:
+            import json
+
             found = json.load(file)
         return _Note(str(found["hypervisor"]), str(found["name"]), tuple(map(str, found["paths"])))
     except (OSError, ValueError, TypeError, KeyError, RecursionError):

@@ -7,11 +7,9 @@ where it has stopped it itself.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 
 from xmcompat.errors import DomainEnding, DomainNotFound, XmError
 
@@ -33,7 +31,9 @@ class Guard:
 
     def __init__(self, uri: str, uuid: str, made: str, folder: str) -> None:
         """Raises OSError."""
-        above = str(Path(__file__).resolve().parents[1])
+        import subprocess
+
+        above = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
         self._child = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _WAIT, above, uri, uuid, made, folder], stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, cwd="/",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from uuid import UUID
 
 from xmcompat.backends.devices import BlockSource, HostNeed
 from xmcompat.disk_logins import masked
@@ -48,6 +47,8 @@ def by_script(vbd: Vbd, guest: GuestConfig, scripts: Collection[str] | None = No
 
 def _plain(uuid: str) -> str:
     """UUID as libvirt writes it, however the configuration does."""
+    from uuid import UUID
+
     try:
         return str(UUID(uuid))
     except ValueError:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from xmcompat.errors import DeviceError, NotConvertible
 from xmcompat.guest import GuestConfig
 from xmcompat.notes import Fate, Note
@@ -30,6 +28,8 @@ class Findings:
     @property
     def owner(self) -> str:
         """What tells the guest from others: its uuid as libvirt writes it, or its name while it has none."""
+        from uuid import UUID
+
         try:
             return str(UUID(self._guest.uuid or ""))
         except ValueError:

@@ -10,7 +10,6 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import NamedTuple
-from uuid import UUID
 
 from xmcompat.backends.devices import BlockSource, Bus, Disk, FileSource, NetworkSource
 from xmcompat.backends.facts import HostFacts
@@ -82,6 +81,8 @@ def _is_plain(guest: GuestConfig, vbd: Vbd) -> bool:
 
 def _uuid(guest: GuestConfig) -> str:
     """The guest's uuid as libvirt writes it, "" for what is none."""
+    from uuid import UUID
+
     try:
         return str(UUID(guest.uuid or ""))
     except ValueError:
