@@ -10,19 +10,16 @@ What others have put there is left as it is. What is written is noted with its d
 
 from __future__ import annotations
 
-import grp
-import json
 import os
-import pwd
 import re
-import ssl
-from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from hashlib import sha256
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from xmcompat.errors import OperationError
-from xmcompat.migration.certificates import CONTROL, DATA
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterator, Mapping
 
 QEMU_CONF = "/etc/libvirt/qemu.conf"
 #: The users that distributions have QEMU run as.
@@ -67,6 +64,8 @@ class _File(NamedTuple):
 
 def key_file(folder: str, purpose: str) -> str:
     """Where a host's own key for PURPOSE is made."""
+    from xmcompat.migration.certificates import CONTROL
+
     return f"{folder}/serverkey.pem" if purpose == CONTROL else f"{folder}/data-key.pem"
 
 
@@ -119,6 +118,8 @@ def remove(places: Places) -> Outcome:
 
 
 def _groups(places: Places, bundles: Mapping[str, Bundle]) -> Iterator[list[_File]]:
+    from xmcompat.migration.certificates import CONTROL, DATA
+
     control, data = bundles[CONTROL], bundles[DATA]
     own, libvirt, qemu = places.folder, f"{places.pki}/libvirt", _qemu_folder(places)
     yield [
@@ -147,6 +148,9 @@ def _qemu_folder(places: Places) -> str:
 
 def qemu_group(conf: str = QEMU_CONF) -> int:
     """The group of the user that libvirt has QEMU run as; 0 for root."""
+    import grp
+    import pwd
+
     settings = _settings(conf)
     with suppress(KeyError, ValueError):
         if group := settings.get("group", "").removeprefix("+"):
@@ -177,6 +181,8 @@ class _Noted(NamedTuple):
 
 
 def _noted(folder: str) -> _Noted:
+    import json
+
     try:
         with open(f"{folder}/{_NOTE}", encoding="utf-8") as file:
             found = json.load(file)
@@ -187,6 +193,8 @@ def _noted(folder: str) -> _Noted:
 
 
 def _note(folder: str, noted: _Noted) -> None:
+    import json
+
     files = {path: sorted(some) for path, some in noted.digests.items()}
     write(f"{folder}/{_NOTE}", json.dumps({"files": files, "folders": noted.folders}), 0o600)
 
@@ -205,6 +213,8 @@ def _is_foreign(path: str, folder: str, noted: _Noted) -> bool:
 
 
 def _digest(text: str) -> str:
+    from hashlib import sha256
+
     return sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -276,6 +286,8 @@ def is_encrypting(pki: str, qemu_conf: str = QEMU_CONF) -> bool:
 
 def client_context(folder: str) -> ssl.SSLContext:
     """For speaking to hosts that have a certificate of the same authority. Raises OperationError."""
+    import ssl
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     return _with(context, f"{folder}/cacert.pem", f"{folder}/clientcert.pem", f"{folder}/clientkey.pem")
 
@@ -283,6 +295,8 @@ def client_context(folder: str) -> ssl.SSLContext:
 def server_context(folder: str, certificate: str = "", key: str = "") -> ssl.SSLContext:
     """For hosts that have a certificate of the same authority, and no others; CERTIFICATE and KEY take the place of this
     host's own. Raises OperationError."""
+    import ssl
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.verify_mode = ssl.CERT_REQUIRED
     context.num_tickets = 0  # libvirt takes what follows the handshake for its own
@@ -292,6 +306,8 @@ def server_context(folder: str, certificate: str = "", key: str = "") -> ssl.SSL
 
 
 def _with(context: ssl.SSLContext, authority: str, certificate: str, key: str) -> ssl.SSLContext:
+    import ssl
+
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     at = certificate
     try:

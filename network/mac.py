@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 
 
 def generate() -> str:
@@ -10,8 +10,8 @@ def generate() -> str:
 
     Source: the layout that xm-made guests carry; the range is registered to Xen.
     """
-    tail = (secrets.randbelow(0x80), secrets.randbelow(0x100), secrets.randbelow(0x100))
-    return "00:16:3e:" + ":".join(f"{byte:02x}" for byte in tail)
+    drawn = os.urandom(3)
+    return "00:16:3e:" + ":".join(f"{byte:02x}" for byte in (drawn[0] & 0x7F, drawn[1], drawn[2]))
 
 
 def derived(name: str, index: int, attempt: int = 0) -> str:

@@ -6,7 +6,6 @@ A record is a file of "name = value" lines below /etc/iscsi/nodes, or /var/lib/i
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
 from contextlib import suppress
 
@@ -83,6 +82,8 @@ def remove(lun: Lun) -> None:
 
 
 def _making(lun: Lun) -> str:
+    import hashlib
+
     return f"{_MAKING}/{hashlib.sha256(f'{lun.target} {lun.portal}'.encode()).hexdigest()[:20]}"
 
 

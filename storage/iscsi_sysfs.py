@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import stat
 from contextlib import suppress
 from typing import NamedTuple
@@ -60,6 +59,8 @@ def _portals(folder: str) -> list[tuple[str, int]]:
 
 
 def _addresses(host: str) -> set[str]:
+    import socket
+
     with suppress(OSError):
         return {str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     return set()

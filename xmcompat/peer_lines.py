@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-import socket
-import ssl as tls
-import subprocess
-import tempfile
-from collections.abc import Callable
 from contextlib import suppress
-from typing import IO, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from xmcompat.errors import OperationError
-from xmcompat.migration import certificate_files
 from xmcompat.migration.streams import PipeStream, SocketStream
-from xmcompat.migration.wire import Stream
+
+if TYPE_CHECKING:
+    import socket
+    import subprocess
+    from collections.abc import Callable
+    from typing import IO
+
+    from xmcompat.migration.wire import Stream
 
 #: What the name of the protocol is in TLS; who does not name it wants libvirt.
 PROTOCOL = "xmcompat"
@@ -61,6 +62,10 @@ def _over(connection: socket.socket) -> Line:
 
 
 def _tls_to(host: str, port: int, folder: str) -> socket.socket:
+    import ssl as tls
+
+    from xmcompat.migration import certificate_files
+
     context = certificate_files.client_context(folder)
     context.set_alpn_protocols([PROTOCOL])
     plain = _connected(host, port)
@@ -76,12 +81,16 @@ def _tls_to(host: str, port: int, folder: str) -> socket.socket:
 
 
 def _of_tls(error: OSError) -> str:
+    import ssl as tls
+
     if isinstance(error, tls.SSLCertVerificationError):
         return f"the certificate of the other host is not accepted: {error.verify_message}"
     return str(getattr(error, "reason", None) or error.strerror or error)
 
 
 def _connected(host: str, port: int) -> socket.socket:
+    import socket
+
     try:
         return socket.create_connection((host, port), timeout=HANDSHAKE)
     except OSError as error:
@@ -99,7 +108,9 @@ def ssh_words(program: str, host: str, *words: str) -> list[str]:
 
 def ssh_line(host: str, program: str) -> Line:
     """To the receiving end there. Raises CannotConnect."""
-    complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the line
+    import subprocess
+
+    complaints = open(os.memfd_create("complaints"), "w+b")  # noqa: SIM115 - closed with the line
     try:
         process = subprocess.Popen(
             ssh_words(program, host, "xmcompat", "migrate", "receive"), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -137,6 +148,8 @@ def _last(complaints: IO[bytes]) -> str:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """It ends by itself, or is ended."""
+    import subprocess
+
     try:
         process.wait(_ENDING)
     except subprocess.TimeoutExpired:
