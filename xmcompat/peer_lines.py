@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from xmcompat.errors import OperationError
-from xmcompat.migration.streams import PipeStream, SocketStream
+from xmcompat.migration.streams import PipeStream
 
 if TYPE_CHECKING:
     import socket
@@ -57,6 +57,8 @@ def tcp_line(host: str, port: int) -> Line:
 
 
 def _over(connection: socket.socket) -> Line:
+    from xmcompat.migration.sockets import SocketStream
+
     stream = SocketStream(connection)
     return Line(stream, stream.close)
 

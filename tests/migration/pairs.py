@@ -11,7 +11,7 @@ from xmcompat.errors import XmError
 from xmcompat.migration.facts import Copy, HostFacts, Life, Prepared, Settled, Wanted
 from xmcompat.migration.peer import PeerClient
 from xmcompat.migration.serving import GoingOn, serve
-from xmcompat.migration.streams import SocketStream
+from xmcompat.migration.sockets import SocketStream
 from xmcompat.migration.wire import SILENCE, VERSION, Connected, Greeting
 
 ME = Greeting(xmcompat=VERSION, hostname="host1", uuid="11", program="0.1.0")

@@ -19,7 +19,8 @@ from xmcompat.errors import DeviceError, OperationError
 from xmcompat.migration.facts import Copy, HostFacts, Life, Password, Prepared
 from xmcompat.migration.peer import FromPeer, PeerClient
 from xmcompat.migration.serving import GoingOn, serve
-from xmcompat.migration.streams import PipeStream, SocketStream
+from xmcompat.migration.sockets import SocketStream
+from xmcompat.migration.streams import PipeStream
 from xmcompat.migration.wire import LONGEST, MOST_NOISE, GivenUp, PeerLost, WireError
 
 

@@ -23,7 +23,7 @@ from xmcompat.errors import OperationError, XmError
 from xmcompat.migration import certificate_files, serving
 from xmcompat.migration import settings as migration_settings
 from xmcompat.migration.access import read_access
-from xmcompat.migration.streams import SocketStream
+from xmcompat.migration.sockets import SocketStream
 from xmcompat.peer_lines import HANDSHAKE, PREAMBLE, PROTOCOL
 from xmcompat.xend.config import XendConfig
 from xmcompat.xend.config_file import log_path, read_config_file
