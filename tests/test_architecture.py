@@ -1,4 +1,4 @@
-"""The arrows between the rooms of the house: who may import whom, and what ``xm list`` loads."""
+"""The arrows between the rooms of the house: who may import whom, and what verbs load."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes_saving import image
 from tests.lab.fixtures import xm_command
 from xmcompat.backends.local_host import moving_folder
 from xmcompat.backends.private_libvirtd import PrivateLibvirtd
@@ -212,3 +213,50 @@ def test_xm_list_loads_nothing_that_it_does_not_need(node: PrivateLibvirtd) -> N
     assert not loaded & {"libvirt", "lxml", "click", "dataclasses", "typing", "subprocess", "re"}
     rooms = {name.split(".")[1] for name in done.stderr.split() if name.startswith("xmcompat.")}
     assert not rooms & {"config", "translate", "network", "storage", "tour", "tool"}
+
+
+BEFORE = """
+import os, sys
+from xmcompat.backends import libvirt_reading
+from xmcompat.xm import main
+def connect(uri):
+    sys.stderr.write("\\n".join(sorted(sys.modules)))
+    sys.stderr.flush()
+    os._exit(0)
+libvirt_reading.connect = connect
+main.run()
+"""
+
+XML = (
+    "<domain type='kvm'><name>web1</name><uuid>0f000000-0000-0000-0000-00000000f001</uuid><memory unit='KiB'>65536</memory>"
+    "<vcpu>1</vcpu><os><type arch='x86_64' machine='pc'>hvm</type></os></domain>"
+)
+
+#: What reads the files of xm and xl, what makes a guest, and what has to do with devices that only some guests have.
+LATER = {
+    "xmcompat.config.read", "xmcompat.config.load", "xmcompat.config.python", "xmcompat.config.interpret", "xmcompat.config.xl",
+    "xmcompat.config.keys", "xmcompat.translate.machine", "xmcompat.translate.disks", "xmcompat.network.steps",
+    "xmcompat.network.programs", "xmcompat.vifs", "xmcompat.storage.composite", "xmcompat.storage.image_programs",
+    "xmcompat.storage.partitions", "xmcompat.storage.holds", "xmcompat.backends.domain_xml_write",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "more"), [
+    (("save", "web1", "{folder}/new"), {"json", "socket", "xmcompat.backends.domain_xml_read"}),
+    (("restore", "{folder}/image"), {"json", "socket"}),
+    (("migrate", "web1", "node2"), {"ssl", "socket", "tempfile", "xmcompat.backends.domain_xml_read"}),
+])  # fmt: skip
+def test_a_guest_that_goes_is_asked_for_before_what_it_may_need_is_loaded(
+    tmp_path: Path, words: tuple[str, ...], more: set[str]
+) -> None:
+    (tmp_path / "image").write_bytes(image(XML))
+    (tmp_path / "settings").write_text('[migration]\nssh = "/bin/false"\n')
+    done = subprocess.run(
+        [sys.executable, "-c", BEFORE, *(word.format(folder=tmp_path) for word in words)], capture_output=True, text=True,
+        timeout=60, check=False, cwd=CHECKOUT, env={**os.environ, "XMCOMPAT_CONFIG": str(tmp_path / "settings")},
+    )  # fmt: skip
+    loaded = set(done.stderr.split())
+    assert done.returncode == 0, done.stderr
+    assert "xmcompat.migrating" in loaded or "xmcompat.saving" in loaded
+    assert not loaded & (LATER | more | {"libvirt", "click", "hashlib", "secrets", "uuid", "ipaddress", "fractions"})
+    assert "subprocess" not in loaded or words[0] == "migrate"
