@@ -30,10 +30,12 @@ from __future__ import annotations
 import json
 import os
 import struct
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterator
 
 #: Seconds of wall time after which the guest counts as hanging.
 DEADLINE = 3.0
@@ -127,6 +129,7 @@ def probe(device: str = "/dev/kvm", *, deadline: float = DEADLINE, program: str 
     own. PROGRAM is what to run instead of this file (tests).
     """
     import resource
+    import subprocess
 
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     arguments = [sys.executable or "python3", "-I", "-S", program or os.path.abspath(__file__), device]
@@ -161,6 +164,8 @@ def read_outcome(output: bytes, *, hung: bool, cpu: float | None = None) -> Outc
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
+    import subprocess
+
     child.kill()  # does nothing to one that has ended and was collected
     try:
         child.wait(timeout=0.5)

@@ -19,7 +19,6 @@ from functools import cache
 from typing import NamedTuple
 
 from xmcompat.errors import XmError
-from xmcompat.storage import fence
 
 #: Called with what is being done and how much of it is done, 0 to 1.
 Progress = Callable[[str, float], None]
@@ -126,7 +125,7 @@ def start(
     environment = _environment()
     program = shutil.which(words[0], path=environment["PATH"]) or words[0]
     try:
-        with fence.around(program, fds, lists=confined.lists) if confined.fenced else contextlib.nullcontext() as enter:
+        with _fence(program, fds, confined) as enter:
             return subprocess.Popen(
                 [*_prefix(confined), *words], stdin=subprocess.DEVNULL if stdin is None else stdin,
                 stdout=subprocess.PIPE if stdout is None else stdout, stderr=subprocess.PIPE, env=environment,
@@ -134,6 +133,17 @@ def start(
             )  # fmt: skip
     except (OSError, subprocess.SubprocessError) as error:
         raise ImageError(f"'{words[0]}' cannot be started: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _fence(
+    program: str, fds: Sequence[int], confined: Confinement
+) -> contextlib.AbstractContextManager[Callable[[], None] | None]:
+    """What the program is to do first, so that it opens nothing else."""
+    if not confined.fenced:
+        return contextlib.nullcontext()
+    from xmcompat.storage import fence
+
+    return fence.around(program, fds, lists=confined.lists)
 
 
 def end(child: subprocess.Popen[bytes]) -> None:

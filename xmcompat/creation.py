@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-import uuid as uuids
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
 from xmcompat import connecting, disk_needs, guest_kernels, mac_twins, vif_traces
-from xmcompat.backends import domain_xml, host_devices
+from xmcompat.backends import domain_xml
 from xmcompat.backends.facts import HostFacts
 from xmcompat.backends.gather import gather
 from xmcompat.backends.hypervisor import DomainInfo, DomainState, Hypervisor
@@ -128,6 +127,8 @@ def _plugged_in(guest: GuestConfig) -> GuestConfig:
     """GUEST with what is plugged in now at the places of this host that its USB ports name."""
     if not any(device.bus_id for device in guest.usb_devices):
         return guest
+    from xmcompat.backends import host_devices
+
     ports = [port for port in host_devices.usb_ports(host_devices.SYSFS) if not port.hub]
     kinds = {
         port.path: UsbDevice(vendor=port.vendor, product=port.product)
@@ -150,9 +151,15 @@ def identified(guest: GuestConfig) -> GuestConfig:
     """
     return replace(
         guest,
-        uuid=guest.uuid or str(uuids.uuid4()),
+        uuid=guest.uuid or _new_uuid(),
         vifs=tuple(vif if vif.mac else replace(vif, mac=mac.generate()) for vif in guest.vifs),
     )
+
+
+def _new_uuid() -> str:
+    from uuid import uuid4
+
+    return str(uuid4())
 
 
 def planned(guest: GuestConfig, facts: HostFacts) -> Translation:

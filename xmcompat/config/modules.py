@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import posixpath
 import random
@@ -288,12 +287,16 @@ def ip_helpers(refuse: Callable[[str], XmError]) -> dict[str, object]:
         return refused
 
     def aton(text: object) -> int:
+        import ipaddress
+
         try:
             return int(ipaddress.IPv4Address(_text(text)))
         except ValueError:
             raise Raised("ValueError", f"illegal IP address {str(text)[:100]}") from None
 
     def ntoa(number: object) -> str:
+        import ipaddress
+
         if not isinstance(number, int):
             raise Raised("TypeError", "an integer is required")
         return str(ipaddress.IPv4Address(number & 0xFFFFFFFF))

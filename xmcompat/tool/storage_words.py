@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import click
 
 from xmcompat.errors import HypervisorUnreachable, XmError
-from xmcompat.storage.image_device import refuse_in_use
 from xmcompat.storage.programs import StorageError
 from xmcompat.storage.volume import KINDS, Pool, PoolKind, Volume, kind
 from xmcompat.tool.output import printable
@@ -213,6 +212,8 @@ def _refuse_asleep(name: str, found: Sequence[Use]) -> None:
 
 
 def _refuse_on_host(volume: Volume) -> None:
+    from xmcompat.storage.image_device import refuse_in_use
+
     try:
         fd = os.open(volume.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from fractions import Fraction
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 _RATE = re.compile(r"([0-9]{1,20})([GMK]?)([Bb])/s(?:@([0-9]{1,20})([mu]?)s)?")
 _SCALE = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
-_INTERVAL = {"": Fraction(1), "m": Fraction(1, 10**3), "u": Fraction(1, 10**6)}
+#: How many of it make a second.
+_INTERVAL = {"": 1, "m": 10**3, "u": 10**6}
 _MOST_CREDIT = 2**32 - 1
 _LEAST_CREDIT = 64 * 1024
 
@@ -26,6 +30,8 @@ def bandwidth(rate: str) -> tuple[int, int] | None:
     limit = _limit(rate)
     if limit is None:
         return None
+    from fractions import Fraction
+
     speed, credit = limit
     return max(1, math.floor(speed / 1000 + Fraction(1, 2))), max(_LEAST_CREDIT // 1024, math.ceil(credit / 1024))
 
@@ -41,9 +47,11 @@ def _limit(rate: str) -> tuple[Fraction, Fraction] | None:
     found = _RATE.fullmatch(rate.strip())
     if not found:
         return None
+    from fractions import Fraction
+
     number, scale, unit, interval, fraction = found.groups()
     speed = Fraction(int(number) * _SCALE[scale], 8 if unit == "b" else 1)
-    credit = speed * (int(interval) * _INTERVAL[fraction] if interval else Fraction(50, 1000))
+    credit = speed * (Fraction(int(interval), _INTERVAL[fraction]) if interval else Fraction(50, 1000))
     if not speed or not credit or credit > _MOST_CREDIT:
         return None
     return speed, credit
