@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from xmcompat.backends import glance
 from xmcompat.backends.devices_glance import record, taps
-from xmcompat.backends.domain_lock import locked
 from xmcompat.backends.local_host import link_alias
 from xmcompat.backends.settings import is_local
 from xmcompat.describe import recorded_form
-from xmcompat.errors import ConfigError, DeviceError, DomainEnding, DomainNotFound, HypervisorError, XmError
+from xmcompat.errors import ConfigError, DeviceError, DomainEnding, DomainNotFound, XmError
 from xmcompat.host_settings import script_folder, script_log, sets_up_ports, vif_script, xend_number
 from xmcompat.network import marks
 
@@ -172,32 +171,6 @@ def _is_away(port: Port) -> bool:
     """Whether it is on no bridge, though its own is there: that was taken away, and made again."""
     there = bool(port.bridge) and os.path.isdir(f"{_SYS}/{port.bridge}/bridge")
     return there and not os.path.exists(f"{_SYS}/{port.device}/master")
-
-
-class Repaired(NamedTuple):
-    """Sentences of what was set up, and what could not be."""
-
-    done: tuple[str, ...]
-    failed: tuple[str, ...]
-
-
-def repair_all(hypervisor: Hypervisor, *, environ: Mapping[str, str] = os.environ) -> Repaired:
-    """Set up what is missing of the interfaces of all guests that run, and remove what others have left."""
-    from xmcompat import vif_steps
-
-    done: list[str] = []
-    failed: list[str] = []
-    vif_steps.tidy()
-    for info in hypervisor.domains():
-        try:
-            with locked(info.uuid, environ):
-                numbers = repair(hypervisor, info, environ=environ) if info.started else ()
-            done += [f"{info.name}: vif {number} is set up" for number in numbers]
-        except (DomainNotFound, DomainEnding):
-            continue
-        except (DeviceError, HypervisorError) as error:
-            failed.append(f"{info.name}: {error.line()}")
-    return Repaired(tuple(done), tuple(failed))
 
 
 def all_ports(hypervisor: Hypervisor, *, environ: Mapping[str, str] = os.environ) -> list[tuple[str, Port]]:

@@ -14,9 +14,10 @@ def repair() -> int:
     Those that virsh has started have none of it; xend does this by itself. What guests that are gone have left is
     removed. Exits 1 where an interface could not be set up.
     """
-    from xmcompat.connecting import is_ours, repair_all
+    from xmcompat.connecting import is_ours
     from xmcompat.errors import OperationError
     from xmcompat.toolstack import Toolstack
+    from xmcompat.vif_repair import repair_all
 
     with Toolstack.open() as toolstack:
         if not is_ours(toolstack.hypervisor):
