@@ -6,7 +6,6 @@ libvirt's and QEMU's own, untranslated since xm runs in the C locale.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from types import TracebackType
@@ -230,6 +229,8 @@ def leased(failure: Failure, disks: Sequence[tuple[str, str]]) -> DiskBusy | Non
     found = re.search(r"Lockspace resource '([^']*)' is locked", failure.text)
     if not found:
         return None
+    import hashlib
+
     named = (one for one in disks if found[1] in (one[0], hashlib.sha256(one[0].encode()).hexdigest()))
     path, name = next(named, disks[0] if len(disks) == 1 else ("", ""))
     device = f"Device {vdev_number(name) or name} (vbd)" if path else "A device (vbd)"

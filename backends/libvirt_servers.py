@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -51,6 +50,8 @@ def _device(name: str, why: str) -> DeviceError:
 
 def _server(text: str) -> _Server | None:
     """From the options of QEMU's block driver."""
+    import json
+
     try:
         options = json.loads(text)
         if options["driver"] == "iscsi":

@@ -121,9 +121,13 @@ def remember(hypervisor: Hypervisor, uuid: str, needs: Iterable[Need]) -> None:
 def told_sizes(needs: Iterable[Need]) -> tuple[str, ...]:
     """The sizes of volumes in NEEDS of a domain, in the words of its record: "51713=1073741824"."""
     from xmcompat.storage.needs import ABOVE
+
+    joined = [need for need in needs if need.kind in ABOVE]
+    if not joined:
+        return ()
     from xmcompat.storage.served import parts_of
 
-    parts = [part for need in needs if need.kind in ABOVE for part in parts_of(need)]
+    parts = [part for need in joined for part in parts_of(need)]
     return tuple(f"{part.device}={part.size}" for part in parts if part.size)
 
 
