@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
@@ -129,7 +130,7 @@ class SaveCalls(NamedTuple):
 
         On any error, and on Ctrl-C, it is not there. Raises what ``create`` raises; OSError.
         """
-        if len(spans) == 1 and spans[0][0] == 0:
+        if tuple(spans) == ((0, os.stat(path).st_size),):
             self._restore(uuid, path, xml)
         elif self._opens_twice() or not self._fed(uuid, path, spans, xml):
             with copied(path, spans) as copy:

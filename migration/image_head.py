@@ -5,6 +5,7 @@ QEMU's stream stays where libvirt has written it. What is to be restored is the 
 
 from __future__ import annotations
 
+import errno
 import os
 import zlib
 from struct import Struct
@@ -37,15 +38,28 @@ class Kept(NamedTuple):
 
 def kept_in(fd: int, end: int) -> Kept | None:
     """The header at the end of a file of END bytes, None where none is kept, or it is not what was written."""
+    found = _foot_of(fd, end)
+    if found is None:
+        return None
+    kept, crc = found
+    head = os.pread(fd, kept.length, kept.place)
+    return kept if zlib.crc32(head) == crc and head.startswith(IMAGE_MAGIC) else None
+
+
+def image_end(fd: int, end: int) -> int:
+    """Where an image with its own header ends, in a file of END bytes: behind it another one may be kept in part."""
+    found = _foot_of(fd, end)
+    return end if found is None else found[0].place
+
+
+def _foot_of(fd: int, end: int) -> tuple[Kept, int] | None:
+    """What is kept in a file of END bytes by what its last bytes say, and the checksum of that."""
     foot = os.pread(fd, _FOOT.size, max(end - _FOOT.size, 0))
     if len(foot) < _FOOT.size:
         return None
     magic, place, crc = _FOOT.unpack(foot)
     length = end - _FOOT.size - place
-    if magic != _FOOT_MAGIC or not IMAGE_HEADER <= length <= min(place, _LARGEST):
-        return None
-    head = os.pread(fd, length, place)
-    return Kept(place, length) if zlib.crc32(head) == crc and head.startswith(IMAGE_MAGIC) else None
+    return (Kept(place, length), crc) if magic == _FOOT_MAGIC and IMAGE_HEADER <= length <= min(place, _LARGEST) else None
 
 
 def length_behind(length: int) -> int:
@@ -57,18 +71,27 @@ def put_over(fd: int, ours: bytes) -> None:
     """Have OURS, which is as long as the header of the image in FD, stand in its place. On any error, and on Ctrl-C, the
     image is as it was. It is on the disk then. Raises OSError.
 
-    Its first bytes come last, and nothing is written over before it is kept on the disk: ``kept_in`` finds it then.
+    Nothing stands behind the image before the disk knows where that ends: programs that compress take no more than they
+    have written. Nothing is written over before it is kept on the disk, and its first bytes come last: ``kept_in`` finds
+    it then. What is kept stays where the disk does not take it back.
     """
-    end = os.fstat(fd).st_size
+    end, over = os.fstat(fd).st_size, False
     head = os.pread(fd, len(ours), 0)
+    if len(head) < len(ours):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
     try:
-        write_all(fd, head + _FOOT.pack(_FOOT_MAGIC, end, zlib.crc32(head)), end)
+        write_all(fd, _FOOT.pack(_FOOT_MAGIC, end, zlib.crc32(head)), end + len(head))
         os.fsync(fd)
+        write_all(fd, head, end)
+        os.fsync(fd)
+        over = True
         write_all(fd, ours[len(IMAGE_MAGIC) :], len(IMAGE_MAGIC))
         write_all(fd, ours[: len(IMAGE_MAGIC)])
         os.fsync(fd)
     except BaseException:
-        os.pwrite(fd, head, 0)  # no block of it is new
+        if over:
+            write_all(fd, head)
+            os.fsync(fd)
         os.ftruncate(fd, end)
         raise
 

@@ -24,6 +24,7 @@ from xmcompat.migration.image_head import (
     IMAGE_MAGIC,
     Kept,
     Spans,
+    image_end,
     kept_in,
     length_behind,
     put_over,
@@ -175,7 +176,7 @@ def _read(fd: int, path: str) -> SaveFile:
     if kept and (magic == IMAGE_MAGIC or path.endswith(UNFINISHED)):
         return _bare(fd, kept.spans, path)  # who was to write the header was ended while doing so, or power was lost
     if magic in (IMAGE_MAGIC, HALF_MAGIC):
-        return _bare(fd, ((0, end),), path)
+        return _bare(fd, ((0, image_end(fd, end)),), path)
     if magic == bytes(len(MAGIC)) and (place := _behind_hole(fd)):
         return _bare(fd, ((place, end),), path)
     if magic == XL_MAGIC:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import FakeHypervisor, domain
-from tests.fakes_saving import image, xml_of
+from tests.fakes_saving import MEMORY, image, xml_of
 from tests.xm.conftest import Xm
 from tests.xm.test_saved_guests import UUID, WEB1, config, web1
 from xmcompat import moving, saved_disks, saved_guests, standing
@@ -115,10 +115,12 @@ def test_an_image_whose_header_was_not_written_is_found_behind_the_room_for_it(
 
 @pytest.mark.parametrize("room", [0, 1 << 16])
 def test_a_header_is_begun_by_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
-    """So that half of one is never taken for a whole one; with room for it, libvirt's own is kept first."""
+    """So that half of one is never taken for a whole one; with room for it, libvirt's own is kept first: where the
+    image ends is known before anything stands behind it."""
     path, places = tmp_path / "f", list[int]()
     path.write_bytes(image(xml_of(WEB1), room=room))
     size = path.stat().st_size
+    length = image(xml_of(WEB1), room=room).index(MEMORY)
     write = image_head.write_all
 
     def noted(handle: int, data: bytes, place: int = 0) -> None:
@@ -130,7 +132,7 @@ def test_a_header_is_begun_by_its_end(tmp_path: Path, monkeypatch: pytest.Monkey
     config = f"(domain (name web1) (notes {'x' * 5000}))"
     save_file.complete(str(path), config)
     if room:
-        assert places == [size, 16, 0]
+        assert places == [size + length, size, 16, 0]
     else:
         assert places in ([16, 0], [0])  # [0]: into a copy, which gets its name when it is whole
     assert save_file.read(str(path)).config == config
@@ -153,8 +155,8 @@ def test_the_file_is_on_the_disk_before_it_has_its_name(
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(os, "replace", replaced)
     Toolstack(lambda: web1).saving.save("web1", str(tmp_path / "web1.save"))
-    assert [step.endswith(".unfinished") for step in steps] == [True, True, False]  # libvirt's header is kept before ours comes
-    assert steps[2] == "named"
+    assert [step.endswith(".unfinished") for step in steps] == [True] * 3 + [False]  # libvirt's header is kept, then ours comes
+    assert steps[3] == "named"
 
 
 def test_a_disk_that_does_not_take_it_leaves_the_guest_running(
