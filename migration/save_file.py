@@ -127,6 +127,17 @@ def is_whole_image(path: str) -> bool:
         return False
 
 
+def may_be_whole(path: str) -> bool:
+    """Whether libvirt may have finished the image at PATH, whatever has been written over it, or put before it, since."""
+    try:
+        head = _head(path)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return len(head) == len(MAGIC) and head != HALF_MAGIC
+
+
 def lacks_header(path: str) -> bool:
     """Whether the image at PATH is whole, and whoever was to put the header before it was ended while doing so."""
     try:

@@ -260,7 +260,7 @@ class PendingSave:
     def _lost_after_saving(self) -> bool:
         """After the connection was lost: whether the guest is off, saved. Raises OperationError where nobody can tell."""
         now = self._look_again()
-        return (now is None or not now.started) and save_file.is_whole_image(self._made)
+        return (now is None or not now.started) and save_file.may_be_whole(self._made)
 
     def _start_from_file(self) -> None:
         try:

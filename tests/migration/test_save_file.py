@@ -278,10 +278,18 @@ def test_the_first_bytes_tell_a_saved_guest(tmp_path: Path) -> None:
     path = saved(tmp_path)
     assert save_file.is_save_file(path)
     assert not save_file.is_whole_image(path)
+    assert save_file.may_be_whole(path)
     for other in (tmp_path, tmp_path / "none"):
         assert not save_file.is_save_file(str(other))
+        assert save_file.may_be_whole(str(other)) == other.exists()  # one that cannot be read may be
     os.mkfifo(tmp_path / "pipe")
     assert not save_file.is_save_file(str(tmp_path / "pipe"))
+
+
+@pytest.mark.parametrize(("data", "may_be"), [(image(XML), True), (bytes(4096), True), (image(XML, whole=False), False), (b"", False)])
+def test_an_image_that_libvirt_has_not_finished_is_none(tmp_path: Path, data: bytes, may_be: bool) -> None:
+    (tmp_path / "f").write_bytes(data)
+    assert save_file.may_be_whole(str(tmp_path / "f")) == may_be
 
 
 def test_a_range_is_copied_at_any_place(tmp_path: Path) -> None:

@@ -7,17 +7,18 @@ import os
 import signal
 import subprocess
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.fakes import FakeHypervisor, domain
-from tests.fakes_saving import MEMORY, image, xml_of
+from tests.fakes_saving import MEMORY, FakeSaveJob, image, xml_of
 from tests.xm.conftest import Xm
 from tests.xm.test_saved_guests import UUID, WEB1, config, web1
 from xmcompat import moving, saved_disks, saved_guests, standing
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
-from xmcompat.errors import HypervisorError, OperationError
+from xmcompat.errors import ConnectionLost, HypervisorError, OperationError
 from xmcompat.migration import image_head, save_file
 from xmcompat.pending_save import PendingSave
 from xmcompat.saved_disks import SavedDisk, SavedDisks
@@ -168,6 +169,28 @@ def test_a_disk_that_does_not_take_it_leaves_the_guest_running(
     monkeypatch.setattr(os, "fsync", fail)
     result = xm("save", "web1", str(tmp_path / "f"))
     assert result.err == f"Error: can't write guest state file {tmp_path}/f: Input/output error\n"
+    assert web1.find("web1").state == DomainState.RUNNING
+    assert sorted(os.listdir(tmp_path)) == ["disk.img"]
+
+
+@pytest.mark.parametrize("room", [0, 1 << 16])
+@pytest.mark.parametrize("ending", [OSError(5, "Input/output error"), Ended(signal.SIGINT)], ids=["error", "Ctrl-C"])
+def test_a_guest_whose_save_came_to_its_end_without_libvirtd_is_not_lost_where_its_file_gets_no_name(
+    web1: FakeHypervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: BaseException, room: int
+) -> None:
+    """The connection was lost, and what tells that its memory is in the file is not libvirt's header any more."""
+
+    def lost(job: FakeSaveJob) -> None:
+        raise ConnectionLost("gone")
+
+    def fail(made: str, path: str) -> None:
+        raise ending
+
+    monkeypatch.setattr(FakeSaveJob, "result", lost)
+    monkeypatch.setattr("tests.fakes_saving.image", partial(image, room=room))
+    monkeypatch.setattr(save_file, "publish", fail)
+    with pytest.raises((OperationError, Ended)):
+        Toolstack(lambda: web1).saving.save("web1", str(tmp_path / "f"))
     assert web1.find("web1").state == DomainState.RUNNING
     assert sorted(os.listdir(tmp_path)) == ["disk.img"]
 
