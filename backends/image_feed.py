@@ -19,6 +19,8 @@ _REST, _SHORTEST_REST, _LONGEST_REST = 0.0001, 0.00002, 0.001
 _CHUNK = 1 << 20
 #: Bytes that a pipe may hold, the most that the kernel grants of them: without a privilege it is the last, or less.
 _SIZES = (16 << 20, 4 << 20, 1 << 20)
+#: Bytes of a file's name that are in the names of those beside it.
+_NAME = 200
 _SET_PIPE_SIZE, _GET_PIPE_SIZE = 1031, 1032
 
 
@@ -128,7 +130,7 @@ def _pipe(source: str) -> str:
     """A new named pipe beside SOURCE, or in the folder for temporary files. Raises OSError."""
     failure: OSError | None = None
     for folder in (os.path.dirname(os.path.abspath(source)), tempfile.gettempdir()):
-        path = os.path.join(folder, f".{os.path.basename(source)}.{os.getpid()}-{threading.get_ident():x}.pipe")
+        path = os.path.join(folder, f"{_hidden(source)}{os.getpid()}-{threading.get_ident():x}.pipe")
         try:
             os.mkfifo(path, 0o600)
             return path
@@ -138,10 +140,16 @@ def _pipe(source: str) -> str:
     raise failure
 
 
+def _hidden(source: str) -> str:
+    """What the name of a file beside SOURCE begins with: its own name, as text that libvirt takes, as far as there is room
+    for more behind it."""
+    return f".{os.fsencode(os.path.basename(source))[:_NAME].decode('utf-8', 'ignore')}."
+
+
 @contextmanager
 def copied(source: str, spans: Sequence[tuple[int, int]]) -> Iterator[str]:
     """A file with SPANS of SOURCE, for as long as the body runs. Raises OSError."""
-    handle, path = tempfile.mkstemp(prefix=f".{os.path.basename(source)}.", dir=os.path.dirname(os.path.abspath(source)))
+    handle, path = tempfile.mkstemp(prefix=_hidden(source), dir=os.path.dirname(os.path.abspath(source)))
     try:
         try:
             _copy(source, spans, handle)

@@ -127,3 +127,17 @@ def test_what_cannot_be_copied_leaves_nothing(source: Path) -> None:
     with pytest.raises(FileNotFoundError), copied(f"{source}.none", WHOLE):
         pass
     assert [path.name for path in source.parent.iterdir()] == ["web1.save"]
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "\u20ac" * 85, os.fsdecode(b"\xff" * 255)], ids=["long", "of three bytes", "no text"])
+def test_a_file_may_have_the_longest_name(source: Path, name: str) -> None:
+    source = source.rename(source.with_name(name))
+    feed = Feed(str(source), TAIL)
+    try:
+        assert os.path.dirname(feed.path) == str(source.parent)
+        assert feed.path.encode()  # libvirt takes no other
+    finally:
+        feed.stop()
+    with copied(str(source), TAIL) as copy:
+        assert Path(copy).read_bytes() == parts(source, TAIL)
+    assert [path.name for path in source.parent.iterdir()] == [name]
