@@ -349,8 +349,18 @@ def _folder_of(path: str) -> str:
         return ""
 
 
+def refuse_name(path: str, use: str) -> None:
+    """Raise OperationError for a PATH that libvirt cannot be told: it takes UTF-8 alone. USE is what it was to do."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        why = f"can't {use} guest state file {path}: its name is not UTF-8"
+        raise OperationError(why, hint="give it another") from None
+
+
 def _unfinished(path: str) -> str:
     """The file that is to become PATH. Raises OperationError."""
+    refuse_name(path, "write")
     why = None
     try:
         mode = os.stat(path).st_mode

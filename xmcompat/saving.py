@@ -34,7 +34,7 @@ from xmcompat.errors import (
 from xmcompat.losses import BACK, stuck
 from xmcompat.migration import save_file
 from xmcompat.migration.checksum import Checksum, of_file
-from xmcompat.pending_save import RUNS, PendingSave
+from xmcompat.pending_save import RUNS, PendingSave, refuse_name
 from xmcompat.preflight import DOM0_MIN_MEM, refuse_missing_bridge, refuse_suspended
 from xmcompat.toolstack import DOM0_NAME, DOM0_UUID, Toolstack
 
@@ -136,6 +136,7 @@ class Saving:
         Differs from xm: an image that libvirt has saved without xm is taken too; one that Xen has saved is refused, and so
         is one that is damaged, or whose disks have been written since.
         """
+        refuse_name(os.path.abspath(path), "read")
         found = save_file.read(path)
         _refuse_unreadable(found.config)
         machine = domain_xml.parse(found.xml)

@@ -370,6 +370,20 @@ def test_one_whose_file_is_gone_is_not_ended(
         assert "xm unpause web1" in raised.value.line()
 
 
+@pytest.mark.parametrize("name", [b"\xff.save", b"\xff/web1.save"])
+def test_a_name_that_libvirt_cannot_be_told_is_refused_and_nothing_is_left(
+    web1: FakeHypervisor, xm: Xm, tmp_path: Path, name: bytes
+) -> None:
+    path = tmp_path / os.fsdecode(name)
+    path.parent.mkdir(exist_ok=True)
+    assert "its name is not UTF-8; give it another\n" in xm("save", "web1", str(path)).err
+    assert os.listdir(path.parent) == []
+    assert web1.known == {WEB1.uuid: WEB1}
+    os.rename(saved(tmp_path), path)
+    web1.known.clear()
+    assert "its name is not UTF-8; give it another\n" in xm("restore", str(path)).err
+
+
 def test_files_are_on_the_hypervisors_own_host(web1: FakeHypervisor, xm: Xm, tmp_path: Path) -> None:
     web1.uri = "qemu+ssh://other/system"
     for words in (("save", "web1", str(tmp_path / "f")), ("restore", saved(tmp_path))):
