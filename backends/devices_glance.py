@@ -33,7 +33,8 @@ def disks(domain: Element) -> list[tuple[str, bool]]:
 def disk_uses(xml: str) -> list[DiskUse]:
     """The files and volumes of a domain's XML; images beneath its own (backing files) are read-only."""
     root = read(xml)
-    name = root.text_of("name")
+    named = root.first("name")
+    name = "" if named is None else named.text  # with its blanks, which are part of it
     uses = []
     for disk in root.all("devices/disk"):
         readonly, shareable = (disk.first(word) is not None for word in ("readonly", "shareable"))

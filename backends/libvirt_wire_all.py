@@ -9,7 +9,17 @@ from __future__ import annotations
 
 from struct import error
 
-from xmcompat.backends.libvirt_wire import _PAIR, _SIGNED, _WORD, NO_DOMAIN, Failed, NotAsExpected, _text
+from xmcompat.backends.libvirt_wire import (
+    _PAIR,
+    _SIGNED,
+    _WORD,
+    LIST_ALL_DOMAINS,
+    NO_DOMAIN,
+    Failed,
+    NotAsExpected,
+    _listed,
+    _text,
+)
 from xmcompat.backends.libvirt_wire_domain import (
     GET_METADATA,
     GET_XML,
@@ -31,7 +41,8 @@ if TYPE_CHECKING:
 
 GET_MAX_VCPUS = 18
 
-#: The XML of a domain's definition, whether it runs or not.
+#: Which domains a list is to have; and the XML of a domain's definition, whether it runs or not.
+_ACTIVE, _PERSISTENT = 1, 4
 _INACTIVE = 2
 
 #: What ``libvirt_wire_tuning.vcpus`` tells of a domain, without the host's CPUs; and how many vcpus it can have. The XML
@@ -120,19 +131,23 @@ def packed(info: DomainInfo) -> bytes:
 
 def disk_uses(wire: Wire) -> list[DiskUse]:
     """The disks of all domains that run. Raises NotAsExpected where one cannot be asked: libvirt says why."""
-    return _disk_uses(wire, [info for info in wire.domains() if info.started], 0)
+    return _disk_uses(wire, _ACTIVE, 0)
 
 
 def known_disks(wire: Wire) -> list[DiskUse]:
     """The disks of all definitions. Raises as ``disk_uses``."""
-    return _disk_uses(wire, [info for info in wire.domains() if info.persistent], _INACTIVE)
+    return _disk_uses(wire, _PERSISTENT, _INACTIVE)
 
 
-def _disk_uses(wire: Wire, infos: Sequence[DomainInfo], flags: int) -> list[DiskUse]:
+def _disk_uses(wire: Wire, which: int, flags: int) -> list[DiskUse]:
+    """Those of the domains that libvirt has: what xm shows as there may be off, and hold no disk."""
     from xmcompat.backends.devices_glance import disk_uses
 
+    (domains,) = wire.calls([(LIST_ALL_DOMAINS, _PAIR.pack(1, which))])
+    if isinstance(domains, Failed):
+        raise NotAsExpected
     uses: list[DiskUse] = []
-    for _, answer in _each(wire, infos, GET_XML, _WORD.pack(flags)):
+    for answer in wire.calls([(GET_XML, packed + _WORD.pack(flags)) for *_, packed in _listed(domains)]):
         if not isinstance(answer, Failed):
             try:
                 uses += disk_uses(_string(answer))

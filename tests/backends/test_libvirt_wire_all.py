@@ -16,6 +16,7 @@ from tests.lab.fixtures import Starter
 from tests.lab.guests import tick_xml
 from xmcompat.backends import libvirt_wire_all
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
+from xmcompat.backends.kept_mark import Mark, Phase
 from xmcompat.backends.libvirt_kvm import LibvirtKvm, connect
 from xmcompat.backends.libvirt_wire import NotAsExpected
 from xmcompat.backends.libvirt_wire_domain import LOOKUP_BY_UUID
@@ -117,24 +118,37 @@ def test_no_domain_is_looked_up_and_the_calls_do_not_wait_for_one_another(
 def test_wire_and_libvirt_tell_of_the_same_disks(
     both: tuple[LibvirtKvm, LibvirtKvm], several: list[DomainInfo], roms: Path, tmp_path: Path, question: str
 ) -> None:
+    """Also of those that xm shows as there, or does not show: that is no matter of who has a disk."""
     image = tmp_path / "known.img"
     image.write_bytes(bytes(1 << 20))
-    both[1]._connection.defineXML(tick_xml("other", roms, uuid=str(uuids.uuid4()), disks=[image]))
-    both[1].create(tick_xml("writes", roms, idle=True, disks=[image]))
-    wired, plain = ([tuple(use) for use in getattr(hypervisor, question)()] for hypervisor in both)
-    assert wired == plain == [({"disk_uses": "writes", "known_disks": "other"}[question], str(image), False, False, "raw")]
+    plain = both[1]
+    for name, mark in (("other", None), ("crashed", Mark(Phase.CRASHED, 5)), ("left", Mark(Phase.MAKING))):
+        uuid = str(uuids.uuid4())
+        plain._connection.defineXML(tick_xml(name, roms, uuid=uuid, disks=[image]))
+        plain.set_mark(uuid, mark, live=False)
+    plain.create(tick_xml(" writes", roms, idle=True, disks=[image]))
+    assert {info.name: info.state for info in both[0].domains()}["crashed"] == DomainState.CRASHED
+    wired, told = (sorted(tuple(use) for use in getattr(hypervisor, question)()) for hypervisor in both)
+    names = {"disk_uses": [" writes"], "known_disks": ["crashed", "left", "other"]}[question]
+    assert wired == told == [(name, str(image), False, False, "raw") for name in names]
     assert both[0]._opened is None  # libvirt itself was not asked
 
 
 def test_a_domain_whose_disks_cannot_be_told_is_not_passed_over() -> None:
     peer = Peer()
-    peer.answer(pack(">i", 42), status=1)
-    peer.answer(pack(">i", 38), status=1, first=1)
-    gone, silent = (INFO._replace(uuid=str(uuids.UUID(int=number))) for number in range(2))
+    two = pack(">I", 2) + listed(b"gone", 7) + listed(b"silent", 8) + pack(">I", 2)
+    peer.answer(two)
+    peer.answer(pack(">i", 42), status=1, first=1)
+    peer.answer(pack(">i", 38), status=1, first=2)
     with pytest.raises(NotAsExpected):
-        libvirt_wire_all._disk_uses(peer.wire, [gone, silent], 0)
-    peer.answer(pack(">i", 42), status=1, first=2)
-    assert libvirt_wire_all._disk_uses(peer.wire, [gone], 0) == []
+        libvirt_wire_all.disk_uses(peer.wire)
+    peer.answer(two, first=3)
+    for serial in (4, 5):
+        peer.answer(pack(">i", 42), status=1, first=serial)
+    assert libvirt_wire_all.known_disks(peer.wire) == []
+    peer.answer(pack(">i", 38), status=1, first=6)
+    with pytest.raises(NotAsExpected):
+        libvirt_wire_all.disk_uses(peer.wire)
     peer.close()
 
 
@@ -159,7 +173,7 @@ def test_nonsense_in_answers_is_handed_to_libvirt(bodies: list[bytes], first: by
         lambda wire: libvirt_wire_all.domains(wire, METADATA_URI, lambda: None),
         lambda wire: libvirt_wire_all.scheduling(wire, [INFO]),
         lambda wire: libvirt_wire_all.vcpus(wire, [INFO]),
-        lambda wire: libvirt_wire_all._disk_uses(wire, [INFO], 0),
+        libvirt_wire_all.disk_uses,
     ):
         peer = Peer()
         try:
