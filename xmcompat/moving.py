@@ -44,10 +44,12 @@ def held(uri: str, info: DomainInfo) -> Iterator[None]:
 @contextmanager
 def restored(uri: str, uuid: str, name: str) -> Iterator[None]:
     """Inside, the domain is being restored, and its disks may be written. Raises OperationError where somebody else does it
-    already."""
+    already, or has not done yet with the move by which it went."""
     with _held(uri, f"{uuid}.restored") as mine:
         if not mine:
             raise OperationError(f"'{name}' is being restored already", hint="see xm list")
+        if is_moving(uri, uuid):
+            raise OperationError(f"'{name}' is being saved, or moved", hint="try again when that is over")
         yield
 
 

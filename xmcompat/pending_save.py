@@ -173,7 +173,6 @@ class PendingSave:
             self._publish()
         except OSError as error:
             raise OperationError(f"can't write guest state file {self.path}: {error.strerror}") from None
-        self._sweep()
 
     def _publish(self) -> None:
         """From here on the guest is off, and saved, whatever comes: a signal waits. Raises OSError."""
@@ -186,7 +185,10 @@ class PendingSave:
             saved_disks.remove_folder(earlier)
             if not self._running:
                 saved_guests.settle(self.info.uuid, self.path)
-            self._end()
+            try:
+                self._sweep()  # before anybody may restore it
+            finally:
+                self._end()
 
     def _disks(self) -> SavedDisks:
         if not self._running:

@@ -67,6 +67,27 @@ def test_wherever_a_save_is_killed_the_guest_is_not_created_beside_its_memory(
     assert xm("create", "-q", str(config)).status == 0
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_a_guest_is_not_restored_while_its_save_goes_on(
+    web1: FakeHypervisor, xm: Xm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    """Its memory is written to the disk, which takes a while: it is off by then. What the save does at its end, it would do
+    to a guest that runs."""
+    place, name = (PendingSave, "_sweep") if late else (save_file, "complete")
+    act, said = getattr(place, name), list[str]()
+
+    def first(*words: object, **more: object) -> None:
+        (there,) = tmp_path.glob("f*")
+        said.append(xm("restore", str(there)).err)
+        assert web1.known == {}
+        act(*words, **more)
+
+    monkeypatch.setattr(place, name, first)
+    Toolstack(lambda: web1).saving.save("web1", str(tmp_path / "f"))
+    assert said == ["Error: 'web1' is being saved, or moved; try again when that is over\n"]
+    assert xm("restore", str(tmp_path / "f")) == (0, "", "")
+
+
 def test_a_save_that_cannot_begin_takes_no_note_away_of_one_that_goes_on_in_libvirt(
     web1: FakeHypervisor, xm: Xm, tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
