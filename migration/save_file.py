@@ -9,12 +9,9 @@ in it. Where it finds no room, the image begins behind it, on a block of the fil
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import re
-import shlex
-import tempfile
 import zlib
 
 from xmcompat.errors import OperationError
@@ -269,6 +266,8 @@ def _image(fd: int, spans: Spans, path: str) -> tuple[str, bool]:
     if head[:16] == HALF_MAGIC:
         raise OperationError(f"{path} is not finished: its saving was broken off")
     if head[:16] != IMAGE_MAGIC:
+        import shlex
+
         raise OperationError(
             f"{path} was saved by Xen, whose memory images do not run on KVM",
             hint=f"its configuration can be used: xmcompat convert {shlex.quote(path)}",
@@ -287,6 +286,8 @@ def _data_length(head: bytes) -> int:
 
 def unfinished(path: str) -> str:
     """A new, empty file beside PATH that only its owner can read, for what is to become PATH. Raises OSError."""
+    import tempfile
+
     handle, made = tempfile.mkstemp(
         prefix=f"{os.path.basename(path)}.", suffix=UNFINISHED, dir=os.path.dirname(path) or "."
     )
@@ -332,6 +333,8 @@ def _inserted(handle: int, head: bytes) -> bool:
 
 
 def _fallocate(handle: int, mode: int, length: int) -> bool:
+    import ctypes
+
     call = ctypes.CDLL(None, use_errno=True).fallocate
     return bool(call(handle, mode, ctypes.c_int64(0), ctypes.c_int64(length)) == 0)
 

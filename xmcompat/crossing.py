@@ -37,14 +37,22 @@ RECOVERY = 120.0
 #: Seconds without a byte after which the other host is asked whether it is there (before that the question waits behind
 #: what the link has queued), after which a transfer to a lost host is given up, and those in which QEMU may end it itself.
 _QUIET, _STILL, _STUCK = 1.0, 2.0, 2.0
-#: Seconds after which it is no longer waited for that libvirt gives it up: longer than a lost host is known by.
-_GIVING_UP = 150.0
+#: Seconds after which it is no longer waited for that libvirt gives it up: longer than a lost host is known by; and those
+#: in which it must have done so once QEMU has no connection any more.
+_GIVING_UP, _CUT = 150.0, 20.0
+
+#: Seen with QEMU 7.2. libvirt waits for it; one that is started anew waits while it takes the domain up, answering nobody.
+_STILL_WAITS = (
+    "the QEMU of '{0}' waits for a connection that it has closed itself: '{0}' runs on, but is changed, saved and moved "
+    "only once it was shut down from inside, or destroyed, and started again; leave libvirtd as it is until then"
+)
 
 
 class Crossing:
     """The transfer JOB of the domain INFO, which IS_SLOW until its interfaces are set up there, or goes as fast as planned.
 
-    ``has_gone``: libvirt says that it is there. ``last`` is what it told last.
+    ``has_gone``: libvirt says that it is there. ``is_cut``: QEMU has no connection by which it could still go. ``last`` is
+    what libvirt told last.
     """
 
     def __init__(
@@ -65,6 +73,7 @@ class Crossing:
         self._gone_over = 0, time.monotonic()  # bytes, and since when it is as many
         self.last: Progress | None = None
         self.has_gone = False
+        self.is_cut = False
 
     @property
     def _hypervisor(self) -> Hypervisor:
@@ -177,15 +186,19 @@ class Crossing:
     def give_up(self) -> None:
         """Have it end. In post-copy it cannot be given up: it is waited for, but not for ever."""
         giving_up = Call(self._job.abort)
-        begun, severed = time.monotonic(), False
+        begun, severed = time.monotonic(), None
         while not giving_up.ended(_LATER):
-            waited = time.monotonic() - begun
-            if waited > _GIVING_UP:
+            now = time.monotonic()
+            if now - begun > _GIVING_UP:
                 self._listener.note("libvirt does not give up the migration")
                 break
-            if not (severed or self._is_split) and self._vigil.look() is not None and waited > _STUCK:
-                severed = True
-                if not self._severed():
+            if self.is_cut and severed is not None and now - severed > _CUT:
+                self._listener.note(_STILL_WAITS.format(self._info.name))
+                break
+            if severed is None and not self._is_split and self._vigil.look() is not None and now - begun > _STUCK:
+                severed = now
+                self.is_cut = self._severed()
+                if not self.is_cut:
                     break
         else:
             try:

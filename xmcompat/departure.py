@@ -231,8 +231,11 @@ class Departure:
             return Copy(life=Life.UNKNOWN)  # QEMU does not answer libvirt
         call.result()
         (copy,) = found
-        has_gone = self._crossing is not None and self._crossing.has_gone
-        return replace(copy, moving=MigrationState.LEFT) if has_gone and copy.life in (Life.GONE, Life.OFF) else copy
+        if self._crossing is not None and self._crossing.has_gone and copy.life in (Life.GONE, Life.OFF):
+            return replace(copy, moving=MigrationState.LEFT)
+        if self._crossing is not None and self._crossing.is_cut and copy.life == Life.RUNNING:
+            return replace(copy, moving=MigrationState.NONE)  # whatever libvirt waits for, it goes nowhere any more
+        return copy
 
     def _asked_here(self) -> Copy:
         try:

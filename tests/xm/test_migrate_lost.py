@@ -266,3 +266,26 @@ def test_where_it_cannot_be_ended_xm_ends_all_the_same(
         f"Warning: {told}\nError: node2 cannot be reached; 'web1' cannot be asked for on either host; "
         "see 'xm list' on both when they answer\n",
     )
+
+
+def test_a_qemu_that_waits_for_a_connection_of_which_it_has_let_go_is_told_of(
+    xm: Xm, web1: FakeHypervisor, stuck: Stuck, lost: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guest has never stood still, and libvirt goes on saying that it is on its way."""
+
+    def nothing_to_end() -> None:
+        stuck.severed += 1
+        web1.known[WEB1.uuid] = WEB1
+
+    monkeypatch.setattr(stuck, "sever", nothing_to_end)
+    monkeypatch.setattr(crossing, "_CUT", 0.3)
+    status, _, err = xm("migrate", "-l", "web1", "node2")
+    assert (status, err) == (
+        1,
+        "Warning: the QEMU of 'web1' waits for a connection that it has closed itself: 'web1' runs on, but is changed, saved and "
+        "moved only once it was shut down from inside, or destroyed, and started again; leave libvirtd as it is until then\n"
+        "Error: node2 cannot be reached; 'web1' runs on here; node2 cannot be asked; "
+        "see 'xm list' on node2 when it answers: it must not be there\n",
+    )
+    assert (stuck.aborted, stuck.severed) == (1, 1)
+    assert web1.migration_states == {WEB1.uuid: MigrationState.OUTGOING}
