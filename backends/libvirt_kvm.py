@@ -148,7 +148,10 @@ class LibvirtKvm(
                 try:
                     domain.resume()
                 except self._libvirt.libvirtError as error:
-                    raise self._leased(failure(error), domain) or error from None
+                    told = failure(error)
+                    if told.has("domain is already running"):
+                        return  # somebody else has let it go meanwhile
+                    raise self._leased(told, domain) or error from None
 
     def _leased(self, failure: Failure, domain: Any) -> XmError | None:
         """The lock manager's refusal, which comes when the guest is to run: None for another one."""

@@ -203,3 +203,26 @@ def test_disks_of_running_guests_are_known(
     start("uses", paused=True, disks=[image])
     hypervisor._connection.defineXML(tick_xml("halted", roms, disks=[other]))
     assert [tuple(use) for use in hypervisor.disk_uses()] == [("uses", str(image), False, False, "raw")]
+
+
+def test_one_that_another_lets_go_at_the_same_time_runs(
+    hypervisor: LibvirtKvm, start: Starter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have seen that it is paused."""
+    info = start("raced", idle=True)
+    domain = hypervisor._connection.lookupByUUIDString(info.uuid)
+
+    class Seen:
+        def lookupByUUIDString(self, uuid: str) -> object:
+            return self
+
+        def state(self, flags: int) -> list[int]:
+            return [hypervisor._libvirt.VIR_DOMAIN_PAUSED, 0]
+
+        def resume(self) -> None:
+            domain.resume()
+
+    monkeypatch.setattr(LibvirtKvm, "_connection", property(lambda self: Seen()))
+    hypervisor.unpause(info.uuid)
+    monkeypatch.undo()
+    assert hypervisor.find(info.uuid).state in (DomainState.RUNNING, DomainState.BLOCKED)
