@@ -14,7 +14,7 @@ from xmcompat.backends.devices_glance import record, taps
 from xmcompat.backends.local_host import link_alias
 from xmcompat.backends.settings import is_local
 from xmcompat.describe import recorded_form
-from xmcompat.errors import ConfigError, DeviceError, DomainEnding, DomainNotFound, XmError
+from xmcompat.errors import ConfigError, DeviceError, XmError
 from xmcompat.host_settings import script_folder, script_log, sets_up_ports, vif_script, xend_number
 from xmcompat.network import marks
 
@@ -171,15 +171,6 @@ def _is_away(port: Port) -> bool:
     """Whether it is on no bridge, though its own is there: that was taken away, and made again."""
     there = bool(port.bridge) and os.path.isdir(f"{_SYS}/{port.bridge}/bridge")
     return there and not os.path.exists(f"{_SYS}/{port.device}/master")
-
-
-def all_ports(hypervisor: Hypervisor, *, environ: Mapping[str, str] = os.environ) -> list[tuple[str, Port]]:
-    """The host's ends of all guests that run, as they are to be, with the guests' names."""
-    found: list[tuple[str, Port]] = []
-    for info in hypervisor.domains():
-        with suppress(DomainNotFound, DomainEnding):
-            found += [(info.name, one.port) for one in back_ends(hypervisor, info, None, environ)] if info.started else []
-    return found
 
 
 def waits(xml: str, environ: Mapping[str, str] = os.environ) -> bool:
