@@ -223,9 +223,11 @@ def test_just_one_copy_is_left(hosts: Hosts, phase: str, name: str) -> None:
     guest = Ticking(hosts, one(hosts), "web1", busy=phase != ASKING, disks=[with_disk(hosts) if full else shared(hosts)])
     words = ["--deadline=300", "--finish=give-up", *(["--with-disks"] if full else [])]
     if phase == ASKING:
-        gate = hosts.shared / "ssh/gate"
+        gate, reached = hosts.shared / "ssh/gate", hosts.shared / "ssh/gate.reached"
+        reached.unlink(missing_ok=True)
         gate.touch()
         process = begin(hosts, *words)
+        eventually(reached.exists, 30.0, what="the other host is asked")
         eventually(lambda: "migrating-web1" in names(one(hosts)), 30.0, what="it has begun")
         with two(hosts).without_libvirtd() if name == "libvirtd of the destination killed" else nullcontext():
             if name != "libvirtd of the destination killed":

@@ -48,9 +48,10 @@ threading.Thread(target=up, daemon=True).start()
 while data := there.recv(65536):
     os.write(1, data)
 """
-#: Waits while somebody holds it up.
+#: Waits while somebody holds it up, and says so.
 XMCOMPAT = """\
 #!/bin/sh
+[ ! -e {gate} ] || : > {gate}.reached
 while [ -e {gate} ]; do sleep 0.02; done
 exec {python} -m xmcompat.tool "$@"
 """
