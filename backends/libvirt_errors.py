@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Protocol
 
 from xmcompat.backends.libvirt_servers import server_error
+from xmcompat.backends.libvirt_starts import without_reason
 from xmcompat.errors import (
     ConnectionLost,
     ConsoleBusy,
@@ -173,6 +174,7 @@ def not_created(failure: Failure, uri: str, bridges: Sequence[str], disks: Seque
         or _filter_error(failure)
         or _kvm_error(failure)
         or _memory_error(failure)
+        or without_reason(failure)
         or HypervisorError(failure.line)
     )
 

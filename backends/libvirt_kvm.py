@@ -20,6 +20,7 @@ from xmcompat.backends.libvirt_persistence import LibvirtPersistence
 from xmcompat.backends.libvirt_queries import domain_info, domid_of, failure
 from xmcompat.backends.libvirt_reading import LibvirtReading
 from xmcompat.backends.libvirt_saving import LibvirtSaving
+from xmcompat.backends.libvirt_starts import started
 from xmcompat.backends.libvirt_volumes import LibvirtVolumes
 from xmcompat.backends.libvirt_wire import NO_DOMAIN, unanswered
 from xmcompat.backends.settings import hypervisor_uri
@@ -111,7 +112,8 @@ class LibvirtKvm(
         libvirt, connection = self._libvirt, self._connection
         try:
             flags = libvirt.VIR_DOMAIN_START_PAUSED if paused else 0
-            domain = connection.createXML(xml, flags | (libvirt.VIR_DOMAIN_START_AUTODESTROY if bound else 0))
+            flags |= libvirt.VIR_DOMAIN_START_AUTODESTROY if bound else 0
+            domain = started(libvirt, lambda: connection.createXML(xml, flags))
         except libvirt.libvirtError as error:
             raise self._not_created(failure(error), xml) from None
         try:

@@ -7,6 +7,7 @@ import time
 
 from xmcompat.backends.hypervisor import GuestEvent
 from xmcompat.backends.kept_mark import KEPT_PREFIX, KEPT_URI, Mark, Phase, read, shown, this_boot, write
+from xmcompat.backends.libvirt_starts import started
 from xmcompat.backends.settings import is_local
 from xmcompat.errors import DomainExists, DomainNotFound, XmError
 
@@ -154,7 +155,7 @@ class LibvirtLifecycle:
         except libvirt.libvirtError as error:
             raise self._refusal(error, xml) from None
         try:
-            domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
+            started(libvirt, lambda: domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED))
         except libvirt.libvirtError as error:
             running = "already running" in (error.get_error_message() or "")
             refusal = DomainExists(domain.name(), domain.ID()) if running else self._refusal(error, xml)
@@ -274,7 +275,8 @@ class LibvirtLifecycle:
             if domain.isActive():
                 return
             try:
-                domain.createWithFlags(self._libvirt.VIR_DOMAIN_START_PAUSED if paused else 0)
+                flags = self._libvirt.VIR_DOMAIN_START_PAUSED if paused else 0
+                started(self._libvirt, lambda: domain.createWithFlags(flags))
             except self._libvirt.libvirtError as error:
                 self._raise_if_lost(error)
                 raise not_created(failure_of(error), "", (), ()) from None

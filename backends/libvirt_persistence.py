@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from xmcompat.backends import libvirt_wire_domain
 from xmcompat.backends.libvirt_secrets import LibvirtSecrets
+from xmcompat.backends.libvirt_starts import started
 from xmcompat.backends.record import METADATA_PREFIX, METADATA_URI
 from xmcompat.errors import DomainExists
 
@@ -107,7 +108,7 @@ class LibvirtPersistence(LibvirtSecrets):
             domain = self._connection.lookupByUUIDString(uuid)
             xml = domain.XMLDesc(0)
         try:
-            domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
+            started(libvirt, lambda: domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED))
         except libvirt.libvirtError as error:
             if "already running" in (error.get_error_message() or ""):
                 raise DomainExists(domain.name(), domain.ID()) from None
