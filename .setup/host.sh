@@ -11,7 +11,7 @@ tour_packages=(
     libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils
     python3 python3-venv python3-pip python3-setuptools python3-wheel
     python3-libvirt python3-lxml python3-click
-    iproute2 nftables dnsmasq-base e2fsprogs kmod util-linux zstd ca-certificates
+    iproute2 nftables dnsmasq-base e2fsprogs kmod util-linux zstd libisal2 ca-certificates
 )
 
 #: What the tests use beyond that.
@@ -20,7 +20,7 @@ check_packages=("${tour_packages[@]}" procps openssh-client groff-base swtpm swt
     dmsetup xfsprogs xz-utils bzip2 mount)
 
 #: Servers and clients of storage that the tests start by themselves, in namespaces and on kernels of their own.
-lab_packages=(lvm2 thin-provisioning-tools open-iscsi tgt vblade nfs-kernel-server nfs-common rpcbind nfs-ganesha
+lab_packages=(lvm2 thin-provisioning-tools open-iscsi tgt vblade aoetools nfs-kernel-server nfs-common rpcbind nfs-ganesha
     nfs-ganesha-vfs libnfs-utils drbd-utils)
 
 #: What of them would run, and listen, from now on and after each start of the machine.
