@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from xmcompat.backends.hypervisor import NodeInfo
-    from xmcompat.backends.libvirt_errors import Translated
+    from xmcompat.backends.libvirt_translated import Translated
 
 #: Our element in the metadata of a domain that ``xm pause`` has paused.
 PAUSE_URI = "urn:xmcompat:pause:1"

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from xmcompat.backends.hypervisor import Console
-    from xmcompat.backends.libvirt_errors import Translated
+    from xmcompat.backends.libvirt_translated import Translated
     from xmcompat.errors import XmError
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from xmcompat.backends.counters import DiskCounters, DomainCounters, NicCounters
-    from xmcompat.backends.libvirt_errors import Translated
+    from xmcompat.backends.libvirt_translated import Translated
 
 #: Seconds for the answer of every QEMU. One that has not answered by then is not asked while that goes on.
 PATIENCE = 1.0

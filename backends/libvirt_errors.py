@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Protocol
 
 from xmcompat.backends.libvirt_servers import server_error
@@ -296,22 +295,3 @@ def _memory_error(failure: Failure) -> HypervisorError | None:
     if failure.has("Cannot allocate memory", "cannot set up guest memory"):
         return HypervisorError(f"Not enough memory on the host: {failure.line}")
     return None
-
-
-class Translated:
-    """A context that turns libvirt's errors of a call about the domain DESIGNATION into ours."""
-
-    def __init__(self, error: type[Exception], uri: str, designation: str) -> None:
-        self._error = error
-        self._uri = uri
-        self._designation = designation
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        if isinstance(error, self._error):
-            known: LibvirtError = error  # type: ignore[assignment]
-            raise refused(failure_of(known), self._uri, self._designation) from None

@@ -9,7 +9,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from xmcompat.backends.libvirt_errors import Failure, Translated
+    from xmcompat.backends.libvirt_errors import Failure
+    from xmcompat.backends.libvirt_translated import Translated
     from xmcompat.errors import XmError
 
 #: What libvirt and QEMU say of a device that is there already, of one that is being let go of, and of one that is gone.

@@ -30,7 +30,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from xmcompat.backends.libvirt_errors import Failure, Translated
+    from xmcompat.backends.libvirt_errors import Failure
+    from xmcompat.backends.libvirt_translated import Translated
 
 _OPERATION_INVALID = 55
 
@@ -86,7 +87,7 @@ class LibvirtKvm(
 
     def _translated(self, designation: str = "") -> Translated:
         """Turns libvirt's errors of a call about the domain DESIGNATION into ours."""
-        from xmcompat.backends.libvirt_errors import Translated
+        from xmcompat.backends.libvirt_translated import Translated
 
         return Translated(self._libvirt.libvirtError, self.uri, designation)
 

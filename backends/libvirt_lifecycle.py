@@ -8,17 +8,22 @@ import time
 from xmcompat.backends.hypervisor import GuestEvent
 from xmcompat.backends.kept_mark import KEPT_PREFIX, KEPT_URI, Mark, Phase, read, shown, this_boot, write
 from xmcompat.backends.libvirt_starts import started
+from xmcompat.backends.libvirt_wire_domain import is_known
 from xmcompat.backends.settings import is_local
 from xmcompat.errors import DomainExists, DomainNotFound, XmError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, TypeVar
 
     from xmcompat.backends.hypervisor import DomainInfo
-    from xmcompat.backends.libvirt_errors import Failure, Translated
+    from xmcompat.backends.libvirt_errors import Failure
+    from xmcompat.backends.libvirt_translated import Translated
+    from xmcompat.backends.libvirt_wire import Wire
     from xmcompat.errors import XmError as Error
+
+    Answer = TypeVar("Answer")
 
 _NO_DOMAIN, _NO_METADATA, _OPERATION_INVALID = 42, 80, 55
 
@@ -51,6 +56,8 @@ class LibvirtLifecycle:
         def _translated(self, designation: str = "") -> Translated: ...
 
         def _raise_if_lost(self, error: Any) -> None: ...
+
+        def _ask(self, question: Callable[[Wire], Answer | None]) -> Answer | None: ...
 
         def _events(self) -> Any: ...
 
@@ -206,6 +213,9 @@ class LibvirtLifecycle:
 
     def sweep(self, *designations: str) -> None:
         """Forget the domains of these names and uuids of which only a definition is left that nobody wants."""
+        known = self._ask(lambda wire: (any(is_known(wire, designation) for designation in designations),))
+        if known == (False,):
+            return
         connection, libvirt = self._connection, self._libvirt
         for designation in designations:
             for lookup in (connection.lookupByName, connection.lookupByUUIDString):

@@ -7,8 +7,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from xmcompat.backends.libvirt_errors import Translated
     from xmcompat.backends.libvirt_migration_calls import MigrationCalls
+    from xmcompat.backends.libvirt_translated import Translated
     from xmcompat.backends.migrates import MigrationJob
     from xmcompat.backends.migration import MigrationHost, Progress, Transfer
 

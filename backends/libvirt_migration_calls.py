@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from xmcompat.backends.libvirt_errors import Translated
+    from xmcompat.backends.libvirt_translated import Translated
 
 #: Seconds that libvirt may take to give up a transfer.
 ABORT_PATIENCE = 60.0

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from xmcompat.backends.hypervisor import DomainInfo, SaveJob
-    from xmcompat.backends.libvirt_errors import Translated
     from xmcompat.backends.libvirt_save_calls import SaveCalls
+    from xmcompat.backends.libvirt_translated import Translated
     from xmcompat.backends.libvirt_wire import Wire
     from xmcompat.errors import XmError
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from xmcompat.backends.hypervisor import DiskUse
-    from xmcompat.backends.libvirt_errors import Failure, Translated
+    from xmcompat.backends.libvirt_errors import Failure
+    from xmcompat.backends.libvirt_translated import Translated
     from xmcompat.backends.libvirt_wire import Wire
 
     Answer = TypeVar("Answer")

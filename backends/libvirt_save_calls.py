@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
-    from xmcompat.backends.hypervisor import DomainInfo
-    from xmcompat.backends.libvirt_errors import Translated
+    from xmcompat.backends.libvirt_translated import Translated
 
 #: The first libvirt that opens an image twice, so that it cannot come through a pipe.
 _OPENS_TWICE = 11_000_000
@@ -54,14 +53,14 @@ class LibvirtSaveJob:
 
 
 class SaveCalls(NamedTuple):
-    """The calls over a connection of libvirt's: its module, the connection, how to open one more, and what turns errors
-    and domains into our words."""
+    """The calls over connections of libvirt's: its module, what gives the connection that there is, how to open one more,
+    what turns errors into our words, and what tells libvirt's version."""
 
     libvirt: Any
-    connection: Any
+    connection: Callable[[], Any]
     open: Callable[[], Any]
     translated: Callable[..., Translated]
-    info_of: Callable[[Any, bool], DomainInfo]
+    version: Callable[[], int]
 
     def begin(
         self, uuid: str, path: str, *, running: bool = False, disks: Mapping[str, str] | None = None,
@@ -76,9 +75,7 @@ class SaveCalls(NamedTuple):
         return self.begun(uuid, lambda domain: domain.saveFlags(path, None, 0))
 
     def begun(self, uuid: str, act: Callable[[Any], object]) -> LibvirtSaveJob:
-        """ACT, which saves the domain, in a thread of its own."""
-        with self.translated(uuid):
-            self.connection.lookupByUUIDString(uuid)
+        """ACT, which saves the domain, in a thread of its own. Where there is no such domain, the job says so."""
 
         def save() -> None:
             with self._own_domain(uuid) as domain:
@@ -90,7 +87,7 @@ class SaveCalls(NamedTuple):
         """Abort what libvirt does with the domain, if it does anything."""
         try:
             with self.translated(uuid):
-                self.connection.lookupByUUIDString(uuid).abortJob()
+                self.connection().lookupByUUIDString(uuid).abortJob()
         except (DomainNotFound, HypervisorError):
             return  # not begun yet, or over
 
@@ -125,23 +122,16 @@ class SaveCalls(NamedTuple):
 
         checkpoint(self.libvirt, domain, lambda: self._snapshot(domain, path, live=False), disks, moment)
 
-    def restore(self, uuid: str, path: str, spans: Sequence[tuple[int, int]], xml: str = "") -> DomainInfo:
+    def restore(self, uuid: str, path: str, spans: Sequence[tuple[int, int]], xml: str = "") -> None:
         """Start the domain UUID, paused, from its image in SPANS of the file PATH, as XML says where it is told.
 
         On any error, and on Ctrl-C, it is not there. Raises what ``create`` raises; OSError.
         """
         if tuple(spans) == ((0, os.stat(path).st_size),):
             self._restore(uuid, path, xml)
-        elif self._opens_twice() or not self._fed(uuid, path, spans, xml):
+        elif self.version() >= _OPENS_TWICE or not self._fed(uuid, path, spans, xml):
             with copied(path, spans) as copy:
                 self._restore(uuid, copy, xml)
-        with self.translated(uuid):
-            domain = self.connection.lookupByUUIDString(uuid)
-            return self.info_of(domain, bool(domain.isPersistent()))
-
-    def _opens_twice(self) -> bool:
-        with self.translated():
-            return int(self.connection.getLibVersion()) >= _OPENS_TWICE
 
     def _fed(self, uuid: str, path: str, spans: Sequence[tuple[int, int]], xml: str) -> bool:
         """Whether libvirt would have the image from a pipe. Raises as ``restore`` does."""
@@ -187,6 +177,6 @@ class SaveCalls(NamedTuple):
         try:
             call.result()
             with self.translated(uuid):
-                self.connection.lookupByUUIDString(uuid).destroy()
+                self.connection().lookupByUUIDString(uuid).destroy()
         except XmError:
             return

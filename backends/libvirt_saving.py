@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
+from xmcompat.backends.libvirt_wire_domain import library_version
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any
+    from typing import Any, TypeVar
 
     from xmcompat.backends.hypervisor import DomainInfo, SaveJob
-    from xmcompat.backends.libvirt_errors import Translated
     from xmcompat.backends.libvirt_save_calls import SaveCalls
+    from xmcompat.backends.libvirt_translated import Translated
+    from xmcompat.backends.libvirt_wire import Wire
+
+    Answer = TypeVar("Answer")
 
 
 class LibvirtSaving:
@@ -28,12 +33,14 @@ class LibvirtSaving:
 
         def _translated(self, designation: str = "") -> Translated: ...
 
-        def _info_of(self, domain: Any, persistent: bool) -> DomainInfo: ...
+        def _ask(self, question: Callable[[Wire], Answer | None]) -> Answer | None: ...
+
+        def find(self, designation: str) -> DomainInfo: ...
 
     def _save_calls(self) -> SaveCalls:
         from xmcompat.backends.libvirt_save_calls import SaveCalls
 
-        return SaveCalls(self._libvirt, self._connection, self._open, self._translated, self._info_of)
+        return SaveCalls(self._libvirt, lambda: self._connection, self._open, self._translated, self._version)
 
     def begin_save(
         self, uuid: str, path: str, *, running: bool = False, disks: Mapping[str, str] | None = None,
@@ -52,4 +59,12 @@ class LibvirtSaving:
 
         On any error, and on Ctrl-C, it is not there. Raises what ``create`` raises, and OSError.
         """
-        return self._save_calls().restore(uuid, path, spans, xml)
+        self._save_calls().restore(uuid, path, spans, xml)
+        return self.find(uuid)
+
+    def _version(self) -> int:
+        told = self._ask(library_version)
+        if told is not None:
+            return told
+        with self._translated():
+            return int(self._connection.getLibVersion())

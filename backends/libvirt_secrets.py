@@ -7,7 +7,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from xmcompat.backends.libvirt_errors import Translated
+    from xmcompat.backends.libvirt_translated import Translated
 
 _NO_SECRET = 66
 #: libvirt's numbers of usages, and the element that has the name.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from xmcompat.backends.hypervisor import DomainInfo
-    from xmcompat.backends.libvirt_errors import Translated
+    from xmcompat.backends.libvirt_translated import Translated
     from xmcompat.backends.libvirt_wire import Wire
     from xmcompat.backends.libvirt_wire_all import Vcpus
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from xmcompat.backends.hypervisor import DiskUse
-    from xmcompat.backends.libvirt_errors import Translated
+    from xmcompat.backends.libvirt_translated import Translated
     from xmcompat.backends.libvirt_wire import Wire
 
     Answer = TypeVar("Answer")

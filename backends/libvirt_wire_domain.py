@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from xmcompat.backends.libvirt_wire import Wire
 
 GET_INFO, GET_XML, LOOKUP_BY_ID, LOOKUP_BY_NAME, LOOKUP_BY_UUID = 16, 14, 22, 23, 24
-IS_PERSISTENT, GET_METADATA = 151, 265
+IS_PERSISTENT, GET_LIB_VERSION, GET_METADATA = 151, 157, 265
 INVALID_ARG, NO_METADATA = 8, 80
 METADATA_ELEMENT = 2
 LIST_WITH_IMAGE = 256
@@ -67,6 +67,20 @@ def find(wire: Wire, designation: str) -> DomainInfo | None:
     return next(iter(as_shown(wire, [(there, packed)])), None)
 
 
+def is_known(wire: Wire, designation: str) -> bool:
+    """Whether a domain has this name or uuid, be it there or only defined, for whatever reason.
+
+    Raises as ``find``.
+    """
+    try:
+        if "\0" not in designation and _look_up(wire, LOOKUP_BY_NAME, _text(designation)) is not None:
+            return True
+    except UnicodeEncodeError:
+        return False
+    uuid = _bytes_of(designation)
+    return uuid is not None and _look_up(wire, LOOKUP_BY_UUID, uuid) is not None
+
+
 def _kept_id(wire: Wire, designation: str) -> DomainInfo | None:
     """The domain that has ended and stays in the list under an id that no other has now."""
     if not is_number(designation):
@@ -92,6 +106,14 @@ def with_image(wire: Wire) -> set[str]:
     if isinstance(answer, Failed):
         raise NotAsExpected
     return {_info(name, uuid, number, NO_DOMAIN, True).uuid for name, uuid, number, _ in _listed(answer)}
+
+
+def library_version(wire: Wire) -> int:
+    """libvirt's version, 1000000 times the major one and 1000 times the minor."""
+    (answer,) = wire._call([(GET_LIB_VERSION, b"")])
+    if isinstance(answer, Failed):
+        raise NotAsExpected
+    return int.from_bytes(answer[:8], "big")
 
 
 def packed_domain(wire: Wire, uuid: str) -> tuple[bytes, bool] | None:

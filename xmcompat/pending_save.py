@@ -249,7 +249,7 @@ class PendingSave:
             self._job.abort()
         except HypervisorError as error:
             raise OperationError(f"{error.line()}; '{self.info.name}' is being saved to {self._made}") from None
-        except ConnectionLost:
+        except HypervisorUnreachable:
             pass  # its result tells
         try:
             self._job.result()
