@@ -66,6 +66,8 @@ def ready(
     May be repeated while the domain is off. Raises DeviceError; then nothing new is held.
     """
     sweep(hypervisor)
+    if not disks:
+        return ()
     disks = disk_secrets.prepared(hypervisor, disks, guest, uuid)
     taken: list[tuple[Need, str]] = []
     try:
@@ -88,6 +90,9 @@ def ready_again(
     """The same for a MACHINE that was read from XML; what its disks are made of, and need, is in its record. That XML may
     have to say how they are joined now: see ``renew`` and ``renewed``. FROM_IMAGE: it goes on from an image of its memory,
     which knows where the partitions of its disks begin, whatever has become of their volumes since."""
+    if not machine.disks:
+        sweep(hypervisor)
+        return ()
     from xmcompat import composites
 
     guest, uuid = composites.guest_in(machine), owner(machine.uuid)

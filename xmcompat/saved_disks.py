@@ -119,7 +119,7 @@ def _seen(disk: Disk, copy: str, place: str = "") -> SavedDisk:
 
 
 def _disks(machine: Machine) -> tuple[Disk, ...]:
-    return composites.disks_of(machine, composites.guest_in(machine))
+    return composites.disks_of(machine, composites.guest_in(machine)) if machine.disks else ()
 
 
 def _is_its_own(disk: Disk) -> bool:
