@@ -2,20 +2,27 @@
 
 It is computed in a thread beside the image's being written, or read: what was written a moment ago is in the page cache.
 While QEMU writes, that thread gives way to whoever else wants a processor. libvirt's images have no checksum of their own.
+
+What it has come past is sent to the disk at once. libvirt would have all of it written only when QEMU has ended; the disk
+works meanwhile now, and less is left to wait for than the checksum takes.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+
+from xmcompat.migration.crc32 import Buffer
+from xmcompat.writing_out import begin_writing_out
 
 #: Bytes of one step: few enough that they are still in the processor's cache for the second look at them.
 _CHUNK = 256 << 10
 #: Bytes that the disk is asked for at a time, well before they are read: QEMU, which reads the same, finds them there.
 _AHEAD = 32 << 20
+#: Bytes of a file that grows which are sent to the disk at a time.
+_OUT = 8 << 20
 #: Seconds between two looks at a file that grows.
 _LOOK = 0.02
 #: By how much less than others the thread is to run while the file grows (nice).
@@ -47,8 +54,9 @@ class Checksum:
             self._error = error
 
     def _compute(self) -> None:
-        for data in _read(self._handle, self._spans):
-            self._crc = zlib.crc32(data, self._crc)
+        buffer = Buffer(_CHUNK)
+        for count in _read(self._handle, self._spans, buffer.view):
+            self._crc = buffer.crc32(count, self._crc)
             if self._stopped:
                 return
 
@@ -81,17 +89,20 @@ class GrowingChecksum(Checksum):
         own = os.getpriority(os.PRIO_PROCESS, 0)
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(own + _MODEST, 19))
-        buffer = memoryview(bytearray(_CHUNK))
-        is_modest = True
+        buffer = Buffer(_CHUNK)
+        is_modest, sent = True, self._place
         while not self._stopped:
             whole = self._over.is_set()  # before the look
             if whole and is_modest:
                 is_modest = False
                 with suppress(OSError):
                     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), own)
-            count = os.preadv(self._handle, [buffer], self._place)
-            self._crc = zlib.crc32(buffer[:count], self._crc)
+            count = os.preadv(self._handle, [buffer.view], self._place)
+            self._crc = buffer.crc32(count, self._crc)
             self._place += count
+            if is_modest and self._place - sent >= _OUT:
+                begin_writing_out(self._handle, sent, self._place - sent)
+                sent = self._place
             if not count:
                 if whole:
                     return
@@ -120,9 +131,8 @@ class GrowingChecksum(Checksum):
         return self._crc if same and not anew else of_file(self._path, ((self._start, _NEVER),))
 
 
-def _read(handle: int, spans: Sequence[tuple[int, int]]) -> Iterator[memoryview]:
-    """What is in SPANS, piece after piece, as far as the file goes; a piece is good until the next one. Raises OSError."""
-    buffer = memoryview(bytearray(_CHUNK))
+def _read(handle: int, spans: Sequence[tuple[int, int]], buffer: memoryview) -> Iterator[int]:
+    """What is in SPANS, piece after piece, as far as the file goes: how many bytes BUFFER has of it. Raises OSError."""
     for start, end in spans:
         place = asked = start
         while place < end:
@@ -132,7 +142,7 @@ def _read(handle: int, spans: Sequence[tuple[int, int]]) -> Iterator[memoryview]
             count = os.preadv(handle, [buffer[: end - place]], place)
             if not count:
                 break
-            yield buffer[:count]
+            yield count
             place += count
 
 
@@ -141,8 +151,9 @@ def of_file(path: str, spans: Sequence[tuple[int, int]]) -> int:
     crc = 0
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        for data in _read(handle, spans):
-            crc = zlib.crc32(data, crc)
+        buffer = Buffer(_CHUNK)
+        for count in _read(handle, spans, buffer.view):
+            crc = buffer.crc32(count, crc)
     finally:
         os.close(handle)
     return crc

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import stat
@@ -75,16 +74,6 @@ def copy(
             place += done
             progress(place - start)
     progress(length)
-
-
-def begin_writing_out(fd: int, start: int, length: int) -> None:
-    """Have the kernel write LENGTH bytes at START of the file FD to its disk, and wait for nothing: an ``fsync`` at the end
-    of a long copy then has little left to wait for. Where that cannot be done, the ``fsync`` does it all."""
-    _LIBC.sync_file_range(fd, ctypes.c_int64(start), ctypes.c_int64(length), _WRITE)
-
-
-_LIBC = ctypes.CDLL(None)
-_WRITE = 2
 
 
 def _piece(source: int, target: int, place: int, to: int, length: int) -> int:

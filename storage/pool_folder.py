@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from xmcompat.storage import image_convert
-from xmcompat.storage.image_copy import begin_writing_out, copy, size_of
+from xmcompat.storage.image_copy import copy, size_of
 from xmcompat.storage.image_device import held, refuse_in_use
 from xmcompat.storage.image_format import Header
 from xmcompat.storage.image_output import draft, refuse_links
@@ -23,6 +23,7 @@ from xmcompat.storage.mounts import Mount, holding, mounted
 from xmcompat.storage.programs import StorageError
 from xmcompat.storage.volume import Pool, Progress, Volume, Wanted, quiet
 from xmcompat.storage.volume_file import header_of, looked_at, node, overlay_of, snapshots
+from xmcompat.writing_out import begin_writing_out
 
 REFUSES: dict[str, str] = {}
 LIVE = frozenset({"resize"})

@@ -24,6 +24,7 @@ ROOTS = {"xmcompat": CHECKOUT / "xmcompat", **{f"xmcompat.{name}": CHECKOUT / na
 #: Words, errors and small values that every room may use.
 COMMON = {
     "units", "errors", "light", "vdev", "programs", "nfs_names", "iscsi_names", "disk_logins", "hotplug_script", "script_store",
+    "writing_out",
 }  # fmt: skip
 VALUES = {*COMMON, "guest", "notes", "backends.machine", "backends.devices", "backends.facts"}
 OPERATIONS = {*VALUES, "backends", "config", "translate", "network", "storage", "migration"}
@@ -47,6 +48,7 @@ MAY_IMPORT = {
     "units": {"errors", "light"},
     "programs": {"errors"},
     "script_store": {"errors"},
+    "writing_out": set(),
     "hotplug_script": {"errors", "script_store"},
     "nfs_names": set(),
     "iscsi_names": {"light"},

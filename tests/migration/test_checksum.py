@@ -52,6 +52,34 @@ def test_what_grows_is_counted_to_its_end(tmp_path: Path) -> None:
     assert checksum.whole() == crc(path.read_bytes())
 
 
+def test_what_grows_is_sent_to_the_disk_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        "xmcompat.migration.checksum.begin_writing_out", lambda _, start, length: sent.append((start, start + length))
+    )
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(20 << 20))
+    checksum = GrowingChecksum(str(path), START)
+    while checksum._place < 20 << 20:
+        threading.Event().wait(0.001)
+    assert checksum.whole() == crc(path.read_bytes())
+    assert sent[0][0] == START
+    assert [end for _, end in sent[:-1]] == [start for start, _ in sent[1:]]
+    assert 16 << 20 <= sent[-1][1] <= 20 << 20
+
+
+def test_what_is_whole_already_is_not_sent_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"")
+    checksum = GrowingChecksum(str(path), START)
+    sent: list[int] = []
+    monkeypatch.setattr("xmcompat.migration.checksum.begin_writing_out", lambda _, start, length: sent.append(start))
+    checksum._over.set()  # as ``whole`` does, with all of it on the disk
+    path.write_bytes(os.urandom(20 << 20))
+    assert checksum.whole() == crc(path.read_bytes())
+    assert sent == []
+
+
 @pytest.mark.parametrize("change", ["replaced", "shortened", "filled"])
 def test_where_the_file_is_not_what_was_read_it_is_read_anew(tmp_path: Path, change: str) -> None:
     """Replaced by another, cut, or filled in any order, as some formats of images are."""
