@@ -50,6 +50,49 @@ def test_wire_and_libvirt_tell_the_same_of_running_paused_and_halted_domains(
 
 
 @pytest.mark.libvirt
+def test_the_wire_tells_what_is_known_by_name_or_uuid_and_no_id(
+    both: tuple[LibvirtKvm, LibvirtKvm], start: Starter, roms: Path
+) -> None:
+    wired, plain = both
+    runs, halted = start("runs", idle=True), str(uuids.uuid4())
+    plain._connection.defineXML(tick_xml("halted", roms, uuid=halted))
+    wire = wired._wire
+    assert wire is not None
+    for designation in ("runs", runs.uuid, "halted", halted):
+        assert libvirt_wire_domain.is_known(wire, designation), designation
+    for designation in ("nosuch", "", str(runs.domid), str(uuids.uuid4()), "a\0b", "\udcff"):
+        assert not libvirt_wire_domain.is_known(wire, designation), designation
+
+
+@pytest.mark.libvirt
+def test_the_wire_tells_libvirts_version(both: tuple[LibvirtKvm, LibvirtKvm]) -> None:
+    wired, plain = both
+    assert wired._wire is not None
+    assert libvirt_wire_domain.library_version(wired._wire) == plain._connection.getLibVersion()
+    assert wired._version() == plain._version() == plain._connection.getLibVersion()
+
+
+@pytest.mark.libvirt
+def test_a_sweep_of_what_is_unknown_opens_no_library(both: tuple[LibvirtKvm, LibvirtKvm], start: Starter) -> None:
+    wired, _ = both
+    start("runs", idle=True)
+    wired.sweep("nosuch", str(uuids.uuid4()))
+    assert wired._opened is None
+    wired.sweep("nosuch", "runs")
+    assert wired._opened is not None
+    assert wired.find("runs").name == "runs"
+
+
+@pytest.mark.libvirt
+def test_a_save_of_what_is_unknown_says_so(both: tuple[LibvirtKvm, LibvirtKvm], tmp_path: Path) -> None:
+    for hypervisor in both:
+        job = hypervisor.begin_save(str(uuids.uuid4()), str(tmp_path / "file"))
+        assert job.ended(30.0)
+        with pytest.raises(DomainNotFound):
+            job.result()
+
+
+@pytest.mark.libvirt
 def test_the_wire_finds_by_name_then_id_then_uuid(both: tuple[LibvirtKvm, LibvirtKvm], start: Starter) -> None:
     wired, plain = both
     other = start("other", idle=True)
