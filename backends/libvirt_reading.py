@@ -72,6 +72,13 @@ class LibvirtReading(LibvirtQueries, LibvirtTuning):
         except NotAsExpected:
             self._close_wire()
             return None
+        except BaseException as failure:
+            from xmcompat.errors import XmError
+
+            if not isinstance(failure, XmError):  # a signal, perhaps in the middle of a message: libvirt takes over
+                wire, self._wire = self._wire, None
+                wire.drop()
+            raise
 
     def close(self) -> None:
         """Close the connection. May be repeated."""

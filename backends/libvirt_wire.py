@@ -81,6 +81,10 @@ class Wire:
         finally:
             self._socket.close()
 
+    def drop(self) -> None:
+        """Close it without a word: what was said is not known. May be repeated."""
+        self._socket.close()
+
     def domains(self) -> list[DomainInfo]:
         """Every domain, as ``Hypervisor.domains`` wants them."""
         return self.domains_and((), lambda: None)[0]
@@ -141,7 +145,7 @@ class Wire:
             message = self._receive()
             try:
                 _, program, _, _, kind, serial, status = _HEADER.unpack_from(message)
-                if program == PROGRAM and kind == REPLY:
+                if program == PROGRAM and kind == REPLY and serial >= first:  # earlier ones: somebody was interrupted
                     body = message[_HEADER.size :]
                     answers[serial] = body if status == OK else _SIGNED.unpack_from(body)[0]
             except error:

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from xmcompat.backends import libvirt_wire
 from xmcompat.backends.hypervisor import DomainInfo
+from xmcompat.backends.libvirt_kvm import LibvirtKvm
 from xmcompat.backends.libvirt_wire import NotAsExpected, Wire, open_wire, socket_of
+from xmcompat.errors import DomainNotFound
 
 UUID = bytes(range(16))
 
@@ -87,6 +89,43 @@ def test_answers_in_another_order_and_messages_of_others_are_sorted_out() -> Non
     peer.answer(b"second", first=1)
     peer.answer(b"first")
     assert peer.wire._call([(1, b""), (2, b"")]) == [b"first", b"second"]
+    peer.close()
+
+
+def test_what_is_answered_after_an_interruption_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = Peer()
+
+    def interrupted() -> bytes:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(peer.wire, "_receive", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            peer.wire._call([(1, b"")])
+    peer.answer(b"late", b"in time")
+    assert peer.wire._call([(2, b"")]) == [b"in time"]
+    peer.close()
+
+
+@pytest.mark.parametrize("broken", [KeyboardInterrupt, SystemExit, KeyError])
+def test_a_wire_whose_question_was_broken_off_is_given_up(broken: type[BaseException]) -> None:
+    peer, hypervisor = Peer(), LibvirtKvm.__new__(LibvirtKvm)
+    hypervisor._wire = peer.wire
+
+    def refused(_: Wire) -> tuple[int]:
+        raise DomainNotFound("web1")
+
+    def broken_off(_: Wire) -> tuple[int]:
+        raise broken
+
+    with pytest.raises(DomainNotFound):
+        hypervisor._ask(refused)
+    assert hypervisor._ask(lambda wire: (1,)) == (1,)
+    with pytest.raises(broken):
+        hypervisor._ask(broken_off)
+    assert hypervisor._wire is None
+    assert hypervisor._ask(lambda wire: (1,)) is None
+    assert peer.theirs.recv(1) == b""
     peer.close()
 
 
