@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-_NOT_REACHED = "failed to connect to monitor socket"
-_CLOSED = "unexpectedly closed the monitor"  # and with a reason, it goes on
+_NOT_REACHED = "failed to connect to monitor socket: Connection refused"
+#: With a reason, they go on.
+_ENDED = ("unexpectedly closed the monitor", "process exited while connecting to monitor")
 _TRIES = 3
 
 
@@ -39,9 +40,9 @@ def started(libvirt: Any, start: Callable[[], T]) -> T:
 
 def without_reason(failure: Failure) -> HypervisorError | None:
     """The error of a start whose reason libvirt does not tell; None for another one."""
-    if not failure.has(_NOT_REACHED) and not failure.line.endswith(_CLOSED):
+    if not failure.has(_NOT_REACHED) and not failure.line.endswith(_ENDED):
         return None
     return HypervisorError(
         "QEMU has ended while the guest was started, and libvirt does not say why",
-        hint="the guest's log below /var/log/libvirt/qemu does",
+        hint="see the guest's log on its host, below /var/log/libvirt/qemu",
     )

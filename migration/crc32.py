@@ -1,6 +1,7 @@
-"""CRC-32 as fast as memory is read, by Intel's ISA-L (libisal2) where the host has it; else by zlib, the same number.
+"""CRC-32 by Intel's ISA-L (libisal2) where the host has it; else by zlib, the same number.
 
-zlib takes about four times as long as the reading alone, which counts where two processors are busy with QEMU.
+A file in memory is read and counted in about the time of the reading alone; with zlib that takes four times as long, which
+is seen where two processors are busy with QEMU.
 """
 
 from __future__ import annotations
