@@ -35,5 +35,7 @@ class Call(threading.Thread):
         return self._over.wait(seconds)
 
     def result(self) -> None:
+        """Raises what the call has raised; it is over."""
+        assert self._over.is_set(), "the call is not over"
         if self._error is not None:
             raise self._error

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from xmcompat.backends.call_thread import Call
 from xmcompat.backends.image_feed import Feed, copied
-from xmcompat.errors import DomainNotFound, HypervisorError, XmError
+from xmcompat.errors import DomainNotFound, HypervisorError, HypervisorUnreachable, XmError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,7 +48,8 @@ class LibvirtSaveJob:
         while not self._call.ended(0.0):
             if time.monotonic() > deadline:
                 raise HypervisorError("libvirt does not give up the save")
-            self._give_up()
+            with suppress(HypervisorUnreachable):  # the call has lost its own connection as well, or goes on
+                self._give_up()
             self._call.ended(0.2)
 
 

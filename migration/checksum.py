@@ -60,9 +60,13 @@ class Checksum:
             if self._stopped:
                 return
 
-    def stop(self) -> None:
-        """Nobody wants it any more. May be repeated."""
+    def unwanted(self) -> None:
+        """Nobody wants it any more; waits for nothing. May be repeated."""
         self._stopped = True
+
+    def stop(self) -> None:
+        """Nobody wants it any more; waits for a disk that is being written to. May be repeated."""
+        self.unwanted()
         self._thread.join()
         if self._handle >= 0:
             os.close(self._handle)
@@ -108,10 +112,9 @@ class GrowingChecksum(Checksum):
                     return
                 self._over.wait(_LOOK)
 
-    def stop(self) -> None:
-        self._stopped = True
+    def unwanted(self) -> None:
+        super().unwanted()
         self._over.set()
-        super().stop()
 
     def whole(self, *, anew: bool = False) -> int:
         """The checksum of the file, which is whole now. ANEW: what was read while it grew may have changed since.

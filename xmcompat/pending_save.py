@@ -74,6 +74,7 @@ class PendingSave:
         self._seen: tuple[SavedDisk, ...] = ()
         self._folder, self._copies = "", dict[str, str]()
         self._guard: Guard | None = None
+        self._checksum: GrowingChecksum | None = None
         self._back_ends = () if running else vif_traces.leaving(toolstack.hypervisor, info)
         self._moving = ExitStack()
         begun = False
@@ -136,7 +137,7 @@ class PendingSave:
 
     def _forget(self) -> None:
         """Leave nothing of what was begun; the domain runs on."""
-        if hasattr(self, "_checksum"):
+        if self._checksum is not None:
             self._checksum.stop()
         save_file.remove(self._made)
         saved_disks.remove_folder(self._folder)
@@ -145,6 +146,8 @@ class PendingSave:
         self._end()
 
     def _end(self) -> None:
+        if self._checksum is not None:
+            self._checksum.stop()
         if self._guard is not None:
             self._guard.dismiss()
         self._moving.close()
@@ -166,6 +169,7 @@ class PendingSave:
         except HypervisorError as error:
             raise _unwritten(self.path, error) from None
         try:
+            assert self._checksum is not None
             checksum = self._checksum.whole(anew=not save_file.is_streamed(self._made))
             save_file.complete(self._made, self._config, checksum=checksum, forms=saved_disks.written(self._disks()))
             if self._folder:
@@ -227,7 +231,8 @@ class PendingSave:
         if self._over:
             return
         self._over = True
-        self._checksum.stop()
+        if self._checksum is not None:
+            self._checksum.unwanted()
         if not os.path.exists(self._made):  # it has its name already
             self._end()
             return
@@ -249,8 +254,6 @@ class PendingSave:
             self._job.abort()
         except HypervisorError as error:
             raise OperationError(f"{error.line()}; '{self.info.name}' is being saved to {self._made}") from None
-        except HypervisorUnreachable:
-            pass  # its result tells
         try:
             self._job.result()
         except ConnectionLost:

@@ -91,8 +91,10 @@ class Saving:
             while not pending.ended(1.0):
                 continue
             pending.finish()
-        except BaseException:
+        except BaseException as error:
             pending.abandon()
+            if isinstance(error, DomainNotFound):
+                raise DomainNotFound(designation) from None
             raise
         return Checkpoint(pending.folder, pending.uncopied)
 

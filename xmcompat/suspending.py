@@ -82,7 +82,9 @@ class Suspending:
             while not job.ended(1.0):
                 continue
             job.result()
-        except (DomainNotFound, DomainEnding):
+        except DomainNotFound:
+            raise DomainNotFound(designation) from None
+        except DomainEnding:
             raise OperationError("Domain is not running") from None
         except HypervisorUnreachable:
             raise

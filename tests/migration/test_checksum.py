@@ -69,15 +69,27 @@ def test_what_grows_is_sent_to_the_disk_meanwhile(tmp_path: Path, monkeypatch: p
 
 
 def test_what_is_whole_already_is_not_sent_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"")
-    checksum = GrowingChecksum(str(path), START)
+    class Set(threading.Event):
+        """As ``whole`` leaves it, with all of the file on the disk."""
+
+        def is_set(self) -> bool:
+            return True
+
     sent: list[int] = []
     monkeypatch.setattr("xmcompat.migration.checksum.begin_writing_out", lambda _, start, length: sent.append(start))
-    checksum._over.set()  # as ``whole`` does, with all of it on the disk
+    path = tmp_path / "file"
     path.write_bytes(os.urandom(20 << 20))
-    assert checksum.whole() == crc(path.read_bytes())
-    assert sent == []
+    whole = zlib.crc32(path.read_bytes()[START:])
+
+    class Late(GrowingChecksum):
+        def _compute(self) -> None:
+            self._over = Set()
+            super()._compute()
+
+    checksum = Late(str(path), START)
+    checksum._thread.join(60.0)
+    assert (checksum._place, checksum._crc, sent) == (20 << 20, whole, [])
+    checksum.stop()
 
 
 @pytest.mark.parametrize("change", ["replaced", "shortened", "filled"])
