@@ -30,7 +30,7 @@ from statistics import median
 from typing import NamedTuple
 
 from huge_pages import backed, set_aside
-from side_by_side import CHECKOUT
+from side_by_side import CHECKOUT, filled_mib
 
 from tests.e2e.moving_hosts import MIGRATION, settle
 from tests.lab.far_shell import far_shell
@@ -86,7 +86,7 @@ class Ear(threading.Thread):
 def main() -> int:
     parser = argparse.ArgumentParser(description="xm migrate --live against virsh")
     parser.add_argument("--runs", type=int, default=3, help="how often the guest goes there and back by each (default: 3)")
-    parser.add_argument("--mib", type=int, default=2048, help="the memory that is filled, in MiB (default: 2048)")
+    parser.add_argument("--mib", type=filled_mib, default=1024, help="the memory that is filled, in MiB (default: 1024)")
     parser.add_argument("--rate", default="1gbit", help="the link between the hosts (default: 1gbit)")
     parser.add_argument("--clear", action="store_true", help="the guest's memory is not encrypted")
     parser.add_argument("--guests", type=int, default=8, help="guests of the host that is emptied (default: 8)")

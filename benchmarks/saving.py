@@ -23,7 +23,7 @@ import tempfile
 from pathlib import Path
 
 from huge_pages import backed, set_aside
-from side_by_side import environment, milliseconds, record
+from side_by_side import environment, filled_mib, milliseconds, record
 
 from tests.lab.guests import tick_xml, write_roms
 from xmcompat.backends.libvirt_kvm import connect
@@ -70,7 +70,7 @@ def memory_xml(directory: Path, mib: int) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="xm save and restore against virsh")
     parser.add_argument("--runs", type=int, default=5, help="how often each program runs (default: 5)")
-    parser.add_argument("--mib", type=int, default=1024, help="the memory that is filled, in MiB (default: 1024)")
+    parser.add_argument("--mib", type=filled_mib, default=1024, help="the memory that is filled, in MiB (default: 1024)")
     options = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="xmsave-", dir="/tmp"))
     try:
