@@ -157,8 +157,6 @@ def _part(member: Disk) -> Part:
 
 def disks_of(machine: Machine, guest: GuestConfig) -> tuple[Disk, ...]:
     """The disks of MACHINE, which was read from XML, with what GUEST, its configuration, says of them besides."""
-    if not machine.disks:
-        return ()
     from xmcompat.translate.disks import recalled
 
     return recalled(machine.disks, guest)

@@ -66,8 +66,6 @@ def ready(
     May be repeated while the domain is off. Raises DeviceError; then nothing new is held.
     """
     sweep(hypervisor)
-    if not disks:
-        return ()
     disks = disk_secrets.prepared(hypervisor, disks, guest, uuid)
     taken: list[tuple[Need, str]] = []
     try:
