@@ -380,6 +380,15 @@ def sweep(hypervisor: Hypervisor) -> tuple[str, ...]:
     return tuple(dict.fromkeys(error.line() for error in errors))
 
 
+def sweep_after(uri: str) -> None:
+    """Give back what the domains of the hypervisor at URI hold, which has gone with all of them. What cannot be taken down
+    is told by a later ``sweep`` of somebody's."""
+    if is_any():
+        from xmcompat.storage import holds
+
+        holds.sweep((), hypervisor=uri, folder=FOLDER)
+
+
 class _Living:
     """The domains (uuids) that are there when they are asked for."""
 

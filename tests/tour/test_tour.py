@@ -18,6 +18,7 @@ import pytest
 from tests.lab.fixtures import CHECKOUT
 from xmcompat.backends.private_libvirtd import PrivateLibvirtd
 from xmcompat.config.load import load
+from xmcompat.disk_needs import FOLDER
 from xmcompat.errors import XmError
 from xmcompat.guest import KernelBoot
 from xmcompat.notes import Fate
@@ -97,6 +98,13 @@ def test_without_a_libvirtd_it_goes_through_a_guests_whole_life_and_leaves_nothi
     assert not tour.directory.exists()
 
 
+def held(tour: Tour) -> list[str]:
+    """What this host still holds for the disks of its guest, by name."""
+    here = os.fsencode(tour.directory)
+    files = (path for path in Path(FOLDER).glob("*/*") if path.is_file())
+    return [str(path) for path in files if here in path.read_bytes()]
+
+
 def test_a_kept_guest_runs_until_it_is_cleaned_away(tour: Tour, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     shutil.copytree(default_cache(), cache, symlinks=True, copy_function=os.link)
@@ -108,9 +116,11 @@ def test_a_kept_guest_runs_until_it_is_cleaned_away(tour: Tour, tmp_path: Path) 
     assert f"  export XMCOMPAT_URI='{uri}'\n" in stdout
     argv = [sys.executable, "-m", "xmcompat.xm", "domid", "tour"]
     assert tour.run(argv=argv, XMCOMPAT_URI=uri) == Ended(0, "1\n", "")
+    assert held(tour) != []
     assert tour.run("--clean", XMCOMPAT_CACHE=str(cache)).status == 0
     assert not tour.directory.exists()
     assert not cache.exists()
+    assert held(tour) == []
 
 
 def test_where_a_libvirtd_answers_it_is_used_with_a_bridge_of_the_tours_own(
@@ -144,6 +154,15 @@ def test_there_too_a_stopped_tour_takes_its_guest_and_bridge_along(tour: Tour, n
     assert not tour.directory.exists()
 
 
+def test_there_it_leaves_nothing_held_for_a_guest_that_was_kept(tour: Tour, node: PrivateLibvirtd) -> None:
+    build_guest(tour.directory / "guest", name="tour")
+    assert tour.run(argv=node.enter(tour.argv("--keep"), cwd=CHECKOUT)).status == 0
+    look = node.enter(["find", "/run/xmcompat/storage", "-type", "f"])
+    assert subprocess.run(look, capture_output=True, text=True, check=True).stdout != ""
+    assert tour.run(argv=node.enter(tour.argv("--clean"), cwd=CHECKOUT), XMCOMPAT_CACHE="/tmp/no-cache").status == 0
+    assert subprocess.run(look, capture_output=True, text=True, check=True).stdout == ""
+
+
 @pytest.mark.parametrize("delay", [0.1, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0])
 def test_ctrl_c_at_any_moment_leaves_nothing(tour: Tour, delay: float) -> None:
     process = tour.start(tour.argv())
@@ -153,6 +172,7 @@ def test_ctrl_c_at_any_moment_leaves_nothing(tour: Tour, delay: float) -> None:
     assert process.returncode == 130
     assert stderr in ("", "\ntour: stopped; what it had made is removed\n")
     assert not tour.directory.exists()
+    assert held(tour) == []
 
 
 def test_a_step_that_fails_is_one_line_and_its_log_stays(tour: Tour) -> None:

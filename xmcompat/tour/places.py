@@ -11,6 +11,7 @@ from typing import Protocol
 from xmcompat.backends.domain_xml import read_record
 from xmcompat.backends.libvirt_kvm import connect
 from xmcompat.backends.private_libvirtd import PrivateLibvirtd
+from xmcompat.disk_needs import sweep, sweep_after
 from xmcompat.errors import DomainNotFound, HypervisorUnreachable, XmError
 from xmcompat.tour.programs import run
 
@@ -61,6 +62,7 @@ class PrivatePlace:
 
     def remove(self, name: str, config: Path) -> None:
         self._libvirtd.stop()
+        sweep_after(self.uri)
         shutil.rmtree(self._libvirtd.directory, ignore_errors=True)
 
     def log(self, name: str) -> Path:
@@ -106,7 +108,8 @@ class SystemPlace:
 
 
 def _destroy(name: str, config: Path) -> None:
-    """Destroy the guest NAME of the system's libvirt, if it is the one that CONFIG has started."""
+    """Destroy the guest NAME of the system's libvirt, if it is the one that CONFIG has started, and give back what was held
+    for its disks."""
     hypervisor = connect(SYSTEM_URI)
     try:
         info = hypervisor.find(name)
@@ -115,8 +118,10 @@ def _destroy(name: str, config: Path) -> None:
         if record and record.source == os.path.abspath(config) and info.domid is not None:
             hypervisor.destroy(info.uuid)
     except DomainNotFound:
-        return
+        pass  # what it held may still be held
     finally:
+        with suppress(HypervisorUnreachable):
+            sweep(hypervisor)
         hypervisor.close()
 
 
