@@ -5,7 +5,6 @@ Not a program: ``listing.py`` and ``verbs.py`` import it, which run as scripts o
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -39,14 +38,6 @@ class Cost(NamedTuple):
 
     milliseconds: float
     mebibytes: float
-
-
-def filled_mib(text: str) -> int:
-    """MiB of a guest's memory that QEMU fills from a file: its loader takes less than 2 GiB."""
-    mib = int(text)
-    if not 0 < mib < 2048:
-        raise argparse.ArgumentTypeError(f"{mib} MiB cannot be filled; QEMU loads 1 to 2047 MiB from a file")
-    return mib
 
 
 def environment(uri: str) -> dict[str, str]:
