@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from xmcompat.backends.counters import DomainCounters
+    from xmcompat.backends.image_feed import Along
     from xmcompat.backends.kept_mark import Mark
 
 
@@ -248,9 +249,11 @@ class Hypervisor(Persistence, Volumes, Migrates, Protocol):
         """Have a save end whose process has ended, if there is one; a little later it is over."""
         ...
 
-    def restore(self, uuid: str, path: str, spans: Sequence[tuple[int, int]], xml: str = "") -> DomainInfo:
+    def restore(
+        self, uuid: str, path: str, spans: Sequence[tuple[int, int]], xml: str = "", along: Along | None = None
+    ) -> DomainInfo:  # fmt: skip
         """Start it, paused, from its image in the file PATH, which is SPANS of it, (start, end) in bytes, one after the
-        other; as XML says in place of the image's own where it is told. Raises OSError, too."""
+        other, and which ALONG reads as well; as XML says in place of the image's own where it is told. Raises OSError."""
         ...
 
     def domain_xml(self, uuid: str, *, secrets: bool = False) -> str: ...

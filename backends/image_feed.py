@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Protocol
 
 #: Seconds between two looks whether somebody has opened the pipe, or it is to be closed.
 _LOOK = 0.001
@@ -24,14 +25,28 @@ _NAME = 200
 _SET_PIPE_SIZE, _GET_PIPE_SIZE = 1031, 1032
 
 
+class Along(Protocol):
+    """Reads the parts of an image along, which come one after the other."""
+
+    def flows(self, place: int, end: int) -> None:
+        """The bytes of the file from PLACE to END are about to be passed on. Raises OSError, which ends it."""
+        ...
+
+    def beside(self) -> None:
+        """They are not passed on: it has to read them itself. Raises OSError."""
+        ...
+
+
 class Feed:
     """A named pipe through which SPANS of the file at SOURCE flow, (start, end) in bytes, once somebody reads it.
 
-    ``path`` is its name, gone as soon as it has been opened. Raises OSError where no pipe can be made.
+    ``path`` is its name, gone as soon as it has been opened. ALONG is told of each part before. Raises OSError where no
+    pipe can be made.
     """
 
-    def __init__(self, source: str, spans: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, source: str, spans: Sequence[tuple[int, int]], along: Along | None = None) -> None:
         self._spans = tuple(spans)
+        self._along = along
         self._stopped = threading.Event()
         self.opened = False
         self._handle = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
@@ -89,10 +104,14 @@ class Feed:
 
     def _flown(self, target: int, place: int, end: int, size: int) -> int:
         """Where it has come to from PLACE on: to END, unless the file is shorter, or it is stopped. SIZE is the pipe's."""
-        rest, rested = _REST, False
+        rest, rested, told = _REST, False, place
         while place < end and not self._stopped.is_set():
+            most = min(place + _CHUNK, end)
+            if self._along is not None and told < most:
+                self._along.flows(told, most)
+                told = most
             try:
-                count = os.splice(self._handle, target, min(_CHUNK, end - place), offset_src=place)
+                count = os.splice(self._handle, target, most - place, offset_src=place)
             except BlockingIOError:
                 if rested:
                     select.select([], [target], [], 0.1)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
+    from xmcompat.backends.image_feed import Along
     from xmcompat.backends.libvirt_translated import Translated
 
 #: The first libvirt that opens an image twice, so that it cannot come through a pipe.
@@ -55,13 +56,14 @@ class LibvirtSaveJob:
 
 class SaveCalls(NamedTuple):
     """The calls over connections of libvirt's: its module, what gives the connection that there is, how to open one more,
-    what turns errors into our words, and what tells libvirt's version."""
+    what turns errors into our words, what tells libvirt's version, and what takes a connection over, or will not."""
 
     libvirt: Any
     connection: Callable[[], Any]
     open: Callable[[], Any]
     translated: Callable[..., Translated]
     version: Callable[[], int]
+    keep: Callable[[Any], bool]
 
     def begin(
         self, uuid: str, path: str, *, running: bool = False, disks: Mapping[str, str] | None = None,
@@ -123,21 +125,32 @@ class SaveCalls(NamedTuple):
 
         checkpoint(self.libvirt, domain, lambda: self._snapshot(domain, path, live=False), disks, moment)
 
-    def restore(self, uuid: str, path: str, spans: Sequence[tuple[int, int]], xml: str = "") -> None:
-        """Start the domain UUID, paused, from its image in SPANS of the file PATH, as XML says where it is told.
+    def restore(
+        self, uuid: str, path: str, spans: Sequence[tuple[int, int]], xml: str = "", along: Along | None = None
+    ) -> None:  # fmt: skip
+        """Start the domain UUID, paused, from its image in SPANS of the file PATH, as XML says where it is told. ALONG
+        reads the image along.
 
         On any error, and on Ctrl-C, it is not there. Raises what ``create`` raises; OSError.
         """
-        if tuple(spans) == ((0, os.stat(path).st_size),):
-            self._restore(uuid, path, xml)
-        elif self.version() >= _OPENS_TWICE or not self._fed(uuid, path, spans, xml):
+        if tuple(spans) != ((0, os.stat(path).st_size),):
+            if self.version() < _OPENS_TWICE and self._fed(uuid, path, spans, xml, along):
+                return
+            if along is not None:
+                along.beside()
             with copied(path, spans) as copy:
                 self._restore(uuid, copy, xml)
+            return
+        if along is not None:
+            along.beside()
+        self._restore(uuid, path, xml)
 
-    def _fed(self, uuid: str, path: str, spans: Sequence[tuple[int, int]], xml: str) -> bool:
+    def _fed(
+        self, uuid: str, path: str, spans: Sequence[tuple[int, int]], xml: str, along: Along | None
+    ) -> bool:  # fmt: skip
         """Whether libvirt would have the image from a pipe. Raises as ``restore`` does."""
         try:
-            feed = Feed(path, spans)
+            feed = Feed(path, spans, along)
         except OSError:
             return False
         try:
@@ -153,13 +166,17 @@ class SaveCalls(NamedTuple):
     def _restore(self, uuid: str, path: str, xml: str, give_up: Callable[[], None] | None = None) -> None:
         """GIVE_UP ends the image early, so that the call comes to an end."""
 
+        good: list[Any] = []
+
         def restore() -> None:
             connection = self.open()
             try:
                 with self.translated(uuid):
                     connection.restoreFlags(path, xml or None, self.libvirt.VIR_DOMAIN_SAVE_PAUSED)
-            finally:
+            except BaseException:
                 self._closed(connection)
+                raise
+            good.append(connection)
 
         call = Call(restore)
         try:
@@ -169,9 +186,17 @@ class SaveCalls(NamedTuple):
             if give_up is not None:
                 give_up()
             call.ended(None)
+            self._keep(good)
             self._undo(uuid, call)
             raise
+        self._keep(good)
         call.result()
+
+    def _keep(self, good: Sequence[Any]) -> None:
+        """What comes next may go over the connection that is there."""
+        for connection in good:
+            if not self.keep(connection):
+                self._closed(connection)
 
     def _undo(self, uuid: str, call: Call) -> None:
         """End the domain that CALL has started, if it has."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from xmcompat.backends.hypervisor import DomainInfo, SaveJob
+    from xmcompat.backends.image_feed import Along
     from xmcompat.backends.libvirt_save_calls import SaveCalls
     from xmcompat.backends.libvirt_translated import Translated
     from xmcompat.backends.libvirt_wire import Wire
@@ -29,6 +30,8 @@ class LibvirtSaving:
         @property
         def _connection(self) -> Any: ...
 
+        _opened: Any
+
         def _open(self) -> Any: ...
 
         def _translated(self, designation: str = "") -> Translated: ...
@@ -40,7 +43,7 @@ class LibvirtSaving:
     def _save_calls(self) -> SaveCalls:
         from xmcompat.backends.libvirt_save_calls import SaveCalls
 
-        return SaveCalls(self._libvirt, lambda: self._connection, self._open, self._translated, self._version)
+        return SaveCalls(self._libvirt, lambda: self._connection, self._open, self._translated, self._version, self._keep)
 
     def begin_save(
         self, uuid: str, path: str, *, running: bool = False, disks: Mapping[str, str] | None = None,
@@ -54,13 +57,23 @@ class LibvirtSaving:
         """Have a save end whose process has ended; silent where there is none."""
         self._save_calls().give_up(uuid)
 
-    def restore(self, uuid: str, path: str, spans: Sequence[tuple[int, int]], xml: str = "") -> DomainInfo:
-        """Start the domain, paused, from its image in SPANS of the file PATH, as XML says where it is told.
+    def restore(
+        self, uuid: str, path: str, spans: Sequence[tuple[int, int]], xml: str = "", along: Along | None = None
+    ) -> DomainInfo:  # fmt: skip
+        """Start the domain, paused, from its image in SPANS of the file PATH, as XML says where it is told. ALONG reads the
+        image along.
 
         On any error, and on Ctrl-C, it is not there. Raises what ``create`` raises, and OSError.
         """
-        self._save_calls().restore(uuid, path, spans, xml)
+        self._save_calls().restore(uuid, path, spans, xml, along)
         return self.find(uuid)
+
+    def _keep(self, connection: Any) -> bool:
+        """Whether CONNECTION is ours from now on: there was none."""
+        if self._opened is not None:
+            return False
+        self._opened = connection
+        return True
 
     def _version(self) -> int:
         told = self._ask(library_version)

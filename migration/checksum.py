@@ -21,6 +21,8 @@ from xmcompat.writing_out import begin_writing_out
 _CHUNK = 256 << 10
 #: Bytes that the disk is asked for at a time, well before they are read: QEMU, which reads the same, finds them there.
 _AHEAD = 32 << 20
+#: Bytes for which one of them tells whether they are there.
+_LOOKED_AT = 1 << 20
 #: Bytes of a file that grows which are sent to the disk at a time.
 _OUT = 8 << 20
 #: Seconds between two looks at a file that grows.
@@ -79,6 +81,68 @@ class Checksum:
         if self._error is not None:
             raise self._error
         return self._crc
+
+
+class FlowingChecksum(Checksum):
+    """That of a file of which somebody passes on all of SPANS, in this order, and says before of each part that it
+    ``flows``.
+
+    It is counted then, and is in the processor's cache for whoever reads it next: beside that it would hinder them for
+    longer. The disk is asked for what comes, from the beginning on. Where nobody passes the file on, say ``beside``.
+    """
+
+    def __init__(self, path: str, spans: Sequence[tuple[int, int]]) -> None:
+        self._buffer = Buffer(_CHUNK)
+        self._left = 0
+        self._other: Checksum | None = None
+        super().__init__(path, spans)
+        size = os.fstat(self._handle).st_size
+        self._left = sum(max(min(end, size) - start, 0) for start, end in spans)
+
+    def _compute(self) -> None:
+        for start, end in self._spans:
+            self._fetch(start, end)
+
+    def _fetch(self, place: int, end: int) -> None:
+        """Have the kernel read from PLACE to END, as far as the file goes, about as fast as the disk gives it."""
+        asked = place
+        while place < end and not self._stopped:
+            last = min(place + _LOOKED_AT, end) - 1
+            if not _is_there(self._handle, last):
+                if asked - place < _AHEAD and asked < end:
+                    asked = max(asked, place)
+                    os.posix_fadvise(self._handle, asked, min(_AHEAD, end - asked), os.POSIX_FADV_WILLNEED)
+                    asked += _AHEAD
+                if not os.pread(self._handle, 1, last):
+                    return
+            place = last + 1
+
+    def flows(self, place: int, end: int) -> None:
+        """Count what SPANS have of the bytes from PLACE to END. Raises OSError."""
+        for first, last in self._spans:
+            for count in _pieces(self._handle, max(first, place), min(last, end), self._buffer.view):
+                self._crc = self._buffer.crc32(count, self._crc)
+                self._left -= count
+
+    def beside(self) -> None:
+        """Count all of it in a thread. Raises OSError."""
+        self._other = Checksum(self._path, self._spans)
+
+    def unwanted(self) -> None:
+        super().unwanted()
+        if self._other is not None:
+            self._other.unwanted()
+
+    def stop(self) -> None:
+        super().stop()
+        if self._other is not None:
+            self._other.stop()
+
+    def result(self) -> int:
+        """Waits for it; what did not flow is read. Raises OSError."""
+        crc = self._crc if self._other is None else self._other.result()
+        self.stop()
+        return of_file(self._path, self._spans) if self._left and self._other is None else crc
 
 
 class GrowingChecksum(Checksum):
@@ -147,6 +211,21 @@ def _read(handle: int, spans: Sequence[tuple[int, int]], buffer: memoryview) -> 
                 break
             yield count
             place += count
+
+
+def _pieces(handle: int, place: int, end: int, buffer: memoryview) -> Iterator[int]:
+    """The same of what is between PLACE and END, with nothing asked of the disk before."""
+    while place < end and (count := os.preadv(handle, [buffer[: end - place]], place)):
+        yield count
+        place += count
+
+
+def _is_there(handle: int, place: int) -> bool:
+    """Whether the byte at PLACE is in the memory of this host; not so where the file system does not tell."""
+    try:
+        return os.preadv(handle, [bytearray(1)], place, os.RWF_NOWAIT) > 0
+    except OSError:
+        return False
 
 
 def of_file(path: str, spans: Sequence[tuple[int, int]]) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
+from xmcompat.backends.image_feed import Along
 from xmcompat.errors import DomainNotFound, XmError
 from xmcompat.migration.image_head import IMAGE_MAGIC
 from xmcompat.migration.save_file import HALF_MAGIC
@@ -124,7 +125,9 @@ class FakeSaving:
         else:
             del self.known[uuid]
 
-    def restore(self, uuid: str, path: str, spans: Sequence[tuple[int, int]], xml: str = "") -> DomainInfo:
+    def restore(
+        self, uuid: str, path: str, spans: Sequence[tuple[int, int]], xml: str = "", along: Along | None = None
+    ) -> DomainInfo:
         from xmcompat.backends import domain_xml
 
         if self.restore_error is not None:

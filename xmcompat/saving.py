@@ -33,7 +33,7 @@ from xmcompat.errors import (
 )
 from xmcompat.losses import BACK, stuck
 from xmcompat.migration import save_file
-from xmcompat.migration.checksum import Checksum, of_file
+from xmcompat.migration.checksum import FlowingChecksum, of_file
 from xmcompat.pending_save import RUNS, PendingSave, refuse_name
 from xmcompat.preflight import DOM0_MIN_MEM, refuse_missing_bridge, refuse_suspended
 from xmcompat.toolstack import DOM0_NAME, DOM0_UUID, Toolstack
@@ -180,10 +180,10 @@ class Saving:
     def _started(self, machine: Machine, found: save_file.SaveFile, path: str, disks: tuple[Disk, ...]) -> DomainInfo:
         """The domain, paused; its image is what was written. Raises as ``restore``."""
         uuid = machine.uuid or ""
-        checksum = Checksum(path, found.memory) if found.checksum is not None else None
+        checksum = FlowingChecksum(path, found.memory) if found.checksum is not None else None
         try:
             try:
-                info = self._hypervisor.restore(uuid, path, found.spans, disk_needs.renewed(found.xml, disks))
+                info = self._hypervisor.restore(uuid, path, found.spans, disk_needs.renewed(found.xml, disks), checksum)
             except HypervisorError:
                 if checksum is not None and checksum.result() != found.checksum:
                     raise _damaged(path) from None

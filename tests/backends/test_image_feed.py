@@ -52,6 +52,54 @@ def test_who_reads_has_all_that_is_named_and_the_name_is_gone(
     assert [path.name for path in source.parent.iterdir()] == ["web1.save"]
 
 
+class Listener:
+    """What was told, and what the reader had by then."""
+
+    def __init__(self, read: bytearray, error: OSError | None = None) -> None:
+        self.told: list[tuple[int, int, int]] = []
+        self._read = read
+        self._error = error
+
+    def flows(self, place: int, end: int) -> None:
+        self.told.append((place, end, len(self._read)))
+        if self._error is not None and len(self.told) == 3:
+            raise self._error
+
+    def beside(self) -> None:
+        raise AssertionError("it is passed on")
+
+
+@pytest.mark.parametrize("spans", PARTS.values(), ids=PARTS)
+def test_who_reads_along_is_told_of_each_byte_once_and_before(source: Path, spans: Sequence[tuple[int, int]]) -> None:
+    read = bytearray()
+    listener = Listener(read)
+    feed = Feed(str(source), spans, listener)
+    with open(feed.path, "rb", buffering=0) as pipe:
+        while data := pipe.read(50_000):
+            read += data
+    feed.stop()
+    assert read == parts(source, spans)
+    told = [(place, end) for place, end, _ in listener.told]
+    size = source.stat().st_size
+    assert b"".join(parts(source, (span,)) for span in told) == read
+    assert [end for _, end in told[:-1]] != [] and all(end - place <= 2 * MIB for place, end in told)
+    come = 0
+    for place, end, had in listener.told:
+        assert had <= come, "no byte is read before it is told"
+        come += max(min(end, size) - place, 0)
+
+
+def test_where_who_reads_along_cannot_read_it_ends(source: Path) -> None:
+    read = bytearray()
+    feed = Feed(str(source), TAIL, Listener(read, OSError(5, "Input/output error")))
+    with open(feed.path, "rb", buffering=0) as pipe:
+        while data := pipe.read(50_000):
+            read += data
+    feed.stop()
+    assert 0 < len(read) < source.stat().st_size - 4096
+    assert source.read_bytes()[4096:].startswith(bytes(read))
+
+
 def test_one_that_nobody_reads_ends_and_leaves_nothing(source: Path) -> None:
     before = threading.active_count()
     feed = Feed(str(source), TAIL)

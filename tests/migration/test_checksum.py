@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import zlib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmcompat.migration.checksum import Checksum, GrowingChecksum, of_file
+from xmcompat.migration.checksum import Checksum, FlowingChecksum, GrowingChecksum, of_file
 
 START = 92
 
@@ -35,6 +36,83 @@ def test_a_large_part_is_counted_piece_by_piece(tmp_path: Path) -> None:
     data = os.urandom(1_000_003)
     path.write_bytes(data)
     assert Checksum(str(path), ((900_000, 1 << 62), (1, 900_000))).result() == zlib.crc32(data[900_000:] + data[1:900_000])
+
+
+def test_what_flows_is_counted_and_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts that are not of the spans are none of it."""
+    monkeypatch.setattr("xmcompat.migration.checksum.of_file", lambda *_: pytest.fail("it is read again"))
+    path = tmp_path / "file"
+    data = os.urandom(3_000_003)
+    path.write_bytes(data)
+    checksum = FlowingChecksum(str(path), ((900_092, 3_000_003), (100, 900_000)))
+    for place, end in ((900_000, 1_000_000), (1_000_000, 3_000_003), (0, 800_000), (800_000, 900_000)):
+        checksum.flows(place, end)
+    assert checksum.result() == zlib.crc32(data[900_092:] + data[100:900_000])
+
+
+@given(st.binary(min_size=10, max_size=3000), st.integers(0, 3000), st.data())
+def test_what_flows_in_any_pieces_has_the_same_checksum(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, start: int, draw: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("any") / "file"
+    path.write_bytes(data)
+    checksum = FlowingChecksum(str(path), ((start, 4000),))
+    cuts = sorted({0, 4000, *draw.draw(st.lists(st.integers(0, 4000), max_size=5))})
+    for place, end in pairwise(cuts):
+        checksum.flows(place, end)
+    assert checksum.result() == zlib.crc32(data[start:])
+
+
+@pytest.mark.parametrize("came", [0, 1, 999_999], ids=["nothing", "a byte", "all but one"])
+def test_what_flowed_in_part_is_counted_whole(tmp_path: Path, came: int) -> None:
+    path = tmp_path / "file"
+    data = os.urandom(1_000_000)
+    path.write_bytes(data)
+    checksum = FlowingChecksum(str(path), ((0, 1_000_000),))
+    checksum.flows(0, came)
+    assert checksum.result() == zlib.crc32(data)
+
+
+def test_what_is_passed_on_by_nobody_is_counted_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xmcompat.migration.checksum.of_file", lambda *_: pytest.fail("it is read again"))
+    path = tmp_path / "file"
+    data = os.urandom(1_000_000)
+    path.write_bytes(data)
+    before = threading.active_count()
+    checksum = FlowingChecksum(str(path), ((92, 1_000_000),))
+    checksum.beside()
+    assert checksum.result() == crc(data)
+    checksum.stop()
+    assert threading.active_count() == before
+
+
+def test_a_flow_that_nobody_wants_leaves_no_thread(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(1_000_000))
+    before = threading.active_count()
+    checksum = FlowingChecksum(str(path), ((92, 1_000_000),))
+    checksum.beside()
+    checksum.unwanted()
+    checksum.stop()
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_the_disk_is_asked_for_what_is_not_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cached: bool) -> None:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr("xmcompat.migration.checksum._is_there", lambda _handle, _place: cached)
+    monkeypatch.setattr(os, "posix_fadvise", lambda _handle, start, length, _advice: asked.append((start, start + length)))
+    path, size = tmp_path / "file", 70 << 20
+    with open(path, "wb") as file:
+        file.truncate(size)
+    checksum = FlowingChecksum(str(path), ((100, size),))
+    checksum._thread.join()
+    checksum.stop()
+    if cached:
+        assert asked == []
+    else:
+        assert (asked[0][0], asked[-1][1]) == (100, size)
+        assert [end for _, end in asked[:-1]] == [start for start, _ in asked[1:]]
 
 
 def test_what_grows_is_counted_to_its_end(tmp_path: Path) -> None:

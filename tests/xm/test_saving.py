@@ -13,6 +13,7 @@ from tests.fakes import FakeHypervisor, domain
 from tests.fakes_saving import image, xml_of
 from tests.xm.conftest import Xm
 from xmcompat.backends.hypervisor import DomainInfo, DomainState, SaveJob
+from xmcompat.backends.image_feed import Along
 from xmcompat.backends.kept_mark import Mark, Phase
 from xmcompat.errors import ConnectionLost, DomainEnding, DomainExists, HypervisorError, XmError
 from xmcompat.migration import save_file
@@ -311,7 +312,9 @@ def test_of_two_restores_at_once_the_loser_names_the_domain_that_is_there(
     host: FakeHypervisor, xm: Xm, tmp_path: Path, error: XmError
 ) -> None:
     class Winner(FakeHypervisor):
-        def restore(self, uuid: str, path: str, spans: Sequence[tuple[int, int]], xml: str = "") -> DomainInfo:
+        def restore(
+            self, uuid: str, path: str, spans: Sequence[tuple[int, int]], xml: str = "", along: Along | None = None
+        ) -> DomainInfo:
             self.known[WEB1.uuid] = WEB1._replace(domid=9)
             raise error
 
