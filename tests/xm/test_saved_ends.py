@@ -18,6 +18,7 @@ from tests.xm.conftest import Xm
 from tests.xm.test_saved_guests import UUID, WEB1, config, web1
 from xmcompat import moving, saved_disks, saved_guests, standing
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
+from xmcompat.backends.image_feed import Along
 from xmcompat.errors import ConnectionLost, HypervisorError, OperationError
 from xmcompat.migration import image_head, save_file
 from xmcompat.pending_save import PendingSave
@@ -293,8 +294,10 @@ def test_ctrl_c_that_is_noticed_when_the_guest_is_there_leaves_none(
     xm("save", "web1", str(tmp_path / "f"))
     restore = FakeHypervisor.restore
 
-    def late(self: FakeHypervisor, uuid: str, path: str, spans: Sequence[tuple[int, int]], xml: str = "") -> DomainInfo:
-        restore(self, uuid, path, spans, xml)
+    def late(
+        self: FakeHypervisor, uuid: str, path: str, spans: Sequence[tuple[int, int]], xml: str = "", along: Along | None = None
+    ) -> DomainInfo:
+        restore(self, uuid, path, spans, xml, along)
         raise Ended(signal.SIGINT)
 
     monkeypatch.setattr(FakeHypervisor, "restore", late)
