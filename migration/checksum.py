@@ -1,6 +1,7 @@
 """The checksum of a guest's image: CRC-32 over all that stands behind libvirt's own header, which changes at the end.
 
-It is computed in a thread beside the image's being written, or read: what was written a moment ago is in the page cache.
+It is computed beside the image's being written, in a thread, for what was written a moment ago is in the page cache; and
+just before parts of it are passed on to QEMU.
 While QEMU writes, that thread gives way to whoever else wants a processor. libvirt's images have no checksum of their own.
 
 What it has come past is sent to the disk at once. libvirt would have all of it written only when QEMU has ended; the disk
@@ -21,8 +22,6 @@ from xmcompat.writing_out import begin_writing_out
 _CHUNK = 256 << 10
 #: Bytes that the disk is asked for at a time, well before they are read: QEMU, which reads the same, finds them there.
 _AHEAD = 32 << 20
-#: Bytes for which one of them tells whether they are there.
-_LOOKED_AT = 1 << 20
 #: Bytes of a file that grows which are sent to the disk at a time.
 _OUT = 8 << 20
 #: Seconds between two looks at a file that grows.
@@ -93,36 +92,44 @@ class FlowingChecksum(Checksum):
 
     def __init__(self, path: str, spans: Sequence[tuple[int, int]]) -> None:
         self._buffer = Buffer(_CHUNK)
-        self._left = 0
+        self._rest = list(spans)
         self._other: Checksum | None = None
         super().__init__(path, spans)
-        size = os.fstat(self._handle).st_size
-        self._left = sum(max(min(end, size) - start, 0) for start, end in spans)
 
     def _compute(self) -> None:
+        scratch = memoryview(bytearray(_CHUNK))
         for start, end in self._spans:
-            self._fetch(start, end)
+            self._fetch(start, end, scratch)
 
-    def _fetch(self, place: int, end: int) -> None:
-        """Have the kernel read from PLACE to END, as far as the file goes, about as fast as the disk gives it."""
+    def _fetch(self, place: int, end: int, scratch: memoryview) -> None:
+        """Have the kernel read from PLACE to END, as far as the file goes, as fast as the disk gives it.
+
+        All that is not there is read: what is asked of the disk at a time, the kernel may cut to less.
+        """
         asked = place
         while place < end and not self._stopped:
-            last = min(place + _LOOKED_AT, end) - 1
-            if not _is_there(self._handle, last):
+            last = min(place + _CHUNK, end)
+            if not _is_there(self._handle, last - 1):
                 if asked - place < _AHEAD and asked < end:
                     asked = max(asked, place)
                     os.posix_fadvise(self._handle, asked, min(_AHEAD, end - asked), os.POSIX_FADV_WILLNEED)
                     asked += _AHEAD
-                if not os.pread(self._handle, 1, last):
+                if not os.preadv(self._handle, [scratch[: last - place]], place):
                     return
-            place = last + 1
+            place = last
 
     def flows(self, place: int, end: int) -> None:
-        """Count what SPANS have of the bytes from PLACE to END. Raises OSError."""
-        for first, last in self._spans:
-            for count in _pieces(self._handle, max(first, place), min(last, end), self._buffer.view):
+        """Count what is next in SPANS, where the bytes from PLACE to END have it. Raises OSError."""
+        while self._rest and place <= self._rest[0][0] < end:
+            start, stop = self._rest[0]
+            last = min(stop, end)
+            for count in _pieces(self._handle, start, last, self._buffer.view):
                 self._crc = self._buffer.crc32(count, self._crc)
-                self._left -= count
+                start += count
+            if start < last:
+                self._rest[0] = start, stop
+                return
+            self._rest[:1] = [(last, stop)] if last < stop else []
 
     def beside(self) -> None:
         """Count all of it in a thread. Raises OSError."""
@@ -140,9 +147,13 @@ class FlowingChecksum(Checksum):
 
     def result(self) -> int:
         """Waits for it; what did not flow is read. Raises OSError."""
-        crc = self._crc if self._other is None else self._other.result()
+        if self._other is not None:
+            return self._other.result()
+        for count in _read(self._handle, self._rest, self._buffer.view):
+            self._crc = self._buffer.crc32(count, self._crc)
+        self._rest = []
         self.stop()
-        return of_file(self._path, self._spans) if self._left and self._other is None else crc
+        return self._crc
 
 
 class GrowingChecksum(Checksum):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmcompat.migration.checksum import Checksum, FlowingChecksum, GrowingChecksum, of_file
+from xmcompat.migration.checksum import Checksum, FlowingChecksum, GrowingChecksum, _is_there, of_file
 
 START = 92
 
@@ -71,6 +71,31 @@ def test_what_flowed_in_part_is_counted_whole(tmp_path: Path, came: int) -> None
     checksum = FlowingChecksum(str(path), ((0, 1_000_000),))
     checksum.flows(0, came)
     assert checksum.result() == zlib.crc32(data)
+
+
+def test_what_flows_in_another_order_is_counted_in_that_of_the_spans(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    data = os.urandom(1_000_000)
+    path.write_bytes(data)
+    checksum = FlowingChecksum(str(path), ((0, 1_000_000),))
+    checksum.flows(500_000, 1_000_000)
+    checksum.flows(0, 500_000)
+    assert checksum.result() == zlib.crc32(data)
+
+
+def test_all_that_the_disk_has_is_in_memory_before_it_flows(tmp_path: Path) -> None:
+    path, size = tmp_path / "file", 40 << 20
+    with open(path, "wb") as file:
+        file.write(os.urandom(size))
+        file.flush()
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    checksum = FlowingChecksum(str(path), ((100, size),))
+    checksum._thread.join()
+    checksum.stop()
+    with open(path, "rb", buffering=0) as file:
+        missing = [place for place in range(0, size, 4096) if not _is_there(file.fileno(), place)]
+    assert missing == []
 
 
 def test_what_is_passed_on_by_nobody_is_counted_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
