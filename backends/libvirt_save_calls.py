@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from xmcompat.backends.call_thread import Call
@@ -133,17 +133,13 @@ class SaveCalls(NamedTuple):
 
         On any error, and on Ctrl-C, it is not there. Raises what ``create`` raises; OSError.
         """
-        if tuple(spans) != ((0, os.stat(path).st_size),):
-            if self.version() < _OPENS_TWICE and self._fed(uuid, path, spans, xml, along):
-                return
-            if along is not None:
-                along.beside()
-            with copied(path, spans) as copy:
-                self._restore(uuid, copy, xml)
+        whole = tuple(spans) == ((0, os.stat(path).st_size),)
+        if not whole and self.version() < _OPENS_TWICE and self._fed(uuid, path, spans, xml, along):
             return
         if along is not None:
             along.beside()
-        self._restore(uuid, path, xml)
+        with nullcontext(path) if whole else copied(path, spans) as image:
+            self._restore(uuid, image, xml)
 
     def _fed(
         self, uuid: str, path: str, spans: Sequence[tuple[int, int]], xml: str, along: Along | None
@@ -165,7 +161,6 @@ class SaveCalls(NamedTuple):
 
     def _restore(self, uuid: str, path: str, xml: str, give_up: Callable[[], None] | None = None) -> None:
         """GIVE_UP ends the image early, so that the call comes to an end."""
-
         good: list[Any] = []
 
         def restore() -> None:
