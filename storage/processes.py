@@ -1,4 +1,4 @@
-"""Which process of this host has a file open, or holds a lock on it, and which guest it runs. Read from /proc."""
+"""Which process of this host has a file or a tap open, or holds a lock on one, and which guest it runs. Read from /proc."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def locking(path: str) -> list[Process]:
     except (OSError, ValueError):
         return []
     place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
-    return _processes(lambda pid: any(place in line.split() for line in _locks(pid)))
+    return _processes(lambda pid: any(place in line.split() for line in _told(pid, "lock:")))
 
 
 def having_open(device: int) -> list[Process]:
@@ -58,6 +58,11 @@ def having_open(device: int) -> list[Process]:
         return False
 
     return _processes(lambda pid: any(map(has, _files(pid))))
+
+
+def having_tap(name: str) -> list[Process]:
+    """Those that hold the tap of that NAME, without which it would not be there; of this network namespace or another."""
+    return _processes(lambda pid: any(line.split() == ["iff:", name] for line in _told(pid, "iff:")))
 
 
 def named(processes: list[Process]) -> str:
@@ -83,10 +88,11 @@ def _files(pid: str) -> Iterator[str]:
         yield from (f"/proc/{pid}/fd/{name}" for name in os.listdir(f"/proc/{pid}/fd"))
 
 
-def _locks(pid: str) -> Iterator[str]:
+def _told(pid: str, what: str) -> Iterator[str]:
+    """The lines that begin with WHAT in what the kernel says of its open files."""
     with suppress(OSError):
         for name in os.listdir(f"/proc/{pid}/fdinfo"):
-            yield from (line for line in _text(f"/proc/{pid}/fdinfo/{name}").splitlines() if line.startswith("lock:"))
+            yield from (line for line in _text(f"/proc/{pid}/fdinfo/{name}").splitlines() if line.startswith(what))
 
 
 def _link(path: str) -> str:

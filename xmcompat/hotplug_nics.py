@@ -64,7 +64,7 @@ class Nics(Pluggable):
         nic = added_nic(guest, facts, number, findings)
         told = settled(findings)
         if seen.live and is_local(self._hypervisor.uri):
-            told = (*told, *mac_twins.told(self._hypervisor, (nic,), number))
+            told = (*told, *mac_twins.told(self._hypervisor, (nic,), number, own=seen.info.name))
         ours = seen.live and connecting.is_ours(self._hypervisor)
         waits = ours and connecting.prepared((vif,), (nic,), number=number)
         own = number if seen.live else None

@@ -18,13 +18,19 @@ _SYS = "/sys/class/net"
 _XENS_NAME = re.compile(r"vif([0-9]+)\.[0-9]+")
 
 
-def told(hypervisor: Hypervisor, nics: Iterable[Nic], number: int = 0, *, sys: str = _SYS) -> tuple[str, ...]:
+def told(
+    hypervisor: Hypervisor, nics: Iterable[Nic], number: int = 0, *, own: str = "", sys: str = _SYS
+) -> tuple[str, ...]:  # fmt: skip
     """What the operator should know before a guest gets NICS, the first of which is vif NUMBER. Looks at the kernel's ports
-    of each bridge, of which libvirt's have the guest's address but for the first byte. Never raises XmError."""
+    of each bridge, of which libvirt's have the guest's address but for the first byte. Never raises XmError.
+
+    OWN is the name of a guest that runs and has no vif with these addresses: a tap that its QEMU holds was left to it by a
+    libvirtd that was killed, and no frame comes out of it.
+    """
     sentences = []
     for place, nic in enumerate(nics, number):
         for port in _ports(nic.bridge, sys) if nic.bridge else ():
-            if _address(f"{sys}/{port}") == f"fe{nic.mac.lower()[2:]}":
+            if _address(f"{sys}/{port}") == f"fe{nic.mac.lower()[2:]}" and not (own and _holds(own, port)):
                 sentences.append(
                     f"vif {place} has the MAC address {nic.mac} of {_whose(hypervisor, port)} on the bridge '{nic.bridge}'"
                     ": frames for either reach one of them; give it another one"
@@ -48,6 +54,12 @@ def _address(link: str) -> str:
             return file.read().strip()
     except OSError:
         return ""
+
+
+def _holds(guest: str, port: str) -> bool:
+    from xmcompat.storage import processes
+
+    return any(holder.guest == guest for holder in processes.having_tap(port))
 
 
 def _whose(hypervisor: Hypervisor, port: str) -> str:

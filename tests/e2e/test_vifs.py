@@ -612,3 +612,20 @@ def test_a_second_guest_of_one_mac_address_is_told(bench: Bench, pv: Writer) -> 
     said = bench.xm("network-attach", "web3", "mac=00:16:3e:00:00:02", "bridge=xenbr0")
     assert said.status == 0
     assert "vif 0 has the MAC address 00:16:3e:00:00:02 of 'web2' on the bridge 'xenbr0'" in said.stderr
+
+
+def test_a_tap_that_only_the_guests_own_qemu_still_holds_is_nobodys_mac_twin(bench: Bench, pv: Writer) -> None:
+    """As a libvirtd leaves it that is killed while it plugs a vif in."""
+    pv("web1.cfg", vif=[], disk=[])
+    assert bench.xm("create", "-q", "web1.cfg") == ("", "", 0)
+    script = """
+        exec 7<>/dev/net/tun
+        python3 -c 'import fcntl, struct; fcntl.ioctl(7, 0x400454ca, struct.pack("16sH22x", b"left0", 0x1002))'
+        ip link set dev left0 address fe:16:3e:00:00:01 master xenbr0 up
+        virsh -q qemu-monitor-command --pass-fds 7 web1 '{"execute": "getfd", "arguments": {"fdname": "left"}}'
+    """
+    subprocess.run(bench.node.enter(["sh", "-e", "-c", script]), check=True, timeout=30, stdout=subprocess.DEVNULL)
+    assert bench.xm("network-attach", "web1", f"mac={MAC}", "bridge=xenbr0") == ("", "", 0)
+    pv("web2.cfg", vif=[VIF], disk=[])
+    said = bench.xm("create", "-q", "web2.cfg")
+    assert (said.status, said.stderr.count(f"has the MAC address {MAC} of ")) == (0, 2), "another guest's twins are told"
