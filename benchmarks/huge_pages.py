@@ -41,31 +41,35 @@ def backed(xml: str) -> str:
     return xml.replace("<os>", f"{BACKING}<os>", 1)
 
 
-def fill(name: str, mib: int) -> None:
-    """Write MIB of random bytes into the memory of the guest NAME, which runs: no program can make them smaller.
+def fill(folder: Path, mib: int) -> None:
+    """Write MIB of random bytes into the memory of the guest with huge pages of FOLDER: no program can make them smaller.
 
     QEMU's own loader would do so at every start of it, also where a saved guest comes back: time that is nobody's.
     """
-    pid = _pid_of(name)
-    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
-        start, end = (int(place, 16) for place in line.split()[0].split("-"))
-        if "/huge/" in line and end - start >= (mib << 20) + _FIRST:
-            break
-    else:
-        raise SystemExit(f"process {pid} has no {mib} MiB in huge pages")
+    pid, start = _of(folder, (mib << 20) + _FIRST)
     with open(f"/proc/{pid}/mem", "r+b", buffering=0) as memory:
         memory.seek(start + _FIRST)
         for _ in range(mib):
             memory.write(os.urandom(1 << 20))
 
 
-def _pid_of(name: str) -> int:
-    """The process of the guest NAME."""
-    for folder in Path("/proc").glob("[0-9]*"):
+def _of(folder: Path, size: int) -> tuple[int, int]:
+    """The process that has SIZE bytes of FOLDER or more in one piece, and where they begin."""
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            words = (folder / "cmdline").read_bytes().split(b"\0")
+            lines = (process / "maps").read_text().splitlines()
         except OSError:
             continue  # it has ended
-        if b"-name" in words and f"guest={name},".encode() in words[words.index(b"-name") + 1]:
-            return int(folder.name)
-    raise SystemExit(f"no process runs the guest {name}")
+        for line in lines:
+            start, end = (int(place, 16) for place in line.split()[0].split("-"))
+            if f" {folder}/" in line and end - start >= size:
+                return int(process.name), start
+    raise SystemExit(f"no guest has {size} bytes in the huge pages at {folder}")
+
+
+def positive(text: str) -> int:
+    """TEXT as a number above 0, for argparse. Raises ValueError."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number

@@ -28,7 +28,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from huge_pages import backed, fill, set_aside
+from huge_pages import backed, fill, positive, set_aside
 from side_by_side import CHECKOUT
 
 from tests.e2e.moving_hosts import MIGRATION, settle
@@ -82,26 +82,27 @@ class Ear(threading.Thread):
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="xm migrate --live against virsh")
-    parser.add_argument("--runs", type=int, default=3, help="how often the guest goes there and back by each (default: 3)")
-    parser.add_argument("--mib", type=int, default=1024, help="the memory that is filled, in MiB (default: 1024)")
+    parser.add_argument("--runs", type=positive, default=3, help="how often it goes there and back by each (default: 3)")
+    parser.add_argument("--mib", type=positive, default=1024, help="the memory that is filled, in MiB (default: 1024)")
     parser.add_argument("--rate", default="1gbit", help="the link between the hosts (default: 1gbit)")
     parser.add_argument("--clear", action="store_true", help="the guest's memory is not encrypted")
-    parser.add_argument("--guests", type=int, default=8, help="guests of the host that is emptied (default: 8)")
+    parser.add_argument("--guests", type=positive, default=8, help="guests of the host that is emptied (default: 8)")
     options = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="xmmove-", dir="/tmp"))
+    huge = directory / "huge"
     try:
-        with set_aside(2 * (options.mib + OWN) + MORE, directory / "huge"):
-            return between_hosts(Hosts(directory / "m", 2), options)
+        with set_aside(2 * (options.mib + OWN) + MORE, huge):
+            return between_hosts(Hosts(directory / "m", 2), huge, options)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def between_hosts(hosts: Hosts, options: argparse.Namespace) -> int:
+def between_hosts(hosts: Hosts, huge: Path, options: argparse.Namespace) -> int:
     try:
         with far_shell(hosts) as shell:
             for host in hosts.nodes:
                 settle(host, MIGRATION.format(program=shell.program) + (NO_PKI if options.clear else ""))
-            behind = one_guest(hosts, str(shell.program), options)
+            behind = one_guest(hosts, huge, str(shell.program), options)
             many_guests(hosts, options.guests)
             return behind
     finally:
@@ -113,11 +114,11 @@ def memory_xml(hosts: Hosts, mib: int, log: Path) -> str:
     return backed(tick_xml(NAME, hosts.shared, kvm=False, memory=(mib + OWN) * 1024, log=log, bridges=["xenbr0"]))
 
 
-def one_guest(hosts: Hosts, shell: str, options: argparse.Namespace) -> int:
+def one_guest(hosts: Hosts, huge: Path, shell: str, options: argparse.Namespace) -> int:
     runs, mib, rate = options.runs, options.mib, options.rate
     log = hosts.shared / "bench.log"
     hosts.nodes[0].hypervisor.create(memory_xml(hosts, mib, log))
-    fill(NAME, mib)
+    fill(huge, mib)
     hosts.slow(rate)
     eventually(lambda: log.exists() and log.read_bytes().count(b"TICK ") > 5, 30.0, what="the guest counts")
     found: dict[str, list[Run]] = {"virsh": [], "xm": []}

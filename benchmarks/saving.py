@@ -23,7 +23,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from huge_pages import backed, fill, set_aside
+from huge_pages import backed, fill, positive, set_aside
 from side_by_side import environment, milliseconds, record
 
 from tests.lab.guests import tick_xml, write_roms
@@ -33,7 +33,7 @@ from xmcompat.backends.private_libvirtd import PrivateLibvirtd
 MIB = 1 << 20
 #: MiB of the guest besides what is filled, and in huge pages besides its memory.
 OWN, MORE = 64, 16
-NAME = "bench"
+NAME, HUGE = "bench", "huge"
 LAUNCHER = "from xmcompat.xm.main import run; run()"
 #: What virsh gives for 1; the least that xm may have of it.
 BAR = 1.0
@@ -55,12 +55,12 @@ def memory_xml(directory: Path, mib: int) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="xm save and restore against virsh")
-    parser.add_argument("--runs", type=int, default=7, help="how often each program runs (default: 7)")
-    parser.add_argument("--mib", type=int, default=1024, help="the memory that is filled, in MiB (default: 1024)")
+    parser.add_argument("--runs", type=positive, default=7, help="how often each program runs (default: 7)")
+    parser.add_argument("--mib", type=positive, default=1024, help="the memory that is filled, in MiB (default: 1024)")
     options = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="xmsave-", dir="/tmp"))
     try:
-        with set_aside(options.mib + OWN + MORE, directory / "huge"):
+        with set_aside(options.mib + OWN + MORE, directory / HUGE):
             return of_a_guest(directory, options.mib, options.runs)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
@@ -74,7 +74,7 @@ def of_a_guest(directory: Path, mib: int, runs: int) -> int:
         hypervisor = connect(node.uri)
         hypervisor.create(memory_xml(directory, mib))
         hypervisor.close()
-        fill(NAME, mib)
+        fill(directory / HUGE, mib)
         return measure(node, directory, runs)
     finally:
         node.stop()
