@@ -1,6 +1,6 @@
 """Machine to libvirt XML and back, and the record that travels in a domain's metadata. Pure.
 
-This is the door; lxml is loaded at the first call, by ``domain_xml_write`` or ``domain_xml_read``.
+This is the door; lxml is loaded at the first call, by ``domain_xml_write``, ``domain_xml_read`` or ``record_write``.
 """
 
 from __future__ import annotations
@@ -38,6 +38,6 @@ def parse(xml: str) -> Machine:
 
 def render_record(record: XenRecord) -> str:
     """The record as an element of no namespace, as ``Hypervisor.set_metadata`` takes it."""
-    from xmcompat.backends.domain_xml_write import render_record
+    from xmcompat.backends.record_write import render_record
 
     return render_record(record)

@@ -13,6 +13,7 @@ from xmcompat.backends.machine import (
     Machine,
     XenRecord,
 )
+from xmcompat.backends.record_write import fill
 from xmcompat.backends.xml_elements import ON_OFF, add, legible, said
 
 
@@ -47,31 +48,8 @@ def render(machine: Machine) -> str:
     return etree.tostring(root, encoding="unicode") + "\n"
 
 
-def render_record(record: XenRecord) -> str:
-    """See ``domain_xml.render_record``."""
-    element = etree.Element("guest")
-    _fill(element, record)
-    return etree.tostring(element, encoding="unicode")
-
-
 def _record(parent: etree._Element, record: XenRecord) -> None:
-    _fill(etree.SubElement(parent, f"{{{METADATA_URI}}}guest", nsmap={METADATA_PREFIX: METADATA_URI}), record)
-
-
-def _fill(element: etree._Element, record: XenRecord) -> None:
-    element.set("source", legible(record.source))
-    element.set("dialect", record.dialect)
-    if record.started is not None:
-        element.set("started", repr(record.started))
-    if record.consoles:
-        element.set("consoles", " ".join(record.consoles))
-    if record.restarts:
-        element.set("restarts", str(record.restarts))
-    if record.sizes:
-        element.set("sizes", " ".join(record.sizes))
-    if record.vifs is not None:
-        element.set("vifs", f"{record.vifs[0]}:{record.vifs[1]}")
-    element.text = legible(record.sxp)
+    fill(etree.SubElement(parent, f"{{{METADATA_URI}}}guest", nsmap={METADATA_PREFIX: METADATA_URI}), record)
 
 
 def _boot(parent: etree._Element, machine: Machine) -> None:

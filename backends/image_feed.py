@@ -147,16 +147,16 @@ def _enlarged(pipe: int) -> int:
 
 def _pipe(source: str) -> str:
     """A new named pipe beside SOURCE, or in the folder for temporary files. Raises OSError."""
-    failure: OSError | None = None
-    for folder in (os.path.dirname(os.path.abspath(source)), tempfile.gettempdir()):
-        path = os.path.join(folder, f"{_hidden(source)}{os.getpid()}-{threading.get_ident():x}.pipe")
-        try:
-            os.mkfifo(path, 0o600)
-            return path
-        except OSError as error:
-            failure = error
-    assert failure is not None
-    raise failure
+    try:
+        return _pipe_in(os.path.dirname(os.path.abspath(source)), source)
+    except OSError:
+        return _pipe_in(tempfile.gettempdir(), source)  # which is looked for at the first call
+
+
+def _pipe_in(folder: str, source: str) -> str:
+    path = os.path.join(folder, f"{_hidden(source)}{os.getpid()}-{threading.get_ident():x}.pipe")
+    os.mkfifo(path, 0o600)
+    return path
 
 
 def _hidden(source: str) -> str:

@@ -22,6 +22,8 @@ from xmcompat.writing_out import begin_writing_out
 _CHUNK = 256 << 10
 #: Bytes that the disk is asked for at a time, well before they are read: QEMU, which reads the same, finds them there.
 _AHEAD = 32 << 20
+#: Bytes of which the last tells whether all of them are in memory: each look holds up whoever begins the restore meanwhile.
+_LOOKED_AT = 4 << 20
 #: Bytes of a file that grows which are sent to the disk at a time.
 _OUT = 8 << 20
 #: Seconds between two looks at a file that grows.
@@ -108,15 +110,18 @@ class FlowingChecksum(Checksum):
         """
         asked = place
         while place < end and not self._stopped:
-            last = min(place + _CHUNK, end)
-            if not _is_there(self._handle, last - 1):
+            last = min(place + _LOOKED_AT, end)
+            if _is_there(self._handle, last - 1):
+                place = last
+            while place < last:
                 if asked - place < _AHEAD and asked < end:
                     asked = max(asked, place)
                     os.posix_fadvise(self._handle, asked, min(_AHEAD, end - asked), os.POSIX_FADV_WILLNEED)
                     asked += _AHEAD
-                if not os.preadv(self._handle, [scratch[: last - place]], place):
+                count = os.preadv(self._handle, [scratch[: last - place]], place)
+                if not count or self._stopped:
                     return
-            place = last
+                place += count
 
     def flows(self, place: int, end: int) -> None:
         """Count what is next in SPANS, where the bytes from PLACE to END have it. Raises OSError."""
