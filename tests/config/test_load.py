@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from xmcompat.config.load import LARGEST, find_config, load, load_sxp, parse_words
 from xmcompat.errors import ConfigError, ConfigNotFound, ConfigSyntax, UnsupportedConfig, UsageError, XmError
 from xmcompat.guest import Dialect, FirmwareBoot, KernelBoot, LoaderBoot
+from xmcompat.migration import save_file
 from xmcompat.notes import Fate, Note
 
 
@@ -283,6 +284,7 @@ def test_a_kernel_behind_xens_firmware_must_be_there(here: Path) -> None:
     ("data", "reason"),
     [
         (b"LinuxGuestRecord\0\0", "this is a saved guest of Xen; its memory cannot be used on KVM"),
+        (save_file.header("(domain (name a))", 1 << 20, 4096), "this is a saved guest; 'xm restore ./web1.cfg' starts it"),
         (b"Xen saved domain, xl format\n", "this is a saved guest of Xen; its memory cannot be used on KVM"),
         (b"<domain type='kvm'>", "this is libvirt's XML; use virsh for libvirt's XML"),
         (b"<?xml version='1.0'?>", "this is XML; use virsh for libvirt's XML"),

@@ -14,6 +14,7 @@ from xmcompat.config.read import SAVED, Document, offline_host, read, read_each
 from xmcompat.config.words import for_any_tool
 from xmcompat.errors import ConfigError, ConfigLimit, NotConvertible, UnsupportedConfig, XmError
 from xmcompat.guest import Dialect, GuestKind, KernelBoot, LoaderBoot
+from xmcompat.migration import save_file
 from xmcompat.notes import Fate, Note
 
 XM = "kernel = '/k'\nname = 'web1'\nmemory = 64\non_crash = 'restart'\n"
@@ -468,6 +469,16 @@ def test_the_configuration_in_front_of_a_saved_guest() -> None:
     (document,) = read(data, "a.chk", host=offline_host())
     assert document.guest.name == "a"
     assert "its memory cannot be used" in notes_on(document, "(file)")[0].reason
+
+
+def test_a_guest_that_xm_has_saved_is_one_for_restore() -> None:
+    data = save_file.header(form(), 64 << 20, 4096, checksum=0, forms="(disks)") + bytes(4096)
+    (document,) = read(data, "a.chk", host=offline_host())
+    assert document.guest.name == "a"
+    (note,) = notes_on(document, "(file)")
+    assert (note.harmless, note.reason) == (
+        True, "this is a saved guest; 'xm restore' starts it from its memory, only its configuration is read",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("rest", [b"", b"\0", struct.pack(">I", 0), struct.pack(">I", 2**32 - 1) + b"(vm)"])

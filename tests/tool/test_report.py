@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.lab.nobody import Nobody
 from tests.tool.dead_host import DB1, READY, WEB1, WIN1, dead_host, managed, write
 from xmcompat.errors import XmError
+from xmcompat.migration import save_file
 from xmcompat.render import report_text
 from xmcompat.render.report_html import page
 from xmcompat.render.report_json import json_text
@@ -212,6 +213,7 @@ def test_a_suspended_guest_is_told(tmp_path: Path) -> None:
         f"var/lib/xend/domains/{UUID}/config.sxp": managed("m"),
         f"var/lib/xend/domains/{UUID}/checkpoint.chk": b"LinuxGuestRecord\0",
         "var/lib/xen/save/web9": b"LinuxGuestRecord\0\0",
+        "var/lib/xen/save/ours": save_file.header(managed("ours"), 1 << 20, 4096),
     })  # fmt: skip
     texts = [finding.text for finding in survey(str(tmp_path)).findings]
     assert sum("was saved while it ran" in text for text in texts) == 2

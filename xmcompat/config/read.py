@@ -22,8 +22,8 @@ from xmcompat.guest import Dialect
 from xmcompat.notes import Fate, Note
 
 __all__ = [
-    "LARGEST", "OFFLINE_CWD", "SAVED", "BootFiles", "Document", "decoded", "form_document", "forms_of", "offline_host",
-    "read", "read_each", "read_record_form", "refuse_other_kinds",
+    "LARGEST", "OFFLINE_CWD", "SAVED", "BootFiles", "Document", "decoded", "form_document", "forms_of", "is_of_xm_save",
+    "offline_host", "read", "read_each", "read_record_form", "refuse_other_kinds",
 ]  # fmt: skip
 
 #: No honest configuration is larger, in bytes.
@@ -31,6 +31,8 @@ LARGEST = 1024 * 1024
 
 #: How xend's saved guests begin: then a length in four bytes, the guest's form, and its memory.
 SAVED = b"LinuxGuestRecord"
+#: What ``migration.save_file`` writes behind the configuration.
+_OWN_FORM = b"\n(image_file (size "
 _SAVED_BY_XL = b"Xen saved domain"
 
 #: The current directory of a script that is read away from its host.
@@ -118,6 +120,7 @@ def _outcomes(
 ) -> tuple[Document | XmError, ...]:
     path = reading.path
     saved = dialect in (None, Dialect.SXP) and data.startswith(SAVED)
+    is_ours = saved and is_of_xm_save(data)
     if saved:
         data = _of_saved(data, path)
         dialect = Dialect.SXP
@@ -129,7 +132,7 @@ def _outcomes(
         dialect, certain = recognise(data)
         dialect = dialect if certain else usual or dialect
     if dialect is Dialect.SXP:
-        return _forms(data, reading, [_no_memory(path)] if saved else [])
+        return _forms(data, reading, [_no_memory(path, is_ours)] if saved else [])
     return (reading.by(dialect, data) if certain else reading.by_either(dialect, data, known=usual is not None),)
 
 
@@ -142,6 +145,8 @@ def _cut(error: XmError) -> None:
 def refuse_other_kinds(data: bytes, path: str) -> None:
     """Say what a file is that is no configuration. Raises ConfigError."""
     head = data[:64].lstrip()
+    if is_of_xm_save(data):
+        raise ConfigError("this is a saved guest", path=path, hint=f"'xm restore {path}' starts it")
     if data.startswith((SAVED, _SAVED_BY_XL)):
         raise ConfigError("this is a saved guest of Xen; its memory cannot be used on KVM", path=path)
     if head.startswith(b"<"):
@@ -165,10 +170,18 @@ def _of_saved(data: bytes, path: str) -> bytes:
     return data[start : start + length]
 
 
-def _no_memory(path: str) -> Note:
+def is_of_xm_save(data: bytes) -> bool:
+    """Whether DATA is the beginning, with the configuration, of a file of our ``xm save``: no memory of Xen's."""
+    start = len(SAVED) + 4
+    end = start + int.from_bytes(data[len(SAVED) : start], "big")
+    return data.startswith(SAVED) and _OWN_FORM in data[start:end]
+
+
+def _no_memory(path: str, is_ours: bool) -> Note:
+    memory = "'xm restore' starts it from its memory" if is_ours else "its memory cannot be used on KVM"
     return Note(
-        key="(file)", fate=Fate.NO_MEANING, path=path,
-        reason="this is a saved guest; its memory cannot be used on KVM, only its configuration is read",
+        key="(file)", fate=Fate.NO_MEANING, path=path, harmless=is_ours,
+        reason=f"this is a saved guest; {memory}, only its configuration is read",
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
+from xmcompat.config.read import LARGEST, is_of_xm_save
 from xmcompat.errors import XmError
 from xmcompat.guest import Dialect
 from xmcompat.render.report_values import Fact, Finding, Passed, Report
@@ -162,10 +163,10 @@ class _Survey:
         """Images of saved guests, as the service of Xen's guests left them when the host was shut down."""
         for path in places.saved:
             try:
-                head = self.tree.head(path, 64)
+                head = self.tree.head(path, LARGEST)
             except (OSError, Unreachable):
                 head = b""
-            if re.match(rb"LinuxGuestRecord|Xen saved domain", head):
+            if re.match(rb"LinuxGuestRecord|Xen saved domain", head) and not is_of_xm_save(head):
                 yield _suspended(path[-1], shown(path))
 
 
