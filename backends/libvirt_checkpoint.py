@@ -1,9 +1,9 @@
 """A guest's memory and its disks of the same moment, while it lives on: a snapshot of its memory, a backup of its disks.
 
 The guest stands still meanwhile. Nothing is put between it and its disks, so that nothing has to be merged back, and a
-copying that is broken off leaves them as they are. It is not let go while they are copied: once its memory is written, QEMU
-7.2 holds the disks for handed over, opens them anew when the guest goes on, and a copying that is under way then reads
-through a descriptor that is closed ("Bad file descriptor", three times in eight on a busy machine).
+copying that is broken off leaves them as they are. They are copied first: once its memory is written, QEMU holds the disks
+for handed over until the guest goes on. QEMU 10 begins no copying of such disks ("Inactive ... can't be a file child"), and
+QEMU 7.2 opens them anew then, so that a copying under way reads through a descriptor that is closed.
 """
 # ruff: noqa: ANN401 - libvirt's module has no types
 
@@ -39,9 +39,9 @@ def backup_xml(disks: Mapping[str, str], others: list[str]) -> str:
 
 
 def checkpoint(
-    libvirt: Any, domain: Any, remember: Callable[[], object], disks: Mapping[str, str], moment: Callable[[], None]
+    libvirt: Any, domain: Any, disks: Mapping[str, str], remember: Callable[[], object], moment: Callable[[], None]
 ) -> None:
-    """While DOMAIN stands still, REMEMBER its memory, call MOMENT and copy DISKS; then let it run on.
+    """While DOMAIN stands still, copy DISKS, REMEMBER its memory and call MOMENT; then let it run on.
 
     Raises libvirt's errors and HypervisorError.
     """
@@ -50,10 +50,10 @@ def checkpoint(
     if not stood:
         domain.suspend()
     try:
-        remember()
-        moment()
         domain.backupBegin(backup_xml(disks, [target for target in targets if target not in disks]), None, 0)
         _await_copies(libvirt, domain)
+        remember()
+        moment()
     except BaseException:
         if not stood:
             with suppress(libvirt.libvirtError):  # it has ended, or libvirtd has

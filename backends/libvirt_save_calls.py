@@ -123,7 +123,7 @@ class SaveCalls(NamedTuple):
     def _checkpoint(self, domain: Any, path: str, disks: Mapping[str, str], moment: Callable[[], None]) -> None:
         from xmcompat.backends.libvirt_checkpoint import checkpoint
 
-        checkpoint(self.libvirt, domain, lambda: self._snapshot(domain, path, live=False), disks, moment)
+        checkpoint(self.libvirt, domain, disks, lambda: self._snapshot(domain, path, live=False), moment)
 
     def restore(
         self, uuid: str, path: str, spans: Sequence[tuple[int, int]], xml: str = "", along: Along | None = None
