@@ -40,28 +40,43 @@ class Along(Protocol):
 class Feed:
     """A named pipe through which SPANS of the file at SOURCE flow, (start, end) in bytes, once somebody reads it.
 
-    ``path`` is its name, gone as soon as it has been opened. ALONG is told of each part before. Raises OSError where no
-    pipe can be made.
+    ``path`` is its name, gone as soon as it has been opened. ALONG is told of each part before. With TWICE it may be opened
+    a second time, and all of it flows again then, from its first byte on; whoever came first has the end then. Raises
+    OSError where no pipe can be made.
     """
 
-    def __init__(self, source: str, spans: Sequence[tuple[int, int]], along: Along | None = None) -> None:
+    def __init__(
+        self, source: str, spans: Sequence[tuple[int, int]], along: Along | None = None, *, twice: bool = False,
+        after: Feed | None = None,
+    ) -> None:  # fmt: skip
+        self._source = source
         self._spans = tuple(spans)
         self._along = along
-        self._stopped = threading.Event()
-        self.opened = False
+        self._twice = twice
+        self._first = after
+        self._second: Feed | None = None
+        self._is_open = False
+        self._stopped, self._over = threading.Event(), threading.Event()
         self._handle = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            self.path = _pipe(source)
+            self.path: str = _pipe(source) if after is None else _pipe_at(after.path)
         except BaseException:
             os.close(self._handle)
             raise
         self._thread = threading.Thread(target=self._run, name="image-feed", daemon=True)
         self._thread.start()
 
+    @property
+    def opened(self) -> bool:
+        """Whether somebody has opened it, as often as that may be."""
+        return self._is_open and (self._second is None or self._second.opened)
+
     def stop(self) -> None:
-        """Whoever still reads has come to the end."""
+        """Whoever still reads has come to the end. May be repeated."""
         self._stopped.set()
         self._thread.join()
+        if self._second is not None:
+            self._second.stop()
 
     def _run(self) -> None:
         target = None
@@ -72,10 +87,12 @@ class Feed:
         except OSError:
             return  # the reader has had enough, or the file cannot be read: it will tell
         finally:
-            self._unlink()
+            if self._second is None:
+                self._unlink()
             os.close(self._handle)
             if target is not None:
                 os.close(target)
+            self._over.set()
 
     def _opened(self) -> int | None:
         """The pipe, once it has a reader; None when it is to be closed before that."""
@@ -85,10 +102,23 @@ class Feed:
             except OSError:
                 self._stopped.wait(_LOOK)
                 continue
-            self.opened = True
-            self._unlink()
+            try:
+                self._unlink()
+                self._take_turns()
+            except BaseException:
+                os.close(target)
+                raise
+            self._is_open = True
             return target
         return None
+
+    def _take_turns(self) -> None:
+        """Be ready for who comes after the one that has come, before that has a byte; or have who came before us go."""
+        if self._twice:
+            self._second = Feed(self._source, self._spans, self._along, after=self)
+        if self._first is not None:
+            self._first._stopped.set()
+            self._first._over.wait()
 
     def _unlink(self) -> None:
         try:
@@ -154,7 +184,10 @@ def _pipe(source: str) -> str:
 
 
 def _pipe_in(folder: str, source: str) -> str:
-    path = os.path.join(folder, f"{_hidden(source)}{os.getpid()}-{threading.get_ident():x}.pipe")
+    return _pipe_at(os.path.join(folder, f"{_hidden(source)}{os.getpid()}-{threading.get_ident():x}.pipe"))
+
+
+def _pipe_at(path: str) -> str:
     os.mkfifo(path, 0o600)
     return path
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from xmcompat.backends.image_feed import Along
     from xmcompat.backends.libvirt_translated import Translated
 
-#: The first libvirt that opens an image twice, so that it cannot come through a pipe.
+#: The first libvirt that may open an image twice: it reads the header, and then both the header and the rest.
 _OPENS_TWICE = 11_000_000
 #: Seconds that libvirt may take to give up a job.
 ABORT_PATIENCE = 60.0
@@ -134,7 +134,7 @@ class SaveCalls(NamedTuple):
         On any error, and on Ctrl-C, it is not there. Raises what ``create`` raises; OSError.
         """
         whole = tuple(spans) == ((0, os.stat(path).st_size),)
-        if not whole and self.version() < _OPENS_TWICE and self._fed(uuid, path, spans, xml, along):
+        if not whole and self._fed(uuid, path, spans, xml, along):
             return
         if along is not None:
             along.beside()
@@ -146,7 +146,7 @@ class SaveCalls(NamedTuple):
     ) -> bool:  # fmt: skip
         """Whether libvirt would have the image from a pipe. Raises as ``restore`` does."""
         try:
-            feed = Feed(path, spans, along)
+            feed = Feed(path, spans, along, twice=self.version() >= _OPENS_TWICE)
         except OSError:
             return False
         try:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
+import zlib
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmcompat.backends.image_feed import _LONGEST_REST, _SHORTEST_REST, Feed, copied, next_rest
+from xmcompat.migration.checksum import FlowingChecksum
 
 MIB = 1 << 20
 #: All of it, and what stands behind a header; and a part before one that stands before it, as our files have them.
@@ -98,6 +101,64 @@ def test_where_who_reads_along_cannot_read_it_ends(source: Path) -> None:
     feed.stop()
     assert 0 < len(read) < source.stat().st_size - 4096
     assert source.read_bytes()[4096:].startswith(bytes(read))
+
+
+@pytest.mark.parametrize("taken", [1, 1000, 2 * MIB])
+@pytest.mark.parametrize("stays", [False, True], ids=["closed in between", "the first one stays"])
+@pytest.mark.parametrize("spans", PARTS.values(), ids=PARTS)
+def test_who_opens_it_twice_has_all_of_it_the_second_time(
+    source: Path, spans: Sequence[tuple[int, int]], stays: bool, taken: int
+) -> None:
+    """And who stays comes to an end."""
+    before = threading.active_count()
+    checksum = FlowingChecksum(str(source), spans)
+    feed = Feed(str(source), spans, checksum, twice=True)
+    whole = parts(source, spans)
+    with ExitStack() as stack:
+        one = stack.enter_context(open(feed.path, "rb", buffering=0))
+        head = b""
+        while len(head) < taken:
+            head += one.read(taken - len(head))
+        if not stays:
+            one.close()
+        assert not feed.opened
+        with open(feed.path, "rb", buffering=0) as two:
+            read = b"".join(iter(lambda: two.read(100_000), b""))
+        rest = b"".join(iter(lambda: one.read(100_000), b"")) if stays else b""
+    assert feed.opened
+    feed.stop()
+    assert read == whole
+    assert whole.startswith(head + rest)
+    assert checksum.result() == zlib.crc32(whole)
+    assert [path.name for path in source.parent.iterdir()] == ["web1.save"]
+    assert threading.active_count() == before
+
+
+def test_who_may_open_it_twice_and_does_once_has_all_of_it(source: Path) -> None:
+    before = threading.active_count()
+    feed = Feed(str(source), TURNED, twice=True)
+    with open(feed.path, "rb", buffering=0) as pipe:
+        read = b"".join(iter(lambda: pipe.read(100_000), b""))
+    assert not feed.opened
+    feed.stop()
+    feed.stop()
+    assert read == parts(source, TURNED)
+    assert [path.name for path in source.parent.iterdir()] == ["web1.save"]
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("opens", [0, 1, 2])
+def test_one_that_is_stopped_early_leaves_nothing_however_often_it_was_opened(source: Path, opens: int) -> None:
+    before = threading.active_count()
+    feed = Feed(str(source), WHOLE, twice=True)
+    with ExitStack() as stack:
+        for _ in range(opens):
+            pipe = stack.enter_context(open(feed.path, "rb", buffering=0))
+            assert len(pipe.read(1000)) == 1000
+        feed.stop()
+    assert feed.opened == (opens == 2)
+    assert [path.name for path in source.parent.iterdir()] == ["web1.save"]
+    assert threading.active_count() == before
 
 
 def test_one_that_nobody_reads_ends_and_leaves_nothing(source: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import threading
+import zlib
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,6 +17,7 @@ from xmcompat.backends.call_thread import Call
 from xmcompat.backends.libvirt_save_calls import LibvirtSaveJob, SaveCalls
 from xmcompat.backends.libvirt_translated import Translated
 from xmcompat.errors import ConnectionLost, HypervisorError, HypervisorUnreachable
+from xmcompat.migration.checksum import FlowingChecksum
 
 UUID = "8ac1f0a4-1111-4222-8333-444455556666"
 
@@ -63,14 +65,24 @@ class Libvirt(NamedTuple):
 class Connection:
     """Reads the image as libvirt and QEMU do, as far as they get."""
 
-    def __init__(self, most: int = 1 << 62, error: HypervisorError | None = None) -> None:
+    def __init__(self, most: int = 1 << 62, error: HypervisorError | None = None, *, looks: int = 0, only_files: bool = False) -> None:
         self.read = b""
         self.open = True
+        self.restores = 0
         self._most = most
         self._error = error
+        #: Bytes that are read by themselves before; nothing else is done with them.
+        self._looks = looks
+        self._only_files = only_files
 
     def restoreFlags(self, path: str, xml: str | None, flags: int) -> None:
         assert (xml, flags) == (None, 4)
+        self.restores += 1
+        if self._looks:
+            with open(path, "rb", buffering=0) as image:
+                assert len(image.read(self._looks)) == self._looks
+            if self._only_files and not os.path.isfile(path):
+                raise HypervisorError("this is no file")
         with open(path, "rb", buffering=0) as image:
             while len(self.read) < self._most and (data := image.read(30_000)):
                 self.read += data
@@ -142,13 +154,31 @@ def test_an_image_in_parts_flows_past_who_reads_along(saved: Path) -> None:
     assert list(saved.parent.iterdir()) == [saved]
 
 
+def test_a_libvirt_that_looks_at_an_image_first_has_it_from_a_pipe_as_well(saved: Path) -> None:
+    connection, kept, calls = host(Connection(looks=1000), version=11_003_000)
+    checksum = FlowingChecksum(str(saved), SPANS)
+    calls.restore(UUID, str(saved), SPANS, "", checksum)
+    assert connection.read == image(saved)
+    assert checksum.result() == zlib.crc32(image(saved))
+    assert (connection.restores, kept) == (1, [connection])
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_one_that_takes_files_alone_the_second_time_has_a_copy(saved: Path) -> None:
+    connection, _, calls = host(Connection(looks=1000, only_files=True), version=11_003_000)
+    reader = Reader()
+    calls.restore(UUID, str(saved), SPANS, "", reader)
+    assert connection.read == image(saved)
+    assert (connection.restores, reader.alone) == (2, 1)
+    assert list(saved.parent.iterdir()) == [saved]
+
+
 @pytest.mark.parametrize("version", [9_000_000, 11_000_000])
 @pytest.mark.parametrize("spans", [SPANS, ((0, 3_000_000),)], ids=["in parts", "all of it"])
 def test_what_does_not_flow_is_read_beside(
     saved: Path, spans: Sequence[tuple[int, int]], version: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The whole file is given to libvirt by its name, and a libvirt that opens an image twice gets a copy; so does one where
-    no pipe can be made."""
+    """The whole file is given to libvirt by its name; a copy of its parts where no pipe can be made."""
     monkeypatch.setattr(os, "mkfifo", lambda *_: (_ for _ in ()).throw(PermissionError(1, "Operation not permitted")))
     connection, _, calls = host(Connection(), version=version)
     reader = Reader()
