@@ -22,6 +22,7 @@ from xmcompat.disk_needs import FOLDER
 from xmcompat.errors import XmError
 from xmcompat.guest import KernelBoot
 from xmcompat.notes import Fate
+from xmcompat.tour import places
 from xmcompat.tour.guest import GuestFiles, build_guest
 from xmcompat.tour.packages import default_cache
 from xmcompat.tour.places import SYSTEM_BRIDGE
@@ -235,3 +236,20 @@ def test_the_configuration_is_read_as_what_it_says(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert [(vif.mac, vif.bridge) for vif in guest.vifs] == [(MAC, "xenbr0")]
     assert {note.fate for note in loaded.notes} == {Fate.CARRIED}
+
+
+def test_what_cannot_be_given_back_does_not_keep_the_tour_from_tidying(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def refuse(uri: str) -> None:
+        asked.append(uri)
+        raise XmError("somebody else has it")
+
+    monkeypatch.setattr(places, "sweep_after", refuse)
+    place = places.PrivatePlace(tmp_path / "libvirtd")
+    (tmp_path / "libvirtd").mkdir()
+    place.remove("tour", tmp_path / "tour.cfg")
+    assert asked == [place.uri]
+    assert not (tmp_path / "libvirtd").exists()
