@@ -19,13 +19,16 @@ check_packages=("${tour_packages[@]}" procps openssh-client groff-base swtpm swt
     iptables openvswitch-switch user-mode-linux systemd qemu-block-extra qemu-system-common grub-common fdisk gdisk
     dmsetup xfsprogs xz-utils bzip2 mount)
 
-#: Servers and clients of storage that the tests start by themselves, in namespaces and on kernels of their own.
+#: Servers and clients of storage, and the server of ssh, that the tests start by themselves, in namespaces and on kernels of their own.
 lab_packages=(lvm2 thin-provisioning-tools open-iscsi tgt vblade aoetools nfs-kernel-server nfs-common rpcbind nfs-ganesha
-    nfs-ganesha-vfs libnfs-utils drbd-utils)
+    nfs-ganesha-vfs libnfs-utils drbd-utils openssh-server)
 
 #: What of them would run, and listen, from now on and after each start of the machine.
 lab_units=(rpcbind.socket rpcbind.service nfs-server.service nfs-ganesha.service nfs-ganesha-lock.service tgt.service
     iscsid.socket iscsid.service open-iscsi.service drbd.service)
+
+#: That of ssh, which is touched only where it was installed here: somebody may have come in by it.
+ssh_units=(ssh.service ssh.socket)
 
 say() { printf '[setup] %s\n' "$*"; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
@@ -97,6 +100,7 @@ install_at_rest() {
         install_packages "${missing[@]}"
     ) || exit 1
     command -v systemctl >/dev/null || return 0
+    [[ " ${missing[*]} " != *" openssh-server "* ]] || lab_units+=("${ssh_units[@]}")
     for unit in "${lab_units[@]}"; do
         as_root systemctl disable -q "$unit" 2>/dev/null || true # not all of them are there in each release
     done

@@ -109,6 +109,18 @@ def test_services_of_the_lab_are_not_started(state: Path, install: Installer, mo
     assert "disable -q rpcbind.socket" in (state / "units").read_text().splitlines()
 
 
+@pytest.mark.parametrize(("there", "touched"), [(False, ["ssh.service", "ssh.socket"]), (True, [])])
+def test_ssh_is_switched_off_only_where_it_was_installed_for_the_lab(
+    state: Path, install: Installer, monkeypatch: pytest.MonkeyPatch, there: bool, touched: list[str]
+) -> None:
+    monkeypatch.setenv("POLICY_RC_D", str(state / "policy-rc.d"))
+    (state / "known").write_text("one\nopenssh-server\n")
+    (state / "installed").write_text("openssh-server\n" if there else "")
+    assert install("one", "openssh-server", script=AT_REST).returncode == 0
+    units = [line.split()[-1] for line in (state / "units").read_text().splitlines()]
+    assert [unit for unit in units if unit.startswith("ssh")] == touched
+
+
 def test_the_policy_of_the_administrator_stays(state: Path, install: Installer, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = state / "policy-rc.d"
     policy.write_text("#!/bin/sh\nexit 104\n")
