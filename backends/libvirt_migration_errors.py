@@ -20,6 +20,7 @@ from xmcompat.errors import (
     MigrationLost,
     MigrationRefused,
 )
+from xmcompat.ssh_complaints import meant
 
 if TYPE_CHECKING:
     from xmcompat.backends.migration import Transfer
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 OPERATION_ABORTED = 78
 OPERATION_INVALID = 55
 
+#: What its ssh has said, which is the last of it that is told.
+_SSH = re.compile(
+    r"(ssh: .*?|Host key verification failed\.|Permission denied \([a-z,-]*(?:publickey|password|interactive)[a-z,-]*\)\.?)"
+    r"(?:: Connection reset by peer)?$",
+    re.MULTILINE,
+)
 #: What is said when the other host, its libvirtd or its QEMU goes away in the middle.
 GONE = (
     *LOST, "unexpectedly closed the monitor", "load of migration failed", "Lost connection to destination host",
@@ -53,7 +60,6 @@ REFUSALS = (
     Refusal(r"Cannot read (?:[\w ]*certificate|private key) '([^']*)'", "There is no {0} here, for TLS to {host}", SETUP),
     Refusal(r"peer's certificate|TLS handshake failed|[Cc]ertificate .*(?:expired|trusted|issuer|revoked|valid|owner)",
             "The certificates of {host} and of this host do not fit each other", SETUP),
-    Refusal(r"ssh: (.*?)(?:: Connection reset by peer)?$", "Cannot reach {host} by ssh: {0}"),
     Refusal(r"Attempt to migrate guest to the same host", "{host} is this host itself"),
     Refusal(r"domain '([^']*)' already exists with uuid (\S+)", "{host} has another domain '{0}', with the uuid {1}",
             "rename or delete one of the two", DomainThere),
@@ -88,6 +94,8 @@ def not_migrated(failure: Failure, transfer: Transfer) -> HypervisorError:
     if re.search(r"domain( '.*')? is not running", failure.text):
         return DomainEnding(failure.line)
     host = named_host(transfer.uri) or "the other host"
+    if transfer.uri.startswith("qemu+ssh:") and (complained := _SSH.search(failure.text)):
+        return _not_by_ssh(failure.text[: complained.end(1)], host)
     for refusal in REFUSALS:
         found = re.search(refusal.pattern, failure.text, re.MULTILINE)
         if found:
@@ -100,6 +108,13 @@ def not_migrated(failure: Failure, transfer: Transfer) -> HypervisorError:
     if failure.has(*GONE, *ENDING):
         return MigrationLost(f"{host} was lost on the way: {failure.line}")
     return MigrationRefused(f"{host} does not take the domain: {failure.line}")
+
+
+def _not_by_ssh(text: str, host: str) -> MigrationRefused:
+    """Of TEXT, which ends with what ssh has said: not that of xm, but libvirtd's own."""
+    said = meant(text.partition("Cannot recv data: ")[2] or text, host)
+    hint = f"libvirtd runs ssh by itself, as root and without an agent: {said.hint}" if said.of_keys else said.hint
+    return MigrationRefused(f"Cannot reach {host} by ssh: {said.message.removeprefix('ssh: ')}", hint=hint)
 
 
 def named_host(uri: str) -> str:

@@ -40,6 +40,8 @@ V = TypeVar("V")
 PATIENCE = {"hello": 30.0, "look": 120.0, "prepare": 300.0, "settle": 120.0, "release": 120.0, "end": 120.0, "state": 60.0}
 #: Seconds for what was given up to end.
 _STOPPING = 30.0
+#: How the line of a greeting begins.
+_GREETING = b'{"xmcompat":'
 #: Seconds that a farewell is waited for, and what is just being sent.
 _GOODBYE, _DROPPING = 5.0, 1.0
 
@@ -80,6 +82,7 @@ class Peer(Protocol):
     """
 
     host: str
+    noise: str
 
     @property
     def greeting(self) -> Greeting: ...
@@ -127,6 +130,8 @@ class PeerClient:
         self._number = 0
         self._awaited: _Answer[object] | None = None
         self._closed = threading.Event()
+        #: What was said before the greeting, by a login shell as a rule: the last line, "" for nothing.
+        self.noise = ""
         try:
             self.greeting = self._greeted()
             self._asked("hello", me, Greeting).result()
@@ -145,8 +150,10 @@ class PeerClient:
                 raise PeerLost(f"{error.message}; it said: {shown(last)}" if last else error.message) from None
             if line is None:
                 raise PeerLost(f"{self.host} says nothing", hint="is xmcompat installed there?")
-            if line.startswith(b'{"xmcompat":'):
-                return self._known(line)
+            before, mark, rest = line.partition(_GREETING)  # whoever spoke before may not have ended the line
+            if mark:
+                self.noise = shown(before if before.strip() else last)
+                return self._known(mark + rest)
             noise, last = noise + len(line) + 1, line or last
         raise WireError(f"{self.host} does not speak as xmcompat does: {shown(last)}")
 

@@ -56,6 +56,7 @@ class FakePeer:
     settled: Settled | None = None
     on_word: Callable[[str], None] | None = None
     closed: int = 0
+    noise: str = ""
 
     @property
     def greeting(self) -> Greeting:

@@ -24,7 +24,7 @@ ROOTS = {"xmcompat": CHECKOUT / "xmcompat", **{f"xmcompat.{name}": CHECKOUT / na
 #: Words, errors and small values that every room may use.
 COMMON = {
     "units", "errors", "light", "vdev", "programs", "nfs_names", "iscsi_names", "disk_logins", "hotplug_script", "script_store",
-    "writing_out",
+    "writing_out", "ssh_complaints",
 }  # fmt: skip
 VALUES = {*COMMON, "guest", "notes", "backends.machine", "backends.devices", "backends.facts"}
 OPERATIONS = {*VALUES, "backends", "config", "translate", "network", "storage", "migration"}
@@ -49,6 +49,7 @@ MAY_IMPORT = {
     "programs": {"errors"},
     "script_store": {"errors"},
     "writing_out": set(),
+    "ssh_complaints": set(),
     "hotplug_script": {"errors", "script_store"},
     "nfs_names": set(),
     "iscsi_names": {"light"},
@@ -83,7 +84,7 @@ MAY_IMPORT = {
         for name in ("migrating", "departing", "departure", "crossing", "vigil", "moving_secrets", "moving", "moving_many", "evacuation")
     },
     "peers": {*OPERATIONS, *TOOLSTACK, "__init__", "xend.config", "xend.config_file"},
-    "peer_lines": {"errors", "migration"},
+    "peer_lines": {"errors", "migration", "ssh_complaints"},
     **{name: {"errors", "migration", "programs", "enrolled"} for name in ("enrolment", "enrolled")},
     "statistics": {*OPERATIONS, *TOOLSTACK},
     "pools": {*OPERATIONS, *TOOLSTACK},

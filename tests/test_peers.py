@@ -39,9 +39,10 @@ SSH = """\
 #!/bin/sh
 echo "$@" > {folder}/asked
 while [ "$1" != -- ]; do shift; done
-echo "Welcome"
 case $2 in
-web2) exec {python} {folder}/answers.py;;
+noisy) echo "Welcome"; exec {python} {folder}/answers.py;;
+prompting) printf "Welcome> "; exec {python} {folder}/answers.py;;
+web2) echo "Welcome" >&2; exec {python} {folder}/answers.py;;
 broken) echo "bash: xmcompat: command not found" >&2; exit 127;;
 *) echo "ssh: Could not resolve hostname $2: Name or service not known" >&2; exit 255;;
 esac
@@ -168,15 +169,28 @@ def test_memory_does_not_go_in_clear_unless_that_is_allowed(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("host", "said"),
     [
-        ("web3", "can't connect: ssh: Could not resolve hostname web3: Name or service not known"),
-        ("broken", "can't connect: bash: xmcompat: command not found"),
+        ("web3", "can't connect: ssh: Could not resolve hostname web3: Name or service not known; "
+                 "give its address to this host's /etc/hosts, or to its name server"),
+        ("broken", "can't connect: xmcompat cannot be started on broken: bash: xmcompat: command not found; "
+                   "install it there, where '{ssh} broken xmcompat --version' finds it"),
     ],
-)
+)  # fmt: skip
 def test_what_ssh_says_is_told(desk: Desk, host: str, said: str) -> None:
     desk.encrypting()
     with pytest.raises(OperationError) as told:
         desk.way(host)
-    assert told.value.message == said
+    assert told.value.line() == said.format(ssh=desk.folder / "ssh")
+
+
+@pytest.mark.parametrize(("host", "said"), [("noisy", "Welcome"), ("prompting", "Welcome>")])
+def test_a_login_shell_that_speaks_before_libvirt_can_is_refused(desk: Desk, host: str, said: str) -> None:
+    desk.encrypting()
+    with pytest.raises(OperationError) as told:
+        desk.way(host)
+    assert told.value.line() == (
+        f"a login shell of {host} says '{said}' on stdout to every command of ssh, which libvirt cannot read; "
+        "let ~/.bashrc there, or what else it reads, print nothing where there is no terminal"
+    )
 
 
 def test_a_port_of_xend_is_no_port_of_ssh(desk: Desk) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from xmcompat.errors import OperationError
 from xmcompat.migration.streams import PipeStream
+from xmcompat.ssh_complaints import Complaint, meant
 
 if TYPE_CHECKING:
     import socket
@@ -25,6 +26,8 @@ PREAMBLE = b"xmcompat receive\n"
 HANDSHAKE = 30.0
 #: Seconds that ssh may take to connect, and what runs through it to end.
 _SSH_SECONDS, _ENDING = 15, 5.0
+#: Bytes of what it complains of that are looked at.
+_MOST_COMPLAINTS = 65536
 SETUP = "xmcompat migrate setup"
 
 
@@ -33,11 +36,11 @@ class CannotConnect(OperationError):
 
 
 class Line(NamedTuple):
-    """A stream, what ends it (may be repeated), and what was said beside it: "" for nothing, None where nothing ever is."""
+    """A stream, what ends it (may be repeated), and what was complained of beside it; None where nothing ever is."""
 
     stream: Stream
     close: Callable[[], None]
-    complaint: Callable[[], str] | None = None
+    complaint: Callable[[], Complaint] | None = None
 
 
 # -- TLS, and plain TCP
@@ -132,20 +135,19 @@ def ssh_line(host: str, program: str) -> Line:
         _end(process)
         complaints.close()
 
-    def complaint() -> str:
+    def complaint() -> Complaint:
         stream.close()
         _end(process)
-        return _last(complaints)
+        return meant(_all_of(complaints), host, program=program, status=process.returncode)
 
     return Line(stream, close, complaint)
 
 
-def _last(complaints: IO[bytes]) -> str:
-    """What ssh, or the other host, has said last."""
-    complaints.seek(0)
-    lines = complaints.read(65536).decode("utf-8", "replace").split("\n")
-    said = [line.strip().removeprefix("Error: ") for line in lines if line.strip()]
-    return "".join(letter if letter.isprintable() else "?" for letter in said[-1][:300]) if said else ""
+def _all_of(complaints: IO[bytes]) -> str:
+    """What ssh, and the other host, have said; of a lot the end."""
+    size = os.fstat(complaints.fileno()).st_size
+    complaints.seek(max(size - _MOST_COMPLAINTS, 0))
+    return complaints.read(_MOST_COMPLAINTS).decode("utf-8", "replace")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

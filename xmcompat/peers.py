@@ -57,6 +57,9 @@ class Way:
         self._silence = route.silence
         self.private = route.transport in (TLS, SSH)
         self._opened = self._conversation(route.line)
+        if route.transport == SSH and self.peer.noise:
+            self.close()
+            raise _cannot_be_read(self.host, self.peer.noise)
 
     @property
     def peer(self) -> Peer:
@@ -240,7 +243,15 @@ def _is_address(text: str) -> bool:
 
 
 def _by_neither(name: str, error: CannotConnect, second: OperationError) -> CannotConnect:
-    return CannotConnect(error.message, hint=f"xend of {name} is not open for guests, and by ssh: {second.message}")
+    return CannotConnect(error.message, hint=f"xend of {name} is not open for guests, and by ssh: {second.line()}")
+
+
+def _cannot_be_read(host: str, noise: str) -> OperationError:
+    """libvirt's own ssh gets the same in front of libvirt's words."""
+    return OperationError(
+        f"a login shell of {host} says '{noise}' on stdout to every command of ssh, which libvirt cannot read",
+        hint="let ~/.bashrc there, or what else it reads, print nothing where there is no terminal",
+    )
 
 
 def _place(environ: Mapping[str, str]) -> _Place:
@@ -329,7 +340,7 @@ def _conversation(line: Line, host: str, me: Greeting, *, silence: float, privat
             raise
         said = line.complaint()
         line.close()
-        raise CannotConnect(f"can't connect: {said or error.message}") from None
+        raise CannotConnect(f"can't connect: {said.message or error.message}", hint=said.hint or error.hint) from None
     except BaseException:
         line.close()
         raise
