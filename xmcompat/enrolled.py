@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import time
@@ -26,6 +27,7 @@ T = TypeVar("T")
 
 #: Bytes of a line, and of what a login shell may say before.
 _LONGEST, _NOISE = 1 << 17, 1 << 16
+_ANSWER = re.compile(rb'\{"(?:ok|error)":')
 #: ssh gives up where nobody answers; whoever is asked for a password has all the time.
 _OPTIONS = ("-o", "ConnectTimeout=15", "-o", "ServerAliveInterval=10")
 
@@ -245,9 +247,9 @@ class OverSsh:
         assert self._process.stdout is not None
         noise = 0
         while noise < _NOISE and (line := self._process.stdout.readline(_LONGEST)):
-            if line.startswith((b'{"ok":', b'{"error":')):
+            if begins := _ANSWER.search(line):  # whoever spoke before may not have ended the line
                 try:
-                    found = json.loads(line)
+                    found = json.loads(line[begins.start() :])
                 except (ValueError, RecursionError):
                     break
                 if isinstance(found, dict):
