@@ -240,9 +240,9 @@ class Hypervisor(Persistence, Volumes, Migrates, Protocol):
         self, uuid: str, path: str, *, running: bool = False, disks: Mapping[str, str] | None = None,
         moment: Callable[[], None] = lambda: None,
     ) -> SaveJob:  # fmt: skip
-        """Begin to save it to the file PATH, which is there, and to end it; with RUNNING it runs on. Then DISKS (files that
-        are not there yet, by target) become copies of its disks, of the moment at which MOMENT is called: in a thread of
-        the job, while the domain stands still."""
+        """Begin to save it to the file PATH, which is there, and to end it; with RUNNING it runs on. Where it does, DISKS
+        (files that are not there yet, by target) become copies of its disks before its memory is written, and MOMENT is
+        called after that: in a thread of the job, while the domain stands still."""
         ...
 
     def give_up_save(self, uuid: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import select
@@ -60,16 +61,24 @@ class Feed:
         self._handle = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
         try:
             self.path: str = _pipe(source) if after is None else _pipe_at(after.path)
+            self._thread = threading.Thread(target=self._run, name="image-feed", daemon=True)
+            self._begin()
         except BaseException:
             os.close(self._handle)
             raise
-        self._thread = threading.Thread(target=self._run, name="image-feed", daemon=True)
-        self._thread.start()
+
+    def _begin(self) -> None:
+        """Raises OSError where the system has no room for a thread more."""
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._unlink()
+            raise OSError(errno.EAGAIN, str(error)) from None
 
     @property
     def opened(self) -> bool:
-        """Whether somebody has opened it, as often as that may be."""
-        return self._is_open and (self._second is None or self._second.opened)
+        """Whether somebody has opened it."""
+        return self._is_open
 
     def stop(self) -> None:
         """Whoever still reads has come to the end. May be repeated."""
@@ -88,7 +97,7 @@ class Feed:
             return  # the reader has had enough, or the file cannot be read: it will tell
         finally:
             if self._second is None:
-                self._unlink()
+                self._end_waiting()
             os.close(self._handle)
             if target is not None:
                 os.close(target)
@@ -119,6 +128,13 @@ class Feed:
         if self._first is not None:
             self._first._stopped.set()
             self._first._over.wait()
+
+    def _end_waiting(self) -> None:
+        """Nobody can open it any more; whoever is about to has the end, instead of waiting for ever."""
+        with suppress(OSError):
+            writer = os.open(self.path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            self._unlink()
+            os.close(writer)
 
     def _unlink(self) -> None:
         try:

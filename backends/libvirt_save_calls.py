@@ -144,15 +144,18 @@ class SaveCalls(NamedTuple):
     def _fed(
         self, uuid: str, path: str, spans: Sequence[tuple[int, int]], xml: str, along: Along | None
     ) -> bool:  # fmt: skip
-        """Whether libvirt would have the image from a pipe. Raises as ``restore`` does."""
+        """Whether libvirt would have the image from a pipe, and did not complain of that by its name.
+
+        Raises as ``restore`` does.
+        """
         try:
             feed = Feed(path, spans, along, twice=self.version() >= _OPENS_TWICE)
         except OSError:
             return False
         try:
             self._restore(uuid, feed.path, xml, feed.stop)
-        except HypervisorError:
-            if feed.opened:
+        except HypervisorError as error:
+            if feed.opened and feed.path not in error.message:
                 raise
             return False
         finally:

@@ -22,7 +22,8 @@ from xmcompat.writing_out import begin_writing_out
 _CHUNK = 256 << 10
 #: Bytes that the disk is asked for at a time, well before they are read: QEMU, which reads the same, finds them there.
 _AHEAD = 32 << 20
-#: Bytes of which the last tells whether all of them are in memory: each look holds up whoever begins the restore meanwhile.
+#: Bytes of which the first and the last tell whether all of them are in memory: each look holds up whoever begins the
+#: restore meanwhile.
 _LOOKED_AT = 4 << 20
 #: Bytes of a file that grows which are sent to the disk at a time.
 _OUT = 8 << 20
@@ -106,12 +107,13 @@ class FlowingChecksum(Checksum):
     def _fetch(self, place: int, end: int, scratch: memoryview) -> None:
         """Have the kernel read from PLACE to END, as far as the file goes, as fast as the disk gives it.
 
-        All that is not there is read: what is asked of the disk at a time, the kernel may cut to less.
+        All that is not there is read: what is asked of the disk at a time, the kernel may cut to less. A piece is taken for
+        there by its first byte and its last.
         """
         asked = place
         while place < end and not self._stopped:
             last = min(place + _LOOKED_AT, end)
-            if _is_there(self._handle, last - 1):
+            if _is_there(self._handle, place) and _is_there(self._handle, last - 1):
                 place = last
             while place < last:
                 if asked - place < _AHEAD and asked < end:

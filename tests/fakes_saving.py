@@ -100,13 +100,13 @@ class FakeSaving:
         self.most_saves = max(self.most_saves, self.saves_under_way)
 
         def act() -> None:
+            for target, copy in (disks or {}).items():
+                with open(copy, "xb") as file:
+                    file.write(self.disk_contents.get(target, b""))
             with open(path, "wb") as file:
                 file.write(image(self.xml.get(uuid) or xml_of(info), running=info.state != DomainState.PAUSED))
             if disks:
                 moment()
-            for target, copy in (disks or {}).items():
-                with open(copy, "xb") as file:
-                    file.write(self.disk_contents.get(target, b""))
             if not running:
                 self._off(uuid)
 

@@ -1,4 +1,5 @@
-"""A guest that stands still while its memory is written for a checkpoint goes on also where ``xm`` is killed meanwhile.
+"""A guest that stands still while its disks are copied and its memory is written for a checkpoint goes on also where
+``xm`` is killed meanwhile.
 
 A second process, which loads nothing until then, waits for the end of the first: libvirt lets a guest go by itself only
 where it has stopped it itself.

@@ -82,7 +82,7 @@ class Connection:
             with open(path, "rb", buffering=0) as image:
                 assert len(image.read(self._looks)) == self._looks
             if self._only_files and not os.path.isfile(path):
-                raise HypervisorError("this is no file")
+                raise HypervisorError(f"{path} is no file")
         with open(path, "rb", buffering=0) as image:
             while len(self.read) < self._most and (data := image.read(30_000)):
                 self.read += data

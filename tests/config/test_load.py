@@ -284,7 +284,7 @@ def test_a_kernel_behind_xens_firmware_must_be_there(here: Path) -> None:
     ("data", "reason"),
     [
         (b"LinuxGuestRecord\0\0", "this is a saved guest of Xen; its memory cannot be used on KVM"),
-        (save_file.header("(domain (name a))", 1 << 20, 4096), "this is a saved guest; 'xm restore ./web1.cfg' starts it"),
+        (save_file.header("(domain (name a))", 1 << 20, 4096) + bytes(2 << 20), "this is a saved guest; 'xm restore ./web1.cfg' starts it"),
         (b"Xen saved domain, xl format\n", "this is a saved guest of Xen; its memory cannot be used on KVM"),
         (b"<domain type='kvm'>", "this is libvirt's XML; use virsh for libvirt's XML"),
         (b"<?xml version='1.0'?>", "this is XML; use virsh for libvirt's XML"),

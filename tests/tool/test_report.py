@@ -217,6 +217,7 @@ def test_a_suspended_guest_is_told(tmp_path: Path) -> None:
     })  # fmt: skip
     texts = [finding.text for finding in survey(str(tmp_path)).findings]
     assert sum("was saved while it ran" in text for text in texts) == 2
+    assert "ours was saved by xm while it ran, in var/lib/xen/save/ours: 'xm restore' starts it" in texts
 
 
 # -- what is passed over

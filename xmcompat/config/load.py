@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from xmcompat.config.build import boots_kernel
 from xmcompat.config.detect import recognise
 from xmcompat.config.python import ScriptHost
-from xmcompat.config.read import LARGEST, Document, form_document, forms_of, read, refuse_other_kinds
+from xmcompat.config.read import LARGEST, Document, form_document, forms_of, read, refuse_other_kinds, refuse_saved
 from xmcompat.config.source_file import read_source
 from xmcompat.config.words import Words, parse_words
 from xmcompat.errors import ConfigError, ConfigNotFound, UnsupportedConfig
@@ -115,7 +115,7 @@ def load_sxp(path: str, *, data: bytes | None = None) -> Loaded:
 
 def read_file(path: str) -> bytes:
     """What stands at PATH, which may be a pipe, if it is not too large. Raises ConfigError."""
-    return read_source(path, LARGEST)
+    return read_source(path, LARGEST, refuse_saved)
 
 
 def _is_sxp(data: bytes) -> bool:

@@ -23,7 +23,7 @@ from xmcompat.notes import Fate, Note
 
 __all__ = [
     "LARGEST", "OFFLINE_CWD", "SAVED", "BootFiles", "Document", "decoded", "form_document", "forms_of", "is_of_xm_save",
-    "offline_host", "read", "read_each", "read_record_form", "refuse_other_kinds",
+    "offline_host", "read", "read_each", "read_record_form", "refuse_other_kinds", "refuse_saved",
 ]  # fmt: skip
 
 #: No honest configuration is larger, in bytes.
@@ -145,10 +145,7 @@ def _cut(error: XmError) -> None:
 def refuse_other_kinds(data: bytes, path: str) -> None:
     """Say what a file is that is no configuration. Raises ConfigError."""
     head = data[:64].lstrip()
-    if is_of_xm_save(data):
-        raise ConfigError("this is a saved guest", path=path, hint=f"'xm restore {path}' starts it")
-    if data.startswith((SAVED, _SAVED_BY_XL)):
-        raise ConfigError("this is a saved guest of Xen; its memory cannot be used on KVM", path=path)
+    refuse_saved(data, path)
     if head.startswith(b"<"):
         kind = "libvirt's XML" if b"<domain" in data[:4096] else "XML"
         raise UnsupportedConfig(f"this is {kind}", path=path, hint="use virsh for libvirt's XML")
@@ -156,6 +153,14 @@ def refuse_other_kinds(data: bytes, path: str) -> None:
         raise UnsupportedConfig("this is JSON, as xl prints it", path=path, hint="use the configuration file itself")
     if data.startswith(b"\x7fELF") or b"\0" in data[:4096]:
         raise ConfigError("this is no text", path=path)
+
+
+def refuse_saved(data: bytes, path: str) -> None:
+    """Say so where a file is a saved guest, of which DATA is the beginning. Raises ConfigError."""
+    if is_of_xm_save(data):
+        raise ConfigError("this is a saved guest", path=path, hint=f"'xm restore {path}' starts it")
+    if data.startswith((SAVED, _SAVED_BY_XL)):
+        raise ConfigError("this is a saved guest of Xen; its memory cannot be used on KVM", path=path)
 
 
 # -- forms of xend

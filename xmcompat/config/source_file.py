@@ -11,6 +11,7 @@ import os
 import re
 import stat
 import time
+from collections.abc import Callable
 
 from xmcompat.errors import ConfigError
 
@@ -20,8 +21,11 @@ _TICK = 0.02
 _CHUNK = 65536
 
 
-def read_source(path: str, largest: int) -> bytes:
-    """What stands at PATH, if it is no more than LARGEST bytes. Raises ConfigError."""
+def read_source(path: str, largest: int, refuse: Callable[[bytes, str], None] = lambda _data, _path: None) -> bytes:
+    """What stands at PATH, if it is no more than LARGEST bytes; of more, REFUSE may say what it is by the first of them.
+
+    Raises ConfigError.
+    """
     try:
         fd = _opened(path)
         try:
@@ -33,6 +37,7 @@ def read_source(path: str, largest: int) -> bytes:
     except ValueError:
         raise ConfigError("no file can be called that", path=path.replace("\0", "\\0")) from None
     if len(data) > largest:
+        refuse(data, path)
         raise ConfigError(f"this is larger than {largest // 1024} KiB: no guest configuration", path=path)
     return data
 

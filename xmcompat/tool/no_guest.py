@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection
 
 from xmcompat.config.detect import is_sxp
-from xmcompat.config.read import SAVED
+from xmcompat.config.read import SAVED, is_of_xm_save
 from xmcompat.guest import GuestConfig
 
 #: Names of files that are passed over whatever is in them: it would be a guest that nobody has, or has twice.
@@ -82,6 +82,8 @@ def refuse_others(data: bytes) -> None:
     if not data.strip():
         raise NoGuest("it is empty")
     if head.startswith((SAVED, b"Xen saved domain")):
+        if is_of_xm_save(data):
+            raise SavedGuest("a guest that xm has saved: 'xm restore' starts it")
         raise SavedGuest("the memory of a saved guest, which KVM cannot use")
     if b"\0" in head:
         raise NoGuest("it is no text")

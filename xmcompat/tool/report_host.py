@@ -166,7 +166,9 @@ class _Survey:
                 head = self.tree.head(path, LARGEST)
             except (OSError, Unreachable):
                 head = b""
-            if re.match(rb"LinuxGuestRecord|Xen saved domain", head) and not is_of_xm_save(head):
+            if is_of_xm_save(head):
+                yield Finding(text=f"{path[-1]} was saved by xm while it ran, in {shown(path)}: 'xm restore' starts it")
+            elif re.match(rb"LinuxGuestRecord|Xen saved domain", head):
                 yield _suspended(path[-1], shown(path))
 
 
