@@ -56,7 +56,8 @@ class Feed:
         self._twice = twice
         self._first = after
         self._second: Feed | None = None
-        self._is_open = False
+        #: Whether somebody has opened it.
+        self.opened = False
         self._stopped, self._over = threading.Event(), threading.Event()
         self._handle = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -74,11 +75,6 @@ class Feed:
         except RuntimeError as error:
             self._unlink()
             raise OSError(errno.EAGAIN, str(error)) from None
-
-    @property
-    def opened(self) -> bool:
-        """Whether somebody has opened it."""
-        return self._is_open
 
     def stop(self) -> None:
         """Whoever still reads has come to the end. May be repeated."""
@@ -117,7 +113,7 @@ class Feed:
             except BaseException:
                 os.close(target)
                 raise
-            self._is_open = True
+            self.opened = True
             return target
         return None
 
@@ -131,10 +127,13 @@ class Feed:
 
     def _end_waiting(self) -> None:
         """Nobody can open it any more; whoever is about to has the end, instead of waiting for ever."""
-        with suppress(OSError):
+        try:
             writer = os.open(self.path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-            self._unlink()
-            os.close(writer)
+        except OSError:
+            self._unlink()  # it is gone already, or this process may open no more
+            return
+        self._unlink()
+        os.close(writer)
 
     def _unlink(self) -> None:
         try:

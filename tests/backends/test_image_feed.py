@@ -197,6 +197,17 @@ def test_a_reader_that_is_about_to_open_one_that_is_stopped_is_not_left_waiting(
     assert [path.name for path in source.parent.iterdir()] == ["web1.save"]
 
 
+def test_the_name_goes_also_where_nothing_more_can_be_opened(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    feed = Feed(str(source), TAIL)
+
+    def refuse(path: str, flags: int, *_: object) -> int:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "open", refuse)
+    feed.stop()
+    assert [path.name for path in source.parent.iterdir()] == ["web1.save"]
+
+
 def test_where_no_thread_can_be_begun_nothing_is_left(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

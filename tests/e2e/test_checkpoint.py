@@ -112,6 +112,13 @@ def xm_process(bench: Bench, *words: str) -> tuple[subprocess.Popen[str], int]:
     return process, int(found[0])
 
 
+def assert_broken_off(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """PROCESS ends by the signal NUMBER, and says nothing."""
+    _, stderr = process.communicate(timeout=60)
+    assert stderr == ""
+    assert process.returncode in (-number, 128 + number)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_checkpoint_that_is_broken_off_leaves_the_guest_running_and_no_file(
     bench: Bench, hypervisor: LibvirtKvm, writer: Ticking, number: signal.Signals
@@ -128,9 +135,7 @@ def test_a_checkpoint_that_is_broken_off_leaves_the_guest_running_and_no_file(
         time.sleep(0.3)
     finally:
         os.kill(qemu, signal.SIGCONT)
-    _, stderr = process.communicate(timeout=60)
-    assert stderr == ""
-    assert process.returncode in (-number, 128 + number)
+    assert_broken_off(process, number)
     eventually(lambda: left(bench) == [])
     assert hypervisor.find("writer").state == DomainState.RUNNING
     writer.goes_on()
@@ -148,18 +153,17 @@ def test_a_checkpoint_that_is_broken_off_midway_leaves_the_guest_running_and_no_
     process, pid = xm_process(bench, "save", "-c", "writer", f"{bench.directory}/writer.save")
     try:
         begun = time.monotonic()
-        while not any(path.stat().st_blocks for path in bench.directory.glob(what)) and time.monotonic() < begun + 20:
-            assert process.poll() is None
+        while not any(path.stat().st_blocks for path in bench.directory.glob(what)):
+            assert process.poll() is None, "it is over before"
+            assert time.monotonic() < begun + 20, "it does not come so far"
         os.kill(qemu, signal.SIGSTOP)  # so that it cannot be over before the signal comes
         os.kill(pid, number)
         time.sleep(0.3)
     finally:
         os.kill(qemu, signal.SIGCONT)
-    _, stderr = process.communicate(timeout=60)
-    assert stderr == ""
-    assert process.returncode in (-number, 128 + number)
+    assert_broken_off(process, number)
     eventually(lambda: left(bench) == [])
-    eventually(lambda: hypervisor.find("writer").state == DomainState.RUNNING)
+    assert hypervisor.find("writer").state == DomainState.RUNNING
     writer.goes_on()
 
 
