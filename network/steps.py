@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 from xmcompat.errors import XmError
-from xmcompat.network import files, processes, programs, sysctl, tables
+from xmcompat.network import files, memberships, processes, programs, sysctl, tables
 from xmcompat.network.programs import NetworkError, ProgramFailed
 
 
@@ -114,6 +114,8 @@ def act(action: Action) -> str:
     if isinstance(action, Tidy):
         tables.remove_empty(action.table)
         return ""
+    if action.words[:3] == ("ip", "addr", "del"):
+        memberships.await_joined(action.words[3], action.words[-1])
     return programs.run(action.words, text=action.text)
 
 
