@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from xmcompat.backends import libvirt_lost_errors
 from xmcompat.backends.hypervisor import DomainInfo
 from xmcompat.backends.libvirt_acts import LibvirtActs
 from xmcompat.backends.libvirt_calls import LibvirtEvents
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from xmcompat.backends.libvirt_translated import Translated
 
 _OPERATION_INVALID = 55
-#: New objects after which Python looks for garbage; it is 700 of its own accord, and no verb of xm makes so many more.
-_COLLECT = 50_000
 
 
 def connect(uri: str | None = None) -> LibvirtKvm:
@@ -47,19 +46,12 @@ def connect(uri: str | None = None) -> LibvirtKvm:
 
 
 def _load() -> Any:
-    """The libvirt module. Its own messages on stderr are not wanted: errors are raised.
-
-    Its binding makes a call, and then asks for the error. A handle that Python's garbage collection lets go of in between
-    wipes that out: what is left is "virDomainLookupByName() failed". So Python collects seldom from here on.
-    """
+    """The libvirt module. Its own messages on stderr are not wanted: errors are raised, and none of them is lost."""
     try:
-        import gc
-
         import libvirt
     except ImportError as error:
         raise XmError(f"libvirt's Python module cannot be loaded: {error}", hint="install python3-libvirt") from None
-    libvirt.registerErrorHandler(lambda _context, _error: None, None)
-    gc.set_threshold(max(gc.get_threshold()[0], _COLLECT), *gc.get_threshold()[1:])
+    libvirt_lost_errors.keep(libvirt)
     return libvirt
 
 

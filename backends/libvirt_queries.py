@@ -103,25 +103,13 @@ class LibvirtQueries:
             lookups.append(lambda: connection.lookupByUUIDString(designation))
         for lookup in lookups:
             try:
-                return self._told(lookup)
+                return lookup()
             except ValueError:
                 break  # a NUL, or bytes that are no text: no domain is called that
             except self._libvirt.libvirtError as error:
                 if error.get_error_code() not in (NO_DOMAIN, _INVALID_ARG):
                     raise
         return self._kept_with_id(designation)
-
-    def _told(self, lookup: Callable[[], Any]) -> Any:
-        """What LOOKUP answers; asked again where it failed without an error.
-
-        libvirt's binding asks for the error after the call, and a handle that Python lets go of in between wipes it out.
-        """
-        try:
-            return lookup()
-        except self._libvirt.libvirtError as error:
-            if error.get_error_code() is not None:
-                raise
-            return lookup()
 
     def domain_xml(self, uuid: str, *, secrets: bool = False) -> str:
         text = self._ask(lambda wire: libvirt_wire_domain.xml(wire, uuid, XML_SECURE if secrets else 0))

@@ -1,14 +1,11 @@
 """A QEMU that ends before libvirt has asked it why. libvirt's answers are played; the guests that start are real."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import libvirt
 import pytest
 
-from tests.lab.fixtures import CHECKOUT
 from tests.lab.guests import tick_xml
 from xmcompat.backends.hypervisor import DomainState
 from xmcompat.backends.kept_mark import Mark, Phase
@@ -120,53 +117,3 @@ def test_an_image_survives_the_tries(
     assert hypervisor.suspended() == {uuid}
     hypervisor.start_known(uuid)
     assert hypervisor.suspended() == set()
-
-
-#: Makes handles that only garbage collection lets go of, and as many errors; prints how many of those were lost.
-LOSING = """
-import gc, sys, libvirt
-from xmcompat.backends import libvirt_kvm
-libvirt_kvm._load()
-if sys.argv[1:]:
-    gc.set_threshold(int(sys.argv[1]))
-connection, lost = libvirt.open("test:///default"), 0
-for _ in range(2000):
-    kept = {"handle": connection.lookupByID(1)}
-    kept["itself"] = kept
-    try:
-        connection.lookupByName("nosuch")
-    except libvirt.libvirtError as error:
-        lost += error.get_error_code() is None
-print(lost)
-"""
-
-
-def lost(*words: str) -> int:
-    argv = [sys.executable, "-c", LOSING, *words]
-    done = subprocess.run(argv, capture_output=True, text=True, check=True, cwd=CHECKOUT, timeout=60)
-    return int(done.stdout)
-
-
-def test_collecting_garbage_at_each_turn_loses_errors_and_as_xm_does_it_loses_none() -> None:
-    assert any(lost(str(threshold)) for threshold in range(1, 9))
-    assert lost() == 0
-
-
-def test_a_guest_is_found_though_its_error_is_lost(
-    hypervisor: LibvirtKvm, roms: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """libvirt's binding asks for the error after the call; what Python lets go of in between wipes it out."""
-    info = hypervisor.create(tick_xml("web1", roms), paused=True)
-    own = libvirt.virConnect.lookupByName
-    lost = [libvirt.libvirtError("virDomainLookupByName() failed")]
-    assert lost[0].get_error_code() is None
-
-    def lookup(self: libvirt.virConnect, name: str) -> libvirt.virDomain:
-        if lost:
-            raise lost.pop()
-        return own(self, name)
-
-    monkeypatch.setattr(libvirt.virConnect, "lookupByName", lookup)
-    monkeypatch.setattr(hypervisor, "_ask", lambda question: None)  # as where libvirt is not asked over its wire
-    assert hypervisor.find("web1").uuid == info.uuid
-    assert lost == []
