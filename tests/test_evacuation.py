@@ -226,4 +226,4 @@ def test_another_host_is_evacuated_there(fleet: Fleet, monkeypatch: pytest.Monke
     monkeypatch.setenv("XMCOMPAT_CONFIG", str(folder / "toml"))
     assert main(["evacuate", "node9", "--to", "node2", "--plan", "--parallel", "3"]) == 1
     said = (folder / "said").read_text()
-    assert said.endswith("-- node9 xmcompat evacuate localhost --plan --parallel 3 --to node2\n")
+    assert said.endswith("-- node9 xmcompat evacuate localhost --tied --plan --parallel 3 --to node2\n")

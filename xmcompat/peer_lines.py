@@ -105,10 +105,10 @@ def _connected(host: str, port: int) -> socket.socket:
 # -- ssh
 
 
-def ssh_words(program: str, host: str, *words: str) -> list[str]:
-    """The command that runs WORDS at HOST, without asking anybody anything."""
-    options = ("-o", "BatchMode=yes", "-o", f"ConnectTimeout={_SSH_SECONDS}", "-T")
-    return [program, *options, "--", host, *words]
+def ssh_words(program: str, host: str, *words: str, options: tuple[str, ...] = ()) -> list[str]:
+    """The command that runs WORDS at HOST, without asking anybody anything, with more OPTIONS of ssh."""
+    usual = ("-o", "BatchMode=yes", "-o", f"ConnectTimeout={_SSH_SECONDS}", "-T")
+    return [program, *usual, *options, "--", host, *words]
 
 
 def ssh_line(host: str, program: str) -> Line:

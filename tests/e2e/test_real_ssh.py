@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -281,6 +282,54 @@ def test_another_host_is_emptied_over_openssh(lab: Lab) -> None:
     done = tool(lab.two, "evacuate", lab.one.name, "--to", lab.two.name)
     assert (done.stdout.splitlines()[0], done.status) == ("counts -> host2", 0), done
     lab.arrived(guest, Outcome("", "", 0))
+
+
+def test_it_is_emptied_also_where_its_login_shell_speaks(lab: Lab) -> None:
+    guest = lab.guest()
+    lab.ssh.of(lab.one).write(f"{HOME}/.bashrc", "printf 'Welcome to one'\n")
+    done = tool(lab.two, "evacuate", lab.one.name, "--to", lab.two.name, "--plan", "--json")
+    assert [move["name"] for move in json.loads(done.stdout)["moves"]] == [guest.name]
+    assert (done.stderr, done.status) == ("", 0)
+
+
+def emptying(lab: Lab, guest: Ticking) -> subprocess.Popen[str]:
+    """The guest is on its way to the second host, which has asked for it, and does not get there."""
+    lab.hosts.slow("8mbit")
+    argv = lab.two.program_argv("xmcompat.tool", "evacuate", lab.one.name, "--to", lab.two.name)
+    process = lab.two.start(argv, env=lab.two.program_env())
+    eventually(lambda: names(lab.two) == [guest.name], 20.0, what="it is arriving")
+    return process
+
+
+def signalled(process: subprocess.Popen[str], number: signal.Signals) -> Outcome:
+    """The program in the host, which PROCESS waits for, gets signal NUMBER; how it ends."""
+    (program,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(program), number)
+    out, err = process.communicate(timeout=60)
+    return Outcome(out, err, process.returncode)
+
+
+def test_ctrl_c_gives_up_there_what_is_under_way(lab: Lab) -> None:
+    guest = Ticking(lab.hosts, lab.one, "counts", busy=True)
+    done = signalled(emptying(lab, guest), signal.SIGINT)
+    assert (done.stdout, done.status) == ("counts -> host2\n", 128 + signal.SIGINT), done
+    lab.hosts.fast()
+    lab.stayed(guest, Outcome("", done.stderr, 1), "counts: it was given up; 'counts' runs on here")
+
+
+def test_a_connection_that_ends_gives_up_there_what_is_under_way(lab: Lab) -> None:
+    guest = Ticking(lab.hosts, lab.one, "counts", busy=True)
+    signalled(emptying(lab, guest), signal.SIGKILL)
+    eventually(lambda: (names(lab.one), names(lab.two)) == ([guest.name], []), 30.0, what="it is given up")
+    lab.hosts.fast()
+    lab.arrived(guest, lab.moved())
+
+
+def test_where_no_sshd_listens_it_is_not_emptied(lab: Lab) -> None:
+    lab.ssh.of(lab.one).stop()
+    done = tool(lab.two, "evacuate", lab.one.name, "--to", lab.two.name)
+    said = REFUSED.replace("host2", lab.one.name)
+    assert done == Outcome("", f"Error: can't connect: ssh: {said}\n", 1)
 
 
 def test_certificates_are_made_over_openssh_and_taken_away_again(lab: Lab) -> None:

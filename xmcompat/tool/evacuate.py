@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -25,10 +24,11 @@ if TYPE_CHECKING:
 @click.option("--parallel", type=click.IntRange(1, 64), default=2, metavar="N", help="How many move at a time (2).")
 @click.option("--bandwidth", type=click.IntRange(1), metavar="MIB", help="The most that all of them take, in MiB/s.")
 @click.option("--cold", is_flag=True, help="Stop each guest while it is moved.")
+@click.option("--tied", is_flag=True, help="Say on both streams that it begins, and give up once stdin ends.")
 @click.pass_context
 def evacuate(
     context: click.Context, host: str, targets: tuple[str, ...], only_plan: bool, as_json: bool, parallel: int,
-    bandwidth: int | None, cold: bool,
+    bandwidth: int | None, cold: bool, tied: bool,
 ) -> None:  # fmt: skip
     """Move every guest of HOST to other hosts, a few at a time, within their memory and the bandwidth that is given.
 
@@ -37,16 +37,19 @@ def evacuate(
     from xmcompat.backends.settings import read as read_settings
     from xmcompat.migration import settings
     from xmcompat.moving import is_this_host
+    from xmcompat.tool import evacuate_far
     from xmcompat.xm.signals import Ended
 
+    if tied:
+        evacuate_far.tie()
     chosen = settings.read(read_settings().migration, "xmcompat.toml")
-    if not is_this_host(host):
-        options = _options(targets, only_plan, as_json, parallel, bandwidth, cold)
-        context.exit(_on(host, options, chosen.ssh))
     try:
-        status = _evacuated(
-            targets or chosen.hosts, only_plan, as_json, parallel, bandwidth or chosen.bandwidth, live=not cold
-        )
+        if is_this_host(host):
+            hosts, most = targets or chosen.hosts, bandwidth or chosen.bandwidth
+            status = _evacuated(hosts, only_plan, as_json, parallel, most, live=not cold)
+        else:
+            options = _options(targets, only_plan, as_json, parallel, bandwidth, cold)
+            status = evacuate_far.evacuate_on(host, options, chosen.ssh)
     except Ended as ended:
         raise SystemExit(128 + ended.number) from None
     context.exit(status)
@@ -59,19 +62,6 @@ def _options(
     words = [word for word, given in flags if given]
     words += ["--parallel", str(parallel), *(("--bandwidth", str(bandwidth)) if bandwidth else ())]
     return words + [word for target in targets for word in ("--to", target)]
-
-
-def _on(host: str, options: list[str], program: str) -> int:
-    """The same on HOST, by ssh; its status."""
-    import subprocess
-
-    from xmcompat.peer_lines import ssh_words
-
-    words = map(shlex.quote, ("xmcompat", "evacuate", "localhost", *options))
-    try:
-        return subprocess.run(ssh_words(program, host, *words), check=False).returncode
-    except OSError as error:
-        raise OperationError(f"can't connect: {program}: {error.strerror}") from None
 
 
 def _evacuated(

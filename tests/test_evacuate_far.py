@@ -1,0 +1,166 @@
+"""``xmcompat evacuate HOST`` of another host, with programs in the place of ssh: whose words are said, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.lab.fixtures import CHECKOUT
+from xmcompat.tool.evacuate_far import MARK
+
+BEGINS = f"printf '{MARK.decode().rstrip()}\\n'; printf '{MARK.decode().rstrip()}\\n' >&2\n"
+
+
+class Ended(NamedTuple):
+    """What the program has said, and its status."""
+
+    out: str
+    err: str
+    status: int
+
+
+class Far:
+    """``xmcompat evacuate node9`` where ssh is the shell script TEXT; ``{folder}`` is a folder of the test."""
+
+    def __init__(self, folder: Path, text: str) -> None:
+        self.folder = folder
+        program = folder / "ssh"
+        program.write_text("#!/bin/sh\n" + text.replace("{folder}", str(folder)))
+        program.chmod(0o755)
+        (folder / "xmcompat.toml").write_text(f'[migration]\nssh = "{program}"\n')
+
+    def begun(self, *words: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
+        environment = {**os.environ, "XMCOMPAT_CONFIG": str(self.folder / "xmcompat.toml")}
+        return subprocess.Popen(
+            [sys.executable, "-m", "xmcompat.tool", "evacuate", "node9", *words], cwd=CHECKOUT, env=environment,
+            stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def ended(self, *words: str, stdout: int = subprocess.PIPE) -> Ended:
+        process = self.begun(*words, stdout=stdout)
+        out, err = process.communicate(timeout=30)
+        return Ended(out or "", err, process.returncode)
+
+    def come(self, name: str) -> None:
+        """Wait for a file that the script makes."""
+        deadline = time.monotonic() + 20
+        while not (self.folder / name).exists():
+            assert time.monotonic() < deadline, f"{name} does not come"
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def ssh(tmp_path: Path) -> Callable[[str], Far]:
+    return lambda text: Far(tmp_path, text)
+
+
+def test_what_is_said_there_is_said_here_and_its_status_is_ours(ssh: Callable[[str], Far]) -> None:
+    far = ssh(BEGINS + "echo 'web1 -> node2'; echo 'Error: web1: it is full there' >&2; exit 1\n")
+    assert far.ended() == Ended("web1 -> node2\n", "Error: web1: it is full there\n", 1)
+
+
+def test_words_of_ssh_and_of_login_shells_are_not_among_them(ssh: Callable[[str], Far]) -> None:
+    far = ssh("printf 'Welcome to nine'; echo 'Warning: Permanently added it' >&2\n" + BEGINS + "echo '{\"moves\": []}'\n")
+    assert far.ended("--json") == Ended('{"moves": []}\n', "", 0)
+
+
+def test_they_come_while_it_goes_on(ssh: Callable[[str], Far]) -> None:
+    process = ssh(BEGINS + "echo 'web1 -> node2'; cat; exit 0\n").begun()
+    assert process.stdout is not None
+    assert process.stdout.readline() == "web1 -> node2\n"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("echo 'ssh: connect to host node9 port 22: Connection refused' >&2; exit 255",
+         "can't connect: ssh: connect to host node9 port 22: Connection refused; is node9 up, and does its sshd listen there?"),
+        ("echo 'bash: line 1: xmcompat: command not found' >&2; exit 127",
+         "can't connect: xmcompat cannot be started on node9: bash: line 1: xmcompat: command not found; "
+         "install it there, where '{folder}/ssh node9 xmcompat --version' finds it"),
+        ("echo 'Error: /etc/xmcompat/xmcompat.toml, line 1: what is this?' >&2; exit 1",
+         "node9: /etc/xmcompat/xmcompat.toml, line 1: what is this?"),
+        ("exit 3", "node9: {folder}/ssh ended with status 3"),
+        ("kill -9 $$", "can't connect: {folder}/ssh ended with signal 9"),
+    ],
+    ids=["refused", "no program", "its settings", "without a word", "killed"],
+)
+def test_where_it_does_not_begin_one_line_says_why(ssh: Callable[[str], Far], text: str, said: str) -> None:
+    far = ssh(text + "\n")
+    assert far.ended() == Ended("", f"Error: {said.replace('{folder}', str(far.folder))}\n", 1)
+
+
+@pytest.mark.parametrize("end", ["exit 255", "kill -9 $$"])
+def test_a_connection_that_breaks_in_the_middle_is_told(ssh: Callable[[str], Far], end: str) -> None:
+    far = ssh(BEGINS + f"echo 'web1 -> node2'; {end}\n")
+    assert far.ended() == Ended("web1 -> node2\n", (
+        "Error: lost the connection to node9; what is under way there is given up when that is noticed there; "
+        "see with 'xmcompat evacuate node9 --plan' what is left\n"
+    ), 1)  # fmt: skip
+
+
+#: Moves until its stdin ends.
+MOVES = BEGINS + ": > {folder}/moves; cat; : > {folder}/over; echo 'Error: web1: it was given up' >&2; exit 143\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_has_it_give_up_there_and_tell_so(ssh: Callable[[str], Far], number: signal.Signals) -> None:
+    far = ssh(MOVES)
+    process = far.begun()
+    far.come("moves")
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert (out, err, process.returncode) == ("", "Error: web1: it was given up\n", 128 + number)
+    assert (far.folder / "over").exists()
+
+
+def test_ctrl_c_at_the_terminal_reaches_it_through_its_stdin_alone(ssh: Callable[[str], Far]) -> None:
+    far = ssh("trap ': > {folder}/interrupted' INT\n" + MOVES)
+    environment = {**os.environ, "XMCOMPAT_CONFIG": str(far.folder / "xmcompat.toml")}
+    process = subprocess.Popen([sys.executable, "-m", "xmcompat.tool", "evacuate", "node9"], cwd=CHECKOUT, env=environment,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0)  # fmt: skip
+    far.come("moves")
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(30) == 128 + signal.SIGINT
+    far.come("over")
+    assert not (far.folder / "interrupted").exists()
+
+
+def test_it_gives_up_there_where_the_one_here_is_killed(ssh: Callable[[str], Far]) -> None:
+    far = ssh(MOVES)
+    process = far.begun()
+    far.come("moves")
+    process.kill()
+    process.communicate(timeout=30)
+    far.come("over")
+
+
+def test_it_gives_up_there_where_nobody_reads_on(ssh: Callable[[str], Far]) -> None:
+    far = ssh(BEGINS + "echo 'web1 -> node2'; while [ ! -e {folder}/closed ]; do sleep 0.02; done\n"
+              "echo 'web1 is on node2'; cat; : > {folder}/over\n")  # fmt: skip
+    process = far.begun()
+    assert process.stdout is not None
+    assert process.stdout.readline() == "web1 -> node2\n"
+    process.stdout.close()
+    (far.folder / "closed").touch()
+    assert process.wait(30) == 1
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    far.come("over")
+
+
+def test_a_full_disk_is_told(ssh: Callable[[str], Far]) -> None:
+    with open("/dev/full", "w") as full:
+        assert ssh(MOVES.replace("cat;", "echo 'web1 -> node2'; cat;")).ended(stdout=full.fileno()) == Ended(
+            "", "Error: web1: it was given up\nError: stdout: No space left on device\n", 1
+        )
