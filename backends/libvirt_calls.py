@@ -56,6 +56,15 @@ class LibvirtEvents:
         connection.registerCloseCallback(closed, None)
         return connection
 
+    def _forget_events(self, connection: Any) -> None:
+        """Have libvirtd tell events again, before CONNECTION has callbacks for events of domains.
+
+        libvirtd 9.0 may keep an event in its queue where its last callback goes while it tells another. From then on it
+        tells none to anybody, until a last callback goes once more, which empties the queue. May be repeated.
+        """
+        kind = self._libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
+        connection.domainEventDeregisterAny(connection.domainEventRegisterAny(None, kind, lambda *_: None, None))
+
     def _let_go(self, connection: Any, stream: Any = None) -> None:
         """Close a connection for events, and its stream: libvirt's module keeps one that had a callback for ever."""
         try:
@@ -99,6 +108,7 @@ class LibvirtEvents:
         if self._watching is None:  # one for all watchers: libvirt takes one callback an event
             self._watching = self._open_with_events(lambda: None)
             with self._translated():
+                self._forget_events(self._watching)
                 self._watched = self._watching.domainEventRegisterAny(
                     None, self._libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._on_reboot, None
                 )

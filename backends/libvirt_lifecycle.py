@@ -57,6 +57,8 @@ class LibvirtLifecycle:
 
         def _raise_if_lost(self, error: Any) -> None: ...
 
+        def _forget_events(self, connection: Any) -> None: ...
+
         def _ask(self, question: Callable[[Wire], Answer | None]) -> Answer | None: ...
 
         def _events(self) -> Any: ...
@@ -316,6 +318,7 @@ class LibvirtLifecycle:
 
         self._guests = self._open_with_events(lambda: None)
         with self._translated():
+            self._forget_events(self._guests)
             self._changes = self._guests.domainEventRegisterAny(
                 None, self._libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, changed, None
             )
