@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from xmcompat.errors import OperationError, XmError
@@ -94,16 +95,20 @@ class Convoy:
         self._on_look = on_look
 
     def run(self) -> None:
-        """Whatever ends it early (a signal raises): what is under way is given up, and waited for."""
+        """Whatever ends it early (a signal raises, or what ON_DONE prints goes nowhere): what is under way is given up, and
+        waited for, whatever ON_DONE raises meanwhile."""
         try:
             while self._waiting or self._under_way:
                 self._look()
+                time.sleep(_LOOK)
         except BaseException:
             self._waiting.clear()
             for one in self._under_way:
                 one.stopping = "it was given up"
             while self._under_way:
-                self._look()
+                with suppress(Exception):
+                    self._look()
+                time.sleep(_LOOK)
             raise
 
     def _look(self) -> None:
@@ -113,4 +118,3 @@ class Convoy:
             self._under_way.remove(one)
             self._on_done(one.arrival())
         self._on_look([(one.trip, one.last) for one in self._under_way])
-        time.sleep(_LOOK)
