@@ -90,10 +90,12 @@ def test_they_come_while_it_goes_on(ssh: Callable[[str], Far]) -> None:
          "install it there, where '{folder}/ssh node9 xmcompat --version' finds it"),
         ("echo 'Error: /etc/xmcompat/xmcompat.toml, line 1: what is this?' >&2; exit 1",
          "node9: /etc/xmcompat/xmcompat.toml, line 1: what is this?"),
+        ("echo \"Error: No such option '--tied'.\" >&2; exit 2",
+         "node9: No such option '--tied'.; install this version of xmcompat on node9"),
         ("exit 3", "node9: {folder}/ssh ended with status 3"),
         ("kill -9 $$", "can't connect: {folder}/ssh ended with signal 9"),
     ],
-    ids=["refused", "no program", "its settings", "without a word", "killed"],
+    ids=["refused", "no program", "its settings", "an older one", "without a word", "killed"],
 )
 def test_where_it_does_not_begin_one_line_says_why(ssh: Callable[[str], Far], text: str, said: str) -> None:
     far = ssh(text + "\n")
@@ -104,7 +106,7 @@ def test_where_it_does_not_begin_one_line_says_why(ssh: Callable[[str], Far], te
 def test_a_connection_that_breaks_in_the_middle_is_told(ssh: Callable[[str], Far], end: str) -> None:
     far = ssh(BEGINS + f"echo 'web1 -> node2'; {end}\n")
     assert far.ended() == Ended("web1 -> node2\n", (
-        "Error: lost the connection to node9; what is under way there is given up when that is noticed there; "
+        "Error: the connection to node9, or xmcompat there, has ended; what is under way there is given up; "
         "see with 'xmcompat evacuate node9 --plan' what is left\n"
     ), 1)  # fmt: skip
 
@@ -134,6 +136,58 @@ def test_ctrl_c_at_the_terminal_reaches_it_through_its_stdin_alone(ssh: Callable
     assert process.wait(30) == 128 + signal.SIGINT
     far.come("over")
     assert not (far.folder / "interrupted").exists()
+
+
+def test_before_it_begins_there_a_signal_waits_for_nothing(ssh: Callable[[str], Far]) -> None:
+    far = ssh(": > {folder}/connects; exec sleep 30\n")
+    process = far.begun()
+    far.come("connects")
+    begun = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30) == ("", "")
+    assert process.returncode == 128 + signal.SIGINT
+    assert time.monotonic() - begun < 10
+
+
+def test_a_second_signal_does_not_wait_until_it_has_given_up_and_says_so(ssh: Callable[[str], Far]) -> None:
+    far = ssh(BEGINS + ": > {folder}/moves; cat; : > {folder}/gives-up; exec sleep 30\n")
+    process = far.begun()
+    far.come("moves")
+    process.send_signal(signal.SIGINT)
+    far.come("gives-up")
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=20) == ("", (
+        "Error: node9 has not said that it gave up what was under way; see with 'xmcompat evacuate node9 --plan' what is left\n"
+    ))  # fmt: skip
+    assert process.returncode == 128 + signal.SIGINT
+
+
+LONG = "i=0; while [ $i -lt 20000 ]; do echo 'web1 -> node2'; i=$((i+1)); done\n"
+
+
+def test_who_reads_slowly_reads_all(ssh: Callable[[str], Far]) -> None:
+    process = ssh(BEGINS + LONG).begun()
+    time.sleep(6.5)  # more than what is waited for after the end of ssh
+    out, err = process.communicate(timeout=30)
+    assert (len(out.splitlines()), set(out.splitlines()), err, process.returncode) == (20000, {"web1 -> node2"}, "", 0)
+
+
+def test_a_stream_that_takes_no_more_just_now_is_waited_for(ssh: Callable[[str], Far]) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    process = ssh(BEGINS + LONG).begun(stdout=writing)
+    os.close(writing)
+    time.sleep(0.5)
+    with open(reading) as stream:
+        assert len(stream.read().splitlines()) == 20000
+    assert process.communicate(timeout=30)[1] == ""
+    assert process.returncode == 0
+
+
+def test_a_child_that_keeps_the_streams_is_not_waited_for(ssh: Callable[[str], Far]) -> None:
+    begun = time.monotonic()
+    assert ssh(BEGINS + "echo 'web1 -> node2'; sleep 40 &\n").ended() == Ended("web1 -> node2\n", "", 0)
+    assert time.monotonic() - begun < 20
 
 
 def test_it_gives_up_there_where_the_one_here_is_killed(ssh: Callable[[str], Far]) -> None:

@@ -49,7 +49,7 @@ def evacuate(
             status = _evacuated(hosts, only_plan, as_json, parallel, most, live=not cold)
         else:
             options = _options(targets, only_plan, as_json, parallel, bandwidth, cold)
-            status = evacuate_far.evacuate_on(host, options, chosen.ssh)
+            status = evacuate_far.evacuate_on(host, options, chosen.ssh, chosen.silence)
     except Ended as ended:
         raise SystemExit(128 + ended.number) from None
     context.exit(status)

@@ -12,12 +12,16 @@ import shlex
 import signal
 import subprocess
 import threading
+import time
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING
+
+import click
 
 from xmcompat.errors import OperationError
 from xmcompat.peer_lines import ssh_words
 from xmcompat.ssh_complaints import meant
+from xmcompat.tool.output import printable
 from xmcompat.xm import signals
 
 if TYPE_CHECKING:
@@ -30,31 +34,40 @@ MARK = b"xmcompat evacuate: begins\n"
 _OF_SSH, _NO_XMCOMPAT = 255, (255, 126, 127)
 #: Bytes that are kept of what was said before the mark.
 _MOST_HELD = 65536
-#: Seconds of silence after which ssh asks whether the other end is there, and how often it does so.
-_ALIVE = ("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3")
+#: How often ssh asks whether the other end is there, within the silence that is taken for its loss.
+_ASKED = 3
 #: Seconds for what is under way there to be given up, after a signal.
 _GIVING_UP = 60.0
-#: Seconds for the last words of a process that has ended: somebody else may have its streams.
+#: Seconds without a word after which a process that has ended says no more: somebody else may have its streams.
 _ENDING = 5.0
 
 
-def evacuate_on(host: str, options: Sequence[str], program: str) -> int:
+def evacuate_on(host: str, options: Sequence[str], program: str, silence: float) -> int:
     """Evacuate HOST by PROGRAM, ssh; the exit status of it there. What is said there is said here.
 
-    Raises OperationError where ssh cannot be used, or breaks; OSError where its words cannot be said here; and
-    ``signals.Ended`` after a signal, once what was under way there is given up.
+    SILENCE are the seconds after which the other host is lost. Raises OperationError where ssh cannot be used, or breaks;
+    OSError where its words cannot be said here; and ``signals.Ended`` after a signal, once what was under way there is
+    given up, or does not come to be, which is told. A second signal does not wait for that.
     """
     words = map(shlex.quote, ("xmcompat", "evacuate", "localhost", TIED, *options))
-    argv = ssh_words(program, host, *words, options=_ALIVE)
+    alive = ("-o", f"ServerAliveInterval={max(int(silence / _ASKED), 1)}", "-o", f"ServerAliveCountMax={_ASKED}")
+    argv = ssh_words(program, host, *words, options=alive)
     with signals.noted() as (came, numbers):
         try:
             far = _Far(argv)
         except OSError as error:
             raise OperationError(f"can't connect: {program}: {error.strerror}") from None
-        far.wait(came)
+        settled = far.wait(came, numbers)
     if numbers:
+        if not settled:
+            text = f"Error: {host} has not said that it gave up what was under way; {_see(host)}"
+            click.echo(printable(text), err=True)
         raise signals.Ended(numbers[0])
     return far.outcome(host, program)
+
+
+def _see(host: str) -> str:
+    return f"see with 'xmcompat evacuate {host} --plan' what is left"
 
 
 class _Far:
@@ -67,18 +80,32 @@ class _Far:
         self._out = _Said(self._process.stdout, 1, self._untie)
         self._err = _Said(self._process.stderr, 2, self._untie)
 
-    def wait(self, came: int) -> None:
-        """Until it has ended, and all that it said is said here. It is to give up once CAME, a descriptor, can be read."""
+    def wait(self, came: int, numbers: Sequence[int]) -> bool:
+        """Until it has ended, and all that it said is said here. Once CAME, a descriptor, can be read, it is to give up;
+        NUMBERS are the signals so far. Returns whether it has ended by itself."""
         ended = os.pidfd_open(self._process.pid)
+        settled = True
         if came in select.select([came, ended], [], [])[0]:
+            if not self._err.begun:
+                self._process.terminate()  # it does not listen before it is connected, and nothing is under way
             self._untie()
-            if not select.select([ended], [], [], _GIVING_UP)[0]:
+            settled = self._gives_up(ended, numbers)
+            if not settled:
                 self._process.kill()
         os.close(ended)
         self._process.wait()
-        for said in (self._out, self._err):
-            said.thread.join(_ENDING)
+        while any(said.goes_on(numbers) for said in (self._out, self._err)):
+            time.sleep(0.02)
         self._untie()
+        return settled
+
+    @staticmethod
+    def _gives_up(ended: int, numbers: Sequence[int]) -> bool:
+        deadline = time.monotonic() + _GIVING_UP
+        while not select.select([ended], [], [], 0.1)[0]:
+            if len(numbers) > 1 or time.monotonic() > deadline:
+                return False
+        return True
 
     def _untie(self) -> None:
         """The far program is to give up. May be repeated."""
@@ -94,17 +121,16 @@ class _Far:
         if not self._err.begun:
             raise self._not_begun(host, program, status)
         if status == _OF_SSH or status < 0:
-            raise OperationError(
-                f"lost the connection to {host}; what is under way there is given up when that is noticed there",
-                hint=f"see with 'xmcompat evacuate {host} --plan' what is left",
-            )
+            text = f"the connection to {host}, or xmcompat there, has ended; what is under way there is given up"
+            raise OperationError(text, hint=_see(host))
         return status
 
     def _not_begun(self, host: str, program: str, status: int) -> OperationError:
         found = meant(self._err.held.decode("utf-8", "replace"), host, program=program, status=status)
         where = "can't connect" if status in _NO_XMCOMPAT or status < 0 else host
         end = f"status {status}" if status >= 0 else f"signal {-status}"
-        return OperationError(f"{where}: {found.message or f'{program} ended with {end}'}", hint=found.hint)
+        hint = f"install this version of xmcompat on {host}" if TIED in found.message else found.hint
+        return OperationError(f"{where}: {found.message or f'{program} ended with {end}'}", hint=hint)
 
 
 class _Said:
@@ -115,20 +141,36 @@ class _Said:
         self.begun = False
         self.error: OSError | None = None
         self._source, self._target, self._untie = source, target, untie
-        self.thread = threading.Thread(target=self._pass_on, name="far-words", daemon=True)
-        self.thread.start()
+        self._writes, self._last = False, time.monotonic()
+        self._thread = threading.Thread(target=self._pass_on, name="far-words", daemon=True)
+        self._thread.start()
+
+    def goes_on(self, numbers: Sequence[int]) -> bool:
+        """Whether there may be more to say, of a process that has ended. Who reads slowly here is waited for, unless there
+        are NUMBERS of signals."""
+        if not self._thread.is_alive():
+            return False
+        return (self._writes and not numbers) or time.monotonic() - self._last < _ENDING
 
     def _pass_on(self) -> None:
         with self._source:
             for piece in self._pieces():
                 if self.error is not None:
                     continue
+                self._writes = True
                 try:
-                    while piece:
-                        piece = piece[os.write(self._target, piece):]
+                    self._write(piece)
                 except OSError as error:
                     self.error = error
                     self._untie()
+                self._writes, self._last = False, time.monotonic()
+
+    def _write(self, piece: bytes) -> None:
+        while piece:
+            try:
+                piece = piece[os.write(self._target, piece):]
+            except BlockingIOError:  # another program with the same terminal wants it so
+                select.select([], [self._target], [])
 
     def _pieces(self) -> Iterator[bytes]:
         while data := os.read(self._source.fileno(), 65536):
@@ -146,8 +188,9 @@ def tie() -> None:
         os.write(descriptor, MARK)
 
     def await_end() -> None:
-        while os.read(0, 4096):
-            pass
+        with suppress(OSError):
+            while os.read(0, 4096):
+                pass
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=await_end, name="tie", daemon=True).start()
