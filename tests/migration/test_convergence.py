@@ -75,7 +75,8 @@ def test_a_guest_that_gets_on_is_left_alone(policy: str, figures: list[Progress]
         (Policy.POST_COPY, MigrationPhase.DISKS, Act.GIVE_UP),
         (Policy.STOP, MigrationPhase.MEMORY, Act.PAUSE),
         (Policy.STOP, MigrationPhase.DISKS, Act.PAUSE),
-        (Policy.STOP, MigrationPhase.SETUP, Act.GIVE_UP),
+        (Policy.AUTO_CONVERGE, MigrationPhase.SETUP, Act.GIVE_UP),
+        (Policy.GIVE_UP, MigrationPhase.SETUP, Act.GIVE_UP),
     ],
 )
 def test_the_deadline_ends_what_is_only_slow(policy: str, phase: str, act: str) -> None:
@@ -90,9 +91,22 @@ def test_nothing_is_done_once_it_switches_over(policy: str, phase: str) -> None:
     assert decisions([at(9, 20, elapsed=1000.0, phase=phase)], policy, 60.0) == []
 
 
-def test_memory_of_which_nothing_was_copied_yet_does_not_go_to_post_copy() -> None:
-    first = at(1, 180, elapsed=61.0)._replace(processed=0)
-    assert [found.act for found in decisions([first], Policy.POST_COPY, 60.0)] == [Act.GIVE_UP]
+BEGINNINGS = [
+    (Policy.POST_COPY, MigrationPhase.SETUP, Act.TO_POSTCOPY), (Policy.POST_COPY, MigrationPhase.MEMORY, Act.TO_POSTCOPY),
+    (Policy.STOP, MigrationPhase.SETUP, Act.PAUSE),
+]
+
+
+@pytest.mark.parametrize(("policy", "phase", "act"), BEGINNINGS)
+def test_what_only_begins_at_the_deadline_is_done_as_is_wanted_once_it_has_begun(policy: str, phase: str, act: str) -> None:
+    begins = [at(1, 180, elapsed=elapsed, phase=phase)._replace(processed=0) for elapsed in (60.0, 65.0, 69.9)]
+    assert [found.act for found in decisions([*begins, at(1, 180, elapsed=69.9)], policy, 60.0)] == [act]
+
+
+@pytest.mark.parametrize(("policy", "phase", "act"), BEGINNINGS)
+def test_what_does_not_begin_is_given_up_ten_seconds_after_the_deadline(policy: str, phase: str, act: str) -> None:
+    begins = [at(1, 180, elapsed=elapsed, phase=phase)._replace(processed=0) for elapsed in (69.9, 70.0)]
+    assert [found.act for found in decisions(begins, policy, 60.0)] == [Act.GIVE_UP]
 
 
 PROGRESS = st.builds(
