@@ -60,9 +60,10 @@ class LibvirtEvents:
         """Have libvirtd tell events again, before CONNECTION has callbacks for events of domains.
 
         libvirtd 9.0 may keep an event in its queue where its last callback goes while it tells another. From then on it
-        tells none to anybody, until a last callback goes once more, which empties the queue. May be repeated.
+        tells none to anybody, until a last callback goes once more, which empties the queue: that of another client, where
+        there is one. For a kind of event that no guest here has, so that it is not just being told. May be repeated.
         """
-        kind = self._libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
+        kind = self._libvirt.VIR_DOMAIN_EVENT_ID_PMSUSPEND_DISK
         connection.domainEventDeregisterAny(connection.domainEventRegisterAny(None, kind, lambda *_: None, None))
 
     def _let_go(self, connection: Any, stream: Any = None) -> None:

@@ -36,7 +36,8 @@ def keep(libvirt: Any) -> None:
         last = kept.__dict__.pop("last", None)
         if self.err is None or not self.err[0]:
             self.err = last
-            self.args = words[:1] if last is None else (last[2],)
+            if last is not None:
+                self.args = (last[2],)
 
     def keeping(free: Callable[[object], None]) -> Callable[[object], None]:
         def delete(self: object) -> None:

@@ -49,6 +49,13 @@ class Far:
         out, err = process.communicate(timeout=30)
         return Ended(out or "", err, process.returncode)
 
+    def moving(self) -> subprocess.Popen[str]:
+        """It has begun, as the program here knows."""
+        process = self.begun()
+        assert process.stderr is not None
+        assert process.stderr.readline() == "moves\n"
+        return process
+
     def come(self, name: str) -> None:
         """Wait for a file that the script makes."""
         deadline = time.monotonic() + 20
@@ -106,20 +113,19 @@ def test_where_it_does_not_begin_one_line_says_why(ssh: Callable[[str], Far], te
 def test_a_connection_that_breaks_in_the_middle_is_told(ssh: Callable[[str], Far], end: str) -> None:
     far = ssh(BEGINS + f"echo 'web1 -> node2'; {end}\n")
     assert far.ended() == Ended("web1 -> node2\n", (
-        "Error: the connection to node9, or xmcompat there, has ended; what is under way there is given up; "
+        "Error: the connection to node9, or xmcompat there, has ended; what is under way is given up once it notices; "
         "see with 'xmcompat evacuate node9 --plan' what is left\n"
     ), 1)  # fmt: skip
 
 
 #: Moves until its stdin ends.
-MOVES = BEGINS + ": > {folder}/moves; cat; : > {folder}/over; echo 'Error: web1: it was given up' >&2; exit 143\n"
+MOVES = BEGINS + "echo moves >&2; cat; : > {folder}/over; echo 'Error: web1: it was given up' >&2; exit 143\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_has_it_give_up_there_and_tell_so(ssh: Callable[[str], Far], number: signal.Signals) -> None:
     far = ssh(MOVES)
-    process = far.begun()
-    far.come("moves")
+    process = far.moving()
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert (out, err, process.returncode) == ("", "Error: web1: it was given up\n", 128 + number)
@@ -130,8 +136,9 @@ def test_ctrl_c_at_the_terminal_reaches_it_through_its_stdin_alone(ssh: Callable
     far = ssh("trap ': > {folder}/interrupted' INT\n" + MOVES)
     environment = {**os.environ, "XMCOMPAT_CONFIG": str(far.folder / "xmcompat.toml")}
     process = subprocess.Popen([sys.executable, "-m", "xmcompat.tool", "evacuate", "node9"], cwd=CHECKOUT, env=environment,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0)  # fmt: skip
-    far.come("moves")
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, process_group=0)  # fmt: skip
+    assert process.stderr is not None
+    assert process.stderr.readline() == b"moves\n"
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(30) == 128 + signal.SIGINT
     far.come("over")
@@ -149,33 +156,45 @@ def test_before_it_begins_there_a_signal_waits_for_nothing(ssh: Callable[[str], 
     assert time.monotonic() - begun < 10
 
 
-def test_a_second_signal_does_not_wait_until_it_has_given_up_and_says_so(ssh: Callable[[str], Far]) -> None:
-    far = ssh(BEGINS + ": > {folder}/moves; cat; : > {folder}/gives-up; exec sleep 30\n")
-    process = far.begun()
-    far.come("moves")
+UNSETTLED = (
+    "Error: node9 has not said that it gave up what was under way; see with 'xmcompat evacuate node9 --plan' what is left\n"
+)
+
+
+def test_a_second_ctrl_c_does_not_wait_until_it_has_given_up_and_says_so(ssh: Callable[[str], Far]) -> None:
+    far = ssh(BEGINS + "echo moves >&2; cat; : > {folder}/gives-up; exec sleep 30\n")
+    process = far.moving()
     process.send_signal(signal.SIGINT)
     far.come("gives-up")
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=20) == ("", (
-        "Error: node9 has not said that it gave up what was under way; see with 'xmcompat evacuate node9 --plan' what is left\n"
-    ))  # fmt: skip
+    assert process.communicate(timeout=20) == ("", UNSETTLED)
     assert process.returncode == 128 + signal.SIGINT
 
 
-LONG = "i=0; while [ $i -lt 20000 ]; do echo 'web1 -> node2'; i=$((i+1)); done\n"
+def long(lines: int) -> str:
+    return BEGINS + f"i=0; while [ $i -lt {lines} ]; do echo 'web1 -> node2'; i=$((i+1)); done\n"
 
 
 def test_who_reads_slowly_reads_all(ssh: Callable[[str], Far]) -> None:
-    process = ssh(BEGINS + LONG).begun()
-    time.sleep(6.5)  # more than what is waited for after the end of ssh
+    """More than one pipe takes, and less than two do: ssh has ended."""
+    process = ssh(long(7000)).begun()
+    time.sleep(6.5)  # more than what is waited for then
     out, err = process.communicate(timeout=30)
-    assert (len(out.splitlines()), set(out.splitlines()), err, process.returncode) == (20000, {"web1 -> node2"}, "", 0)
+    assert (len(out.splitlines()), set(out.splitlines()), err, process.returncode) == (7000, {"web1 -> node2"}, "", 0)
+
+
+def test_last_words_after_a_long_silence_are_said(ssh: Callable[[str], Far]) -> None:
+    """They and the end come at once, again and again: whoever looks first must not matter."""
+    far = ssh(BEGINS + "sleep 5.5; echo 'web1 is on node2'; echo 'Error: web2: it is full there' >&2; exit 1\n")
+    for process in [far.begun() for _ in range(6)]:
+        assert process.communicate(timeout=60) == ("web1 is on node2\n", "Error: web2: it is full there\n")
+        assert process.returncode == 1
 
 
 def test_a_stream_that_takes_no_more_just_now_is_waited_for(ssh: Callable[[str], Far]) -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    process = ssh(BEGINS + LONG).begun(stdout=writing)
+    process = ssh(long(20000)).begun(stdout=writing)
     os.close(writing)
     time.sleep(0.5)
     with open(reading) as stream:
@@ -190,10 +209,26 @@ def test_a_child_that_keeps_the_streams_is_not_waited_for(ssh: Callable[[str], F
     assert time.monotonic() - begun < 20
 
 
+def test_a_connection_that_is_lost_while_it_gives_up_is_told(ssh: Callable[[str], Far]) -> None:
+    process = ssh(BEGINS + "echo moves >&2; cat; exit 255\n").moving()
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=20) == ("", UNSETTLED)
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_a_session_that_is_lost_sends_several_signals_and_it_gives_up_all_the_same(ssh: Callable[[str], Far]) -> None:
+    far = ssh(BEGINS + "echo moves >&2; cat; sleep 1; : > {folder}/over; exit 143\n")
+    process = far.moving()
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode in (128 + signal.SIGHUP, 128 + signal.SIGTERM)  # both wait, and the lower is told first
+    assert (far.folder / "over").exists()
+
+
 def test_it_gives_up_there_where_the_one_here_is_killed(ssh: Callable[[str], Far]) -> None:
     far = ssh(MOVES)
-    process = far.begun()
-    far.come("moves")
+    process = far.moving()
     process.kill()
     process.communicate(timeout=30)
     far.come("over")
@@ -216,5 +251,5 @@ def test_it_gives_up_there_where_nobody_reads_on(ssh: Callable[[str], Far]) -> N
 def test_a_full_disk_is_told(ssh: Callable[[str], Far]) -> None:
     with open("/dev/full", "w") as full:
         assert ssh(MOVES.replace("cat;", "echo 'web1 -> node2'; cat;")).ended(stdout=full.fileno()) == Ended(
-            "", "Error: web1: it was given up\nError: stdout: No space left on device\n", 1
+            "", "moves\nError: web1: it was given up\nError: stdout: No space left on device\n", 1
         )

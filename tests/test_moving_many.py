@@ -19,7 +19,7 @@ class Slow:
 
     def __init__(self, seconds: dict[str, float]) -> None:
         self.seconds = seconds
-        self.begun = threading.Semaphore(0)
+        self.begun: list[str] = []
         self.given_up: list[str] = []
 
     def open(self) -> Slow:
@@ -36,7 +36,7 @@ class Slow:
         return self
 
     def migrate(self, uuid: str, request: Request, listener: moving_many._Traveller) -> None:
-        self.begun.release()
+        self.begun.append(uuid)
         try:
             while True:
                 time.sleep(0.01)
@@ -51,24 +51,53 @@ class Stopped(BaseException):
     """As a signal is raised."""
 
 
-@pytest.mark.parametrize("error", [None, BrokenPipeError()], ids=["told", "nobody reads on"])
-def test_all_are_given_up_and_waited_for(monkeypatch: pytest.MonkeyPatch, error: Exception | None) -> None:
-    guests = [domain(name, number) for number, name in enumerate(("quick", "slow", "slower"), 1)]
-    slow = Slow(dict(zip((info.uuid for info in guests), (0.0, 0.2, 0.4), strict=True)))
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
+    slow = Slow({info.uuid: number / 5 for number, info in enumerate(GUESTS)})
     monkeypatch.setattr(moving_many, "Toolstack", slow)
+    return slow
+
+
+GUESTS = [domain(name, number) for number, name in enumerate(("quick", "slow", "slower"), 1)]
+TRIPS = [Trip(info, Request(host="node2")) for info in GUESTS]
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["told", "nobody reads on"])
+@pytest.mark.parametrize("later", [False, True], ids=["at first", "after an error"])
+def test_all_are_given_up_and_waited_for(slow: Slow, fails: bool, later: bool) -> None:
+    """LATER: what ends it early is an error, and Stopped comes while the rest is waited for."""
     done: list[str] = []
+    raised: list[BaseException] = [ValueError(), Stopped()] if later else [Stopped()]
 
     def on_done(arrival: Arrival) -> None:
         done.append(arrival.error)
-        if error is not None:
-            raise error
+        if fails:
+            raise BrokenPipeError
 
     def on_look(_: object) -> None:
-        if all(slow.begun.acquire(blocking=False) for _ in guests):
+        if len(slow.begun) == 3 and raised:
+            raise raised.pop(0)
+
+    with pytest.raises(Stopped):
+        Convoy(TRIPS, 3, on_done, on_look).run()
+    assert sorted(slow.given_up) == sorted(info.uuid for info in GUESTS)
+    assert done == ["it was given up"] * 3
+
+
+@pytest.mark.parametrize("starts", [False, True], ids=["before", "after"])
+def test_one_that_is_only_starting_is_given_up_too(slow: Slow, monkeypatch: pytest.MonkeyPatch, starts: bool) -> None:
+    """A signal comes while the second thread is started: before it runs, and after."""
+    own, names, done = threading.Thread.start, list[str](), list[str]()
+
+    def start(thread: threading.Thread) -> None:
+        names.append(thread.name)
+        if len(names) != 2 or starts:
+            own(thread)
+        if len(names) == 2:
             raise Stopped
 
-    convoy = Convoy([Trip(info, Request(host="node2")) for info in guests], 3, on_done, on_look)
+    monkeypatch.setattr(threading.Thread, "start", start)
     with pytest.raises(Stopped):
-        convoy.run()
-    assert slow.given_up == [info.uuid for info in guests]
-    assert done == ["it was given up"] * 3
+        Convoy(TRIPS, 3, lambda arrival: done.append(arrival.error)).run()
+    assert (len(names), done) == (2, ["it was given up"] * 2)
+    assert sorted(slow.given_up) == sorted(slow.begun)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from xmcompat.errors import OperationError, XmError
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks.
 _LOOK = 0.05
+#: Seconds in which a thread starts.
+_STARTING = 1.0
 
 
 class Trip(NamedTuple):
@@ -53,10 +54,26 @@ class _Traveller:
         self.stopping = ""
         self.notes: list[str] = []
         self.begun = self.ended = time.monotonic()
-        self.thread = threading.Thread(target=self._travel, name=f"move-{trip.info.name}")
-        self.thread.start()
+        self._thread = threading.Thread(target=self._travel, name=f"move-{trip.info.name}")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def is_over(self) -> bool:
+        """One that was given up while it was to start may never do so."""
+        if self._thread.ident is None:
+            return bool(self.stopping) and time.monotonic() - self.begun > _STARTING
+        return not self._thread.is_alive()
+
+    def give_up(self) -> None:
+        self.stopping = "it was given up"
+        if self._thread.ident is None:
+            self.error = self.stopping
 
     def _travel(self) -> None:
+        if self.stopping:
+            return
         try:
             with Toolstack.open() as toolstack:
                 toolstack.migrating.migrate(self.trip.info.uuid, self.trip.request, self)
@@ -96,25 +113,34 @@ class Convoy:
 
     def run(self) -> None:
         """Whatever ends it early (a signal raises, or what ON_DONE prints goes nowhere): what is under way is given up, and
-        waited for, whatever ON_DONE raises meanwhile."""
+        waited for, whatever is raised meanwhile."""
         try:
             while self._waiting or self._under_way:
                 self._look()
                 time.sleep(_LOOK)
-        except BaseException:
+        except BaseException as error:  # noqa: BLE001 - raised once all have ended
             self._waiting.clear()
             for one in self._under_way:
-                one.stopping = "it was given up"
-            while self._under_way:
-                with suppress(Exception):
-                    self._look()
+                one.give_up()
+            raise self._waited(error) from error.__cause__
+
+    def _waited(self, first: BaseException) -> BaseException:
+        """Once nothing is under way: what is to be raised, which is a signal rather than an error."""
+        while self._under_way:
+            try:
+                self._look()
                 time.sleep(_LOOK)
-            raise
+            except BaseException as error:  # noqa: BLE001 - raised once all have ended
+                if isinstance(first, Exception) and not isinstance(error, Exception):
+                    first = error
+        return first
 
     def _look(self) -> None:
         while self._waiting and len(self._under_way) < self._parallel:
-            self._under_way.append(_Traveller(self._waiting.popleft()))
-        for one in [one for one in self._under_way if not one.thread.is_alive()]:
+            traveller = _Traveller(self._waiting.popleft())
+            self._under_way.append(traveller)
+            traveller.start()
+        for one in [one for one in self._under_way if one.is_over]:
             self._under_way.remove(one)
             self._on_done(one.arrival())
         self._on_look([(one.trip, one.last) for one in self._under_way])

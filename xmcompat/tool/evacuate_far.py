@@ -40,6 +40,8 @@ _ASKED = 3
 _GIVING_UP = 60.0
 #: Seconds without a word after which a process that has ended says no more: somebody else may have its streams.
 _ENDING = 5.0
+#: Seconds after a signal in which the far one is heard that it has begun, where it has; ssh that connects is ended then.
+_BEGINNING = 1.0
 
 
 def evacuate_on(host: str, options: Sequence[str], program: str, silence: float) -> int:
@@ -47,7 +49,7 @@ def evacuate_on(host: str, options: Sequence[str], program: str, silence: float)
 
     SILENCE are the seconds after which the other host is lost. Raises OperationError where ssh cannot be used, or breaks;
     OSError where its words cannot be said here; and ``signals.Ended`` after a signal, once what was under way there is
-    given up, or does not come to be, which is told. A second signal does not wait for that.
+    given up, or does not come to be, which is told. A second Ctrl-C does not wait for that.
     """
     words = map(shlex.quote, ("xmcompat", "evacuate", "localhost", TIED, *options))
     alive = ("-o", f"ServerAliveInterval={max(int(silence / _ASKED), 1)}", "-o", f"ServerAliveCountMax={_ASKED}")
@@ -57,11 +59,12 @@ def evacuate_on(host: str, options: Sequence[str], program: str, silence: float)
             far = _Far(argv)
         except OSError as error:
             raise OperationError(f"can't connect: {program}: {error.strerror}") from None
-        settled = far.wait(came, numbers)
+        far.wait(came, numbers)
     if numbers:
-        if not settled:
-            text = f"Error: {host} has not said that it gave up what was under way; {_see(host)}"
-            click.echo(printable(text), err=True)
+        if far.leaves_open:
+            with suppress(OSError):
+                text = f"Error: {host} has not said that it gave up what was under way; {_see(host)}"
+                click.echo(printable(text), err=True)
         raise signals.Ended(numbers[0])
     return far.outcome(host, program)
 
@@ -80,32 +83,34 @@ class _Far:
         self._out = _Said(self._process.stdout, 1, self._untie)
         self._err = _Said(self._process.stderr, 2, self._untie)
 
-    def wait(self, came: int, numbers: Sequence[int]) -> bool:
+    @property
+    def leaves_open(self) -> bool:
+        """Whether it has ended without having said what became of all that was under way."""
+        return self._err.begun and (self._process.returncode == _OF_SSH or self._process.returncode < 0)
+
+    def wait(self, came: int, numbers: Sequence[int]) -> None:
         """Until it has ended, and all that it said is said here. Once CAME, a descriptor, can be read, it is to give up;
-        NUMBERS are the signals so far. Returns whether it has ended by itself."""
+        NUMBERS are the signals so far."""
         ended = os.pidfd_open(self._process.pid)
-        settled = True
         if came in select.select([came, ended], [], [])[0]:
-            if not self._err.begun:
-                self._process.terminate()  # it does not listen before it is connected, and nothing is under way
             self._untie()
-            settled = self._gives_up(ended, numbers)
-            if not settled:
-                self._process.kill()
+            self._give_up(ended, numbers)
         os.close(ended)
         self._process.wait()
-        while any(said.goes_on(numbers) for said in (self._out, self._err)):
+        over = time.monotonic()
+        while any(said.goes_on(over, numbers) for said in (self._out, self._err)):
             time.sleep(0.02)
         self._untie()
-        return settled
 
-    @staticmethod
-    def _gives_up(ended: int, numbers: Sequence[int]) -> bool:
-        deadline = time.monotonic() + _GIVING_UP
+    def _give_up(self, ended: int, numbers: Sequence[int]) -> None:
+        """Until ENDED can be read; ssh that has not connected does not listen, and one that takes too long is killed."""
+        begun = time.monotonic()
         while not select.select([ended], [], [], 0.1)[0]:
-            if len(numbers) > 1 or time.monotonic() > deadline:
-                return False
-        return True
+            elapsed = time.monotonic() - begun
+            if elapsed > _BEGINNING and not self._err.begun:
+                self._process.terminate()
+            if list(numbers).count(signal.SIGINT) > 1 or elapsed > _GIVING_UP:
+                self._process.kill()
 
     def _untie(self) -> None:
         """The far program is to give up. May be repeated."""
@@ -121,7 +126,7 @@ class _Far:
         if not self._err.begun:
             raise self._not_begun(host, program, status)
         if status == _OF_SSH or status < 0:
-            text = f"the connection to {host}, or xmcompat there, has ended; what is under way there is given up"
+            text = f"the connection to {host}, or xmcompat there, has ended; what is under way is given up once it notices"
             raise OperationError(text, hint=_see(host))
         return status
 
@@ -145,12 +150,12 @@ class _Said:
         self._thread = threading.Thread(target=self._pass_on, name="far-words", daemon=True)
         self._thread.start()
 
-    def goes_on(self, numbers: Sequence[int]) -> bool:
-        """Whether there may be more to say, of a process that has ended. Who reads slowly here is waited for, unless there
-        are NUMBERS of signals."""
+    def goes_on(self, over: float, numbers: Sequence[int]) -> bool:
+        """Whether there may be more to say, of a process that has ended at OVER. Who reads slowly here is waited for,
+        unless there are NUMBERS of signals."""
         if not self._thread.is_alive():
             return False
-        return (self._writes and not numbers) or time.monotonic() - self._last < _ENDING
+        return (self._writes and not numbers) or time.monotonic() - max(self._last, over) < _ENDING
 
     def _pass_on(self) -> None:
         with self._source:
