@@ -14,7 +14,7 @@ import pytest
 
 from tests.lab.lan import BareHost, address, end
 from tests.lab.networks import OneHost
-from tests.lab.snapshot import Snapshot
+from tests.lab.snapshot import SETTLE, Snapshot
 
 WORDS = "(network-script 'network-bridge bridge=xenbr0')"
 MODULE = "xmcompat.tool"
@@ -75,7 +75,12 @@ def kill(host: BareHost, number: int, *pids: int) -> None:
 
 
 def same(host: BareHost, before: Snapshot) -> bool:
-    return not before.difference(host.snapshot())
+    """Whether HOST is as BEFORE; the kernel does some things a little later than it is asked to. What differs is printed."""
+    deadline = time.monotonic() + SETTLE
+    while (told := before.difference(host.snapshot())) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    print(told)
+    return not told
 
 
 # -- the answers
