@@ -19,7 +19,7 @@ PASSES = 4
 #: Parts of what is copied that the guest changes, and of what remained two passes ago, from which on it is not getting on.
 _CHANGED, _REMAINS = 0.8, 0.7
 #: Seconds after the deadline in which memory begins to be copied: only then can what else is wanted than giving up be done.
-BEGINNING = 10.0
+_BEGINNING = 10.0
 
 
 class Policy:
@@ -105,7 +105,7 @@ def decision(passes: Sequence[Progress], progress: Progress, policy: str, deadli
         return Decision(act=Act.TO_POSTCOPY, why=f"{why}: it goes on there, and fetches the rest")
     if policy == Policy.STOP and progress.phase != MigrationPhase.SETUP:
         return Decision(act=Act.PAUSE, why=f"{why}: it is paused for the rest")
-    if policy in (Policy.POST_COPY, Policy.STOP) and _begins(progress) and progress.elapsed < deadline + BEGINNING:
+    if policy in (Policy.POST_COPY, Policy.STOP) and _begins(progress) and progress.elapsed < deadline + _BEGINNING:
         return Decision()
     if late:
         return Decision(act=Act.GIVE_UP, why=f"{why}: it is given up")

@@ -1,4 +1,4 @@
-"""Multicast groups of IPv6 addresses: each is heard of by the group that neighbours ask for it (RFC 4291, 2.7.1).
+"""Multicast groups of IPv6 addresses: neighbours ask the group of an address who has it (RFC 4291, 2.7.1).
 
 The kernel joins that group a little after the address has been added, and leaves it at once with the address. One that goes
 before it has joined takes the membership of another: of an address with the same last 24 bits, as the host's link-local one

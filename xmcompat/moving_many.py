@@ -122,7 +122,7 @@ class Convoy:
             self._waiting.clear()
             for one in self._under_way:
                 one.give_up()
-            raise self._waited(error) from error.__cause__
+            raise self._waited(error) from None
 
     def _waited(self, first: BaseException) -> BaseException:
         """Once nothing is under way: what is to be raised, which is a signal rather than an error."""

@@ -40,7 +40,7 @@ _ASKED = 3
 _GIVING_UP = 60.0
 #: Seconds without a word after which a process that has ended says no more: somebody else may have its streams.
 _ENDING = 5.0
-#: Seconds after a signal in which the far one is heard that it has begun, where it has; ssh that connects is ended then.
+#: Seconds after a signal for a mark that is on its way; where none has come by then, ssh is still connecting, and is ended.
 _BEGINNING = 1.0
 
 
