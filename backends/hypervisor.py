@@ -245,8 +245,8 @@ class Hypervisor(Persistence, Volumes, Migrates, Protocol):
         called after that: in a thread of the job, while the domain stands still."""
         ...
 
-    def give_up_save(self, uuid: str) -> None:
-        """Have a save end whose process has ended, if there is one; a little later it is over."""
+    def give_up_save(self, uuid: str) -> bool:
+        """Have a save end whose process has ended; whether there is none (any more). To be repeated until there is none."""
         ...
 
     def restore(

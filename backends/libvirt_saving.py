@@ -53,9 +53,14 @@ class LibvirtSaving:
         files, by target) become copies of its disks of that MOMENT."""
         return self._save_calls().begin(uuid, path, running=running, disks=disks, moment=moment)
 
-    def give_up_save(self, uuid: str) -> None:
-        """Have a save end whose process has ended; silent where there is none."""
-        self._save_calls().give_up(uuid)
+    def give_up_save(self, uuid: str) -> bool:
+        """Have a save end whose process has ended; whether there is none (any more). To be repeated until there is none.
+
+        Raises DomainNotFound, DomainEnding, HypervisorUnreachable.
+        """
+        calls = self._save_calls()
+        calls.give_up(uuid)
+        return calls.is_idle(uuid)
 
     def restore(
         self, uuid: str, path: str, spans: Sequence[tuple[int, int]], xml: str = "", along: Along | None = None

@@ -73,11 +73,12 @@ class FakeSaveJob:
 
 @dataclass
 class FakeSaving:
-    """``save_looks`` and ``save_errors`` by name of the domain: how long its save takes, and what it ends with."""
+    """``saves_left`` says how often a save whose process has ended is to be given up. ``save_looks`` and ``save_errors`` by name of the domain: how long its save takes, and what it ends with."""
 
     known: dict[str, DomainInfo] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
     xml: dict[str, str] = field(default_factory=dict)
+    saves_left: int = 0
     save_looks: dict[str, int] = field(default_factory=dict)
     save_errors: dict[str, XmError] = field(default_factory=dict)
     restore_error: XmError | None = None
@@ -115,8 +116,10 @@ class FakeSaving:
 
         return FakeSaveJob(self.save_looks.get(info.name, 0), act, self.save_errors.get(info.name), over)
 
-    def give_up_save(self, uuid: str) -> None:
+    def give_up_save(self, uuid: str) -> bool:
         self.calls.append(("give up save", uuid))
+        self.saves_left -= self.saves_left > 0
+        return self.saves_left == 0
 
     def _off(self, uuid: str) -> None:
         info = self.known[uuid]

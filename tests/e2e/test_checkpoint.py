@@ -167,6 +167,33 @@ def test_a_checkpoint_that_is_broken_off_midway_leaves_the_guest_running_and_no_
     writer.goes_on()
 
 
+def test_a_guest_stands_still_until_libvirt_has_given_up_the_copying(
+    bench: Bench, hypervisor: LibvirtKvm, start: Starter
+) -> None:
+    """QEMU 7.2 falls where it is told to go on while it makes the files of copies, of which libvirt says that it has given
+    it up: its abortion is repeated, and the copying does not go on onto files that are gone."""
+    disk = bench.directory / "disk.img"
+    disk.write_bytes(os.urandom(200 << 20))
+    writer = Ticking(bench, start, "writer", disks=[disk])
+    qemu = qemu_of(bench.node, writer.info)
+    process, pid = xm_process(bench, "save", "-c", "writer", f"{bench.directory}/writer.save")
+    while not any(path.stat().st_blocks for path in bench.directory.glob("*.disks-*/*")):
+        assert process.poll() is None, "it is over before"
+    os.kill(qemu, signal.SIGSTOP)
+    try:
+        os.kill(pid, signal.SIGKILL)
+        assert_broken_off(process, signal.SIGKILL)
+        time.sleep(1.0)  # the process that watches it has libvirt give it up
+        assert not hypervisor.give_up_save(writer.info.uuid)
+        assert hypervisor.find("writer").state == DomainState.PAUSED
+    finally:
+        os.kill(qemu, signal.SIGCONT)
+    eventually(lambda: left(bench) == [])
+    assert hypervisor.give_up_save(writer.info.uuid)
+    assert hypervisor.find("writer").state == DomainState.RUNNING
+    writer.goes_on()
+
+
 def test_a_checkpoint_whose_guest_dies_leaves_no_file(bench: Bench, writer: Ticking) -> None:
     qemu = qemu_of(bench.node, writer.info)
     os.kill(qemu, signal.SIGSTOP)

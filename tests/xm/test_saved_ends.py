@@ -263,6 +263,23 @@ def test_a_checkpoint_that_has_its_name_keeps_its_copies_where_xm_is_killed_then
     assert sorted(os.listdir(tmp_path)) == ["disk.img"]
 
 
+@pytest.mark.parametrize(("left", "patience", "asked"), [(4, 60.0, 4), (1000, 0.2, 5)], ids=["that ends", "that does not"])
+def test_a_guest_whose_checkpoint_is_broken_off_goes_on_only_after_the_copying(
+    web1: FakeHypervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: int, patience: float, asked: int
+) -> None:
+    """A QEMU that goes on while it makes the files of copies may fall. Where that does not end, it goes on at some time."""
+    monkeypatch.setattr(Toolstack, "open", classmethod(lambda cls, uri=None: cls(lambda: web1)))
+    monkeypatch.setattr(standing, "PATIENCE", patience)
+    web1.saves_left = left
+    web1.calls.clear()
+    standing.let_go(web1.uri, UUID, str(tmp_path / "f.abcdefgh.unfinished"), "")
+    given_up = web1.calls[:-2]
+    assert 1 < len(given_up) <= asked
+    assert (len(given_up) == asked) or left > asked
+    assert given_up == [("give up save", UUID)] * len(given_up)
+    assert web1.calls[-2:] == [("pause", "web1"), ("unpause", "web1")]
+
+
 def test_a_guest_that_a_failed_checkpoint_leaves_paused_is_let_go_or_told(
     web1: FakeHypervisor, xm: Xm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
