@@ -53,6 +53,7 @@ def checkpoint(
         domain.backupBegin(backup_xml(disks, [target for target in targets if target not in disks]), None, 0)
         _await_copies(libvirt, domain)
         remember()
+        _refuse_run(libvirt, domain)
         moment()
     except BaseException:
         if not stood:
@@ -61,6 +62,12 @@ def checkpoint(
         raise
     if not stood:
         domain.resume()
+
+
+def _refuse_run(libvirt: Any, domain: Any) -> None:
+    """Raises HypervisorError where somebody has let it run meanwhile: its memory is not of the moment of its disks."""
+    if domain.state()[0] != libvirt.VIR_DOMAIN_PAUSED:
+        raise HypervisorError("somebody has let it run while its disks were copied")
 
 
 def _await_copies(libvirt: Any, domain: Any) -> None:

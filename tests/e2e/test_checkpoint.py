@@ -9,6 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import libvirt
 import pytest
 
 from tests.backends.test_libvirt_lifecycle import eventually, ticks
@@ -18,8 +19,10 @@ from tests.lab.fixtures import Starter, run_xm, xm_command
 from tests.lab.guests import tick_xml
 from tests.lab.terminal import Terminal
 from xmcompat.backends.hypervisor import DomainState
+from xmcompat.backends.libvirt_checkpoint import checkpoint
 from xmcompat.backends.libvirt_kvm import LibvirtKvm, connect
 from xmcompat.backends.private_libvirtd import PrivateLibvirtd
+from xmcompat.errors import HypervisorError
 from xmcompat.migration import save_file
 from xmcompat.tour.guest import build_guest, xen_config
 
@@ -192,6 +195,18 @@ def test_a_guest_stands_still_until_libvirt_has_given_up_the_copying(
     assert hypervisor.give_up_save(writer.info.uuid)
     assert hypervisor.find("writer").state == DomainState.RUNNING
     writer.goes_on()
+
+
+def test_a_checkpoint_of_a_guest_that_somebody_lets_run_is_none(
+    bench: Bench, hypervisor: LibvirtKvm, writer: Ticking
+) -> None:
+    """Its disks would be of one moment, and its memory of another."""
+    domain = libvirt.open(bench.node.uri).lookupByUUIDString(writer.info.uuid)
+    made = list[str]()
+    with pytest.raises(HypervisorError, match="somebody has let it run while its disks were copied"):
+        checkpoint(libvirt, domain, {"vda": str(bench.directory / "copy")}, domain.resume, lambda: made.append(""))
+    assert made == []
+    assert hypervisor.find("writer").state == DomainState.RUNNING
 
 
 def test_a_checkpoint_whose_guest_dies_leaves_no_file(bench: Bench, writer: Ticking) -> None:
