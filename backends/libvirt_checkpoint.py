@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at the copying.
 _LOOK = 0.1
+_WAS_LET_RUN = "somebody has let it run while it was saved"
 
 
 def backup_xml(disks: Mapping[str, str], others: list[str]) -> str:
@@ -53,8 +54,9 @@ def checkpoint(
         domain.backupBegin(backup_xml(disks, [target for target in targets if target not in disks]), None, 0)
         _await_copies(libvirt, domain)
         remember()
-        _refuse_run(libvirt, domain)
         moment()
+        if _runs(libvirt, domain):
+            raise HypervisorError(_WAS_LET_RUN)
     except BaseException:
         if not stood:
             with suppress(libvirt.libvirtError):  # it has ended, or libvirtd has
@@ -64,16 +66,22 @@ def checkpoint(
         domain.resume()
 
 
-def _refuse_run(libvirt: Any, domain: Any) -> None:
-    """Raises HypervisorError where somebody has let it run meanwhile: its memory is not of the moment of its disks."""
-    if domain.state()[0] != libvirt.VIR_DOMAIN_PAUSED:
-        raise HypervisorError("somebody has let it run while its disks were copied")
+def _runs(libvirt: Any, domain: Any) -> bool:
+    """Whether somebody has let it run: its memory is not of the moment of its disks."""
+    return domain.state()[0] in (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_BLOCKED)
 
 
 def _await_copies(libvirt: Any, domain: Any) -> None:
-    """Raises HypervisorError where they are not whole."""
+    """Raises HypervisorError where they are not whole, or are given up, since somebody lets the domain run meanwhile."""
+    ran = False
     while domain.jobStats(0).get("type", libvirt.VIR_DOMAIN_JOB_NONE) != libvirt.VIR_DOMAIN_JOB_NONE:
+        ran = ran or _runs(libvirt, domain)
+        if ran:
+            with suppress(libvirt.libvirtError):  # over at this moment
+                domain.abortJob()
         time.sleep(_LOOK)
+    if ran or _runs(libvirt, domain):
+        raise HypervisorError(_WAS_LET_RUN)
     ended = domain.jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED)
     if ended.get("type") != libvirt.VIR_DOMAIN_JOB_COMPLETED or not ended.get("success", True):
         raise HypervisorError(ended.get("errmsg") or "the copying of its disks was broken off")

@@ -73,7 +73,9 @@ class FakeSaveJob:
 
 @dataclass
 class FakeSaving:
-    """``saves_left`` says how often a save whose process has ended is to be given up. ``save_looks`` and ``save_errors`` by name of the domain: how long its save takes, and what it ends with."""
+    """``saves_left``: how often a save whose process has ended is to be given up.
+
+    ``save_looks`` and ``save_errors`` by name of the domain: how long its save takes, and what it ends with."""
 
     known: dict[str, DomainInfo] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)

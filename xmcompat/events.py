@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from xmcompat import recorded
+from xmcompat import moving, recorded
 from xmcompat.backends.hypervisor import DomainInfo, Hypervisor
 from xmcompat.errors import DomainNotFound, HypervisorError, OperationError
 from xmcompat.toolstack import DOM0_UUID, Toolstack
@@ -31,6 +31,7 @@ def reset(toolstack: Toolstack, designation: str) -> None:
 
     Differs from xm: the domain and its id stay; xend destroyed it and built another one.
     """
+    moving.refuse_standing(toolstack.hypervisor.uri, toolstack.find(designation))
     toolstack.on_started(designation, "reset", toolstack.hypervisor.reset)
     toolstack.unpause(designation)
 

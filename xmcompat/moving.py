@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 PREFIX = "migrating-"
 _THIS_HOST = ("localhost", "localhost.localdomain", "127.0.0.1", "::1")
 _TRIES = 10
+#: In the file of a domain that stands still.
+_STANDS = b"stands still\n"
 
 
 def is_this_host(name: str) -> bool:
@@ -30,22 +32,46 @@ def is_this_host(name: str) -> bool:
 
 
 @contextmanager
-def held(uri: str, info: DomainInfo) -> Iterator[None]:
+def held(uri: str, info: DomainInfo) -> Iterator[int | None]:
     """Inside, the domain of INFO is moving. Raises OperationError where somebody else moves it already.
 
-    Where no file can be written, nothing is shown.
+    Gives the file that is locked, which a child may be given too: then the domain is moving until both have ended. Where no
+    file can be written, it is None, and nothing is shown.
     """
-    with _held(uri, info.uuid) as mine:
+    with _held(uri, info.uuid) as (mine, handle):
         if not mine:
             raise OperationError(f"'{info.name}' is being moved already", hint="see xm list")
-        yield
+        if handle is not None:
+            os.ftruncate(handle, 0)  # a process that was killed may have left its words
+        yield handle
+
+
+def stand_still(handle: int) -> None:
+    """Say that the domain of the locked file HANDLE stands still while its disks are copied, and goes on by itself."""
+    os.write(handle, _STANDS)
+
+
+def refuse_standing(uri: str, info: DomainInfo) -> None:
+    """Raises OperationError where the domain stands still while its disks are copied.
+
+    Its memory would be of another moment than its disks; and QEMU 7.2 falls where it goes on while it makes the copies'
+    files.
+    """
+    path = os.path.join(moving_folder(uri), info.uuid)
+    try:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)) as file:
+            stands = file.read(len(_STANDS)) == _STANDS
+    except OSError:
+        return
+    if stands and _is_locked(path):
+        raise OperationError(f"'{info.name}' is being saved, and goes on by itself when its disks are copied")
 
 
 @contextmanager
 def restored(uri: str, uuid: str, name: str) -> Iterator[None]:
     """Inside, the domain is being restored, and its disks may be written. Raises OperationError where somebody else does it
     already, or has not done yet with the move by which it went."""
-    with _held(uri, f"{uuid}.restored") as mine:
+    with _held(uri, f"{uuid}.restored") as (mine, _):
         if not mine:
             raise OperationError(f"'{name}' is being restored already", hint="see xm list")
         if is_moving(uri, uuid):
@@ -54,24 +80,24 @@ def restored(uri: str, uuid: str, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _held(uri: str, file: str) -> Iterator[bool]:
-    """Whether this process, and no other, has the lock on FILE; also where no file can be written."""
+def _held(uri: str, file: str) -> Iterator[tuple[bool, int | None]]:
+    """Whether this process, and no other, has the lock on FILE, also where no file can be written; and the file."""
     folder = moving_folder(uri)
     path = os.path.join(folder, file)
     try:
         os.makedirs(folder, mode=0o755, exist_ok=True)
         handle = _locked(path)
     except OSError:
-        yield True
+        yield True, None
         return
     if handle is None:
-        yield False
+        yield False, None
         return
     try:
-        yield True
+        yield True, handle
     finally:
-        _removed(path)
         os.close(handle)
+        _swept(path)  # not where a child has it still
 
 
 def _locked(path: str) -> int | None:

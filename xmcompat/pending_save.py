@@ -41,7 +41,7 @@ from xmcompat.migration import save_file
 from xmcompat.migration.checksum import GrowingChecksum
 from xmcompat.migration.image_head import IMAGE_HEADER
 from xmcompat.saved_disks import SavedDisk, SavedDisks
-from xmcompat.standing import Guard
+from xmcompat.standing import Guard, await_given_up
 
 if TYPE_CHECKING:
     from xmcompat.toolstack import Toolstack
@@ -80,7 +80,7 @@ class PendingSave:
         begun = False
         try:
             with undisturbed():  # a file without a save, or the reverse, must not be left
-                self._moving.enter_context(moving.held(toolstack.hypervisor.uri, info))
+                self._lock = self._moving.enter_context(moving.held(toolstack.hypervisor.uri, info))
                 self._begin()
                 begun = True
         except BaseException:
@@ -128,7 +128,9 @@ class PendingSave:
         """For the copies of disks; and who lets the domain go on, should this process die. Raises OSError."""
         self._folder, files = saved_disks.new_folder(self.path, list(copied.values()))
         self._copies = dict(zip(copied, files, strict=True))
-        self._guard = Guard(self._toolstack.hypervisor.uri, self.info.uuid, self._made, self._folder)
+        self._guard = Guard(self._toolstack.hypervisor.uri, self.info.uuid, self._made, self._folder, self._lock)
+        if self._lock is not None:
+            moving.stand_still(self._lock)
 
     def _look_at_disks(self) -> None:
         """What its disks are like: those that were copied have that of their copies' moment."""
@@ -241,7 +243,10 @@ class PendingSave:
             if saved and not self._running:
                 self._start_from_file()
         except BaseException:
-            self._end()  # its memory is in the file, and that is noted
+            if self._guard is not None:  # nobody knows whether the guest stands still
+                self._guard.leave()
+                self._guard = None
+            self._end()  # else its memory is in the file, and that is noted
             raise
         try:
             if self._copies and self.info.state in RUNS:
@@ -253,7 +258,8 @@ class PendingSave:
         try:
             self._job.abort()
         except HypervisorError as error:
-            raise OperationError(f"{error.line()}; '{self.info.name}' is being saved to {self._made}") from None
+            still = "goes on when it does" if self._copies else f"is being saved to {self._made}"
+            raise OperationError(f"{error.line()}; '{self.info.name}' {still}") from None
         try:
             self._job.result()
         except ConnectionLost:
@@ -299,8 +305,9 @@ class PendingSave:
         )
 
     def _let_go(self) -> None:
-        """It stood still for its memory when the connection was lost."""
+        """It stood still for its memory when the connection was lost, and libvirt may still copy its disks."""
         try:
+            await_given_up(self._toolstack.hypervisor, self.info.uuid)
             self._toolstack.hypervisor.unpause(self.info.uuid)
         except XmError:
             return  # the next look tells
@@ -337,10 +344,11 @@ class PendingSave:
             if time.monotonic() > deadline:
                 self._over = True
                 state = "is paused" if info is not None else "cannot be asked for"
+                left = "it goes on when libvirtd is back" if self._copies else f"what was written is in {self._made}"
                 raise OperationError(
-                    f"The connection was lost while '{self.info.name}' was saved, and it {state}; "
-                    f"what was written is in {self._made}", hint="see xm list when libvirtd is back",
-                )  # fmt: skip
+                    f"The connection was lost while '{self.info.name}' was saved, and it {state}; {left}",
+                    hint="see xm list when libvirtd is back",
+                )
             time.sleep(0.1)
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 #: Seconds in which the guest must go on.
 PATIENCE = 300.0
+#: Seconds of them in which libvirt may give up what it does with the guest: a copying that was under way when libvirtd was
+#: killed may never be over for it.
+_ENDS = 60.0
 #: Seconds between two looks at what libvirt still does with it.
 _LOOK = 0.05
 
@@ -34,9 +37,9 @@ if not sys.stdin.buffer.read(1):
 
 class Guard:
     """Lets the domain UUID of the libvirt at URI go on, and removes the unfinished file MADE and FOLDER, when this process
-    dies; FOLDER stays where MADE has got its name."""
+    dies; FOLDER stays where MADE has got its name. It has the file LOCK as well, by which the domain is moving."""
 
-    def __init__(self, uri: str, uuid: str, made: str, folder: str) -> None:
+    def __init__(self, uri: str, uuid: str, made: str, folder: str, lock: int | None) -> None:
         """Raises OSError."""
         import subprocess
 
@@ -44,6 +47,7 @@ class Guard:
         self._child = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _WAIT, above, uri, uuid, made, folder], stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, cwd="/",
+            pass_fds=() if lock is None else (lock,),
         )  # fmt: skip
 
     def dismiss(self) -> None:
@@ -55,10 +59,16 @@ class Guard:
                 self._child.stdin.close()
         self._child.wait()
 
+    def leave(self) -> None:
+        """The guest may still stand still: have it go on now, whatever becomes of this process."""
+        assert self._child.stdin is not None
+        with suppress(OSError):
+            self._child.stdin.close()
+
 
 def let_go(uri: str, uuid: str, made: str, folder: str) -> None:
-    """Have the domain go on once libvirt has given up what it does with it, at the latest after PATIENCE, and remove what
-    was begun: the file MADE, and FOLDER."""
+    """Have the domain go on once libvirt has given up what it does with it, or does not, and remove what was begun: the
+    file MADE, and FOLDER. After PATIENCE it is as it is."""
     import site
 
     site.main()  # libraries lie where the interpreter has not looked yet
@@ -70,7 +80,7 @@ def let_go(uri: str, uuid: str, made: str, folder: str) -> None:
     while time.monotonic() < deadline:
         try:
             with Toolstack.open(uri) as toolstack:
-                _await_end(toolstack.hypervisor, uuid, deadline)
+                await_given_up(toolstack.hypervisor, uuid)
                 toolstack.hypervisor.pause(uuid)  # after what libvirt still does with it: it may be about to stand still
                 toolstack.hypervisor.unpause(uuid)
                 break
@@ -83,10 +93,12 @@ def let_go(uri: str, uuid: str, made: str, folder: str) -> None:
         save_file.remove(made)
 
 
-def _await_end(hypervisor: Hypervisor, uuid: str, deadline: float) -> None:
+def await_given_up(hypervisor: Hypervisor, uuid: str) -> None:
     """Have what libvirt does with the domain end: a QEMU that goes on while it makes the files of copies may fall.
 
-    QEMU 7.2: ``cont`` in the moment in which an image is closed ("blk_ref: Assertion `blk->refcnt > 0' failed").
+    QEMU 7.2: ``cont`` in the moment in which an image is closed ("blk_ref: Assertion `blk->refcnt > 0' failed"). Raises
+    DomainNotFound, DomainEnding, HypervisorUnreachable.
     """
+    deadline = time.monotonic() + _ENDS
     while not hypervisor.give_up_save(uuid) and time.monotonic() < deadline:
         time.sleep(_LOOK)

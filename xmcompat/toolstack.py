@@ -298,10 +298,12 @@ class Toolstack(Endings):
         self._mark_paused(info, True)
 
     def unpause(self, designation: str) -> None:
+        """Raises OperationError where it stands still while its disks are copied."""
         info = self._started(designation, "unpause")
         if info.state == DomainState.PAUSED:
-            from xmcompat import disk_needs, vif_traces
+            from xmcompat import disk_needs, moving, vif_traces
 
+            moving.refuse_standing(self.hypervisor.uri, info)
             disk_needs.repaired(self.hypervisor)
             self.done(lambda _uuid: vif_traces.repair(self.hypervisor, info), info, designation)
         info = self.on_started(designation, "unpause", self.hypervisor.unpause)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -263,21 +264,70 @@ def test_a_checkpoint_that_has_its_name_keeps_its_copies_where_xm_is_killed_then
     assert sorted(os.listdir(tmp_path)) == ["disk.img"]
 
 
-@pytest.mark.parametrize(("left", "patience", "asked"), [(4, 60.0, 4), (1000, 0.2, 5)], ids=["that ends", "that does not"])
+@pytest.mark.parametrize(("left", "ends", "asked"), [(4, 60.0, 4), (1000, 0.0, 1)], ids=["that ends", "that does not"])
 def test_a_guest_whose_checkpoint_is_broken_off_goes_on_only_after_the_copying(
-    web1: FakeHypervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: int, patience: float, asked: int
+    web1: FakeHypervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: int, ends: float, asked: int
 ) -> None:
     """A QEMU that goes on while it makes the files of copies may fall. Where that does not end, it goes on at some time."""
     monkeypatch.setattr(Toolstack, "open", classmethod(lambda cls, uri=None: cls(lambda: web1)))
-    monkeypatch.setattr(standing, "PATIENCE", patience)
+    monkeypatch.setattr(standing, "_ENDS", ends)
     web1.saves_left = left
     web1.calls.clear()
     standing.let_go(web1.uri, UUID, str(tmp_path / "f.abcdefgh.unfinished"), "")
-    given_up = web1.calls[:-2]
-    assert 1 < len(given_up) <= asked
-    assert (len(given_up) == asked) or left > asked
-    assert given_up == [("give up save", UUID)] * len(given_up)
-    assert web1.calls[-2:] == [("pause", "web1"), ("unpause", "web1")]
+    assert web1.calls == [*[("give up save", UUID)] * asked, ("pause", "web1"), ("unpause", "web1")]
+
+
+def test_a_guest_that_stands_still_for_its_disks_goes_on_by_itself_alone(
+    web1: FakeHypervisor, xm: Xm, tmp_path: Path
+) -> None:
+    """``xm unpause`` and ``xm reset`` would have its memory be of another moment than they are."""
+    stands = "Error: 'web1' is being saved, and goes on by itself when its disks are copied\n"
+    web1.known[UUID] = WEB1._replace(state=DomainState.PAUSED)
+    with moving.held(web1.uri, WEB1) as lock:
+        assert lock is not None
+        assert xm("unpause", "web1").status == 0  # it is moved, which does not keep it
+        web1.known[UUID] = WEB1._replace(state=DomainState.PAUSED)
+        moving.stand_still(lock)
+        web1.calls.clear()
+        for verb in ("unpause", "reset"):
+            result = xm(verb, "web1")
+            assert (result.status, result.err) == (1, stands)
+        assert web1.calls == []
+    assert xm("unpause", "web1").status == 0
+    path = Path(moving.moving_folder(web1.uri)) / UUID
+    path.write_text("stands still\n")  # of a process that was killed
+    web1.known[UUID] = WEB1._replace(state=DomainState.PAUSED)
+    with moving.held(web1.uri, WEB1):
+        assert xm("unpause", "web1").status == 0
+
+
+def test_a_save_that_libvirt_does_not_give_up_leaves_the_guest_to_who_lets_it_go(
+    web1: FakeHypervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may stand still: nobody says that all is well, and it is moving until then."""
+    monkeypatch.setattr(Toolstack, "open", classmethod(lambda cls, uri=None: cls(lambda: web1)))
+    asked = tmp_path / "asked"  # to let it go
+    monkeypatch.setattr(standing, "_WAIT", f"import sys, time; sys.stdin.read(1) or open({str(asked)!r}, 'x'); time.sleep(60)")
+    web1.save_looks["web1"] = 1000
+
+    def abort(_job: FakeSaveJob) -> None:
+        raise HypervisorError("libvirt does not give up the save")
+
+    monkeypatch.setattr(FakeSaveJob, "abort", abort)
+    pending = PendingSave(Toolstack(lambda: web1), WEB1, str(tmp_path / "f"), running=True)
+    guard = pending._guard
+    assert guard is not None
+    try:
+        with pytest.raises(OperationError, match="libvirt does not give up the save; 'web1' goes on when it does"):
+            pending.abandon()
+        begun = time.monotonic()
+        while not asked.exists():
+            assert time.monotonic() < begun + 30, "the guest is let go by nobody"
+        assert moving.is_moving(web1.uri, UUID)
+    finally:
+        guard._child.kill()
+        guard._child.wait()
+    assert not moving.is_moving(web1.uri, UUID)
 
 
 def test_a_guest_that_a_failed_checkpoint_leaves_paused_is_let_go_or_told(
