@@ -8,6 +8,7 @@ the time is waiting for QEMU and for a libvirtd that starts.
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import signal
@@ -34,6 +35,9 @@ TCG = {"XMCOMPAT_ACCELERATOR": "tcg"}
 UUID, MAC = "11111111-2222-4333-8444-555555555555", "00:16:3e:01:02:03"
 #: What changes by itself, or names a number that a second start gives anew.
 VOLATILE = re.compile(r"\s*\((domid|cpu_time|start_time|state|store_mfn|console_mfn|location|online_vcpus) [^()]*\)")
+
+#: What is said of a guest that libvirtd holds for a start that it was killed in.
+HELD = re.compile(r"remove (/run/libvirt/qemu/web1\.xml), restart libvirtd, and try again")
 
 
 class Fault(NamedTuple):
@@ -132,7 +136,7 @@ class Lab(NamedTuple):
     def release(self, stderr: str) -> None:
         """Do as a message says about a guest that libvirtd holds for a start that it was killed in. Raises where the message
         says nothing of that, or there is a QEMU."""
-        said = re.search(r"remove (/run/libvirt/qemu/web1\.xml), restart libvirtd, and try again", stderr)
+        said = HELD.search(stderr)
         assert said, stderr
         script = f"! ps ax | grep '[q]emu-system.*guest=web1' && rm {said[1]}"
         subprocess.run(self.node.enter(["sh", "-c", script]), check=True, timeout=20)
@@ -150,9 +154,10 @@ class Lab(NamedTuple):
             assert self.xm("reset", "web1").status == 0
         return process.returncode, stderr
 
-    def settled(self, ends: Sequence[str]) -> str:
-        """The host once it is one of ENDS, or after 3 s: libvirtd answers before it has seen to guests that it finds."""
-        deadline = time.monotonic() + 3
+    def settled(self, ends: Sequence[str], stderr: str) -> str:
+        """The host once it is one of ENDS, or after a while: libvirtd answers before it has seen to guests that it finds, and
+        asks each of their QEMUs hundreds of things. One that it holds for a start, as STDERR says, stays as it is."""
+        deadline = time.monotonic() + (3 if HELD.search(stderr) else 20)
         while (found := self.look()) not in ends and time.monotonic() < deadline:
             time.sleep(0.1)
         return found
@@ -166,6 +171,14 @@ class Lab(NamedTuple):
         _, stderr = process.communicate(timeout=60)
         self.answering()
         return process.returncode, stderr
+
+
+def differing(found: str, before: str, after: str) -> str:
+    """What is FOUND that was not so BEFORE, nor AFTER."""
+    return "\n".join(
+        f"{name}:\n" + "\n".join(difflib.unified_diff(end.splitlines(), found.splitlines(), lineterm="", n=0))
+        for name, end in (("before", before), ("after", after))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -207,11 +220,11 @@ def test_a_verb_whose_libvirtd_is_killed_has_done_all_or_nothing_and_can_be_said
     def tried(lab: Lab, parts: Sequence[float]) -> int:
         for part in parts:
             status, stderr = lab.cut_off(fault, duration * part)
-            found = lab.settled((before, after))
+            found = lab.settled((before, after), stderr)
             said = f"{part} of {duration:.3f} s: {stderr}"
             assert "Traceback" not in stderr, said
             if found not in (before, after):
-                lab.release(stderr)
+                lab.release(f"{said}\n{differing(found, before, after)}")
                 found = lab.look()
             assert found in (before, after), said
             assert status != 0 or found == after, said
