@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at the copying.
 _LOOK = 0.1
+#: Seconds that libvirt may take to give up the copying.
+_ENDS = 60.0
 _WAS_LET_RUN = "somebody has let it run while it was saved"
 
 
@@ -58,12 +60,27 @@ def checkpoint(
         if _runs(libvirt, domain):
             raise HypervisorError(_WAS_LET_RUN)
     except BaseException:
+        _give_up(libvirt, domain)
         if not stood:
             with suppress(libvirt.libvirtError):  # it has ended, or libvirtd has
                 domain.resume()
         raise
     if not stood:
         domain.resume()
+
+
+def _give_up(libvirt: Any, domain: Any) -> None:
+    """Have the copying end, if it goes on, before the domain does; silent where it does not in _ENDS."""
+    deadline = time.monotonic() + _ENDS
+    while time.monotonic() < deadline:
+        try:
+            if domain.jobInfo()[0] == libvirt.VIR_DOMAIN_JOB_NONE:
+                return
+            domain.abortJob()
+        except libvirt.libvirtError as error:
+            if error.get_error_code() not in (libvirt.VIR_ERR_INTERNAL_ERROR, libvirt.VIR_ERR_OPERATION_TIMEOUT):
+                return  # the domain has ended, or libvirtd has
+        time.sleep(_LOOK)
 
 
 def _runs(libvirt: Any, domain: Any) -> bool:

@@ -30,7 +30,7 @@ VALUES = {*COMMON, "guest", "notes", "backends.machine", "backends.devices", "ba
 OPERATIONS = {*VALUES, "backends", "config", "translate", "network", "storage", "migration"}
 TOOLSTACK = {
     "toolstack", "tuning", "creation", "guest_kernels", "populating", "preflight", "describe", "console_session", "events", "frontends", "display", "kept",
-    "labels", "statistics", "disk_files", "pools", "pool_store", "pool_rules", "hotplug", "hotplug_nics", "pluggable", "plugging", "saving", "pending_save", "losses",
+    "labels", "statistics", "disk_files", "pools", "pool_store", "pool_rules", "hotplug", "hotplug_nics", "pluggable", "plugging", "saving", "pending_save", "save_target", "losses",
     "saved_disks", "saved_guests", "standing", "moving",
     "vnets", "hostdevices", "passing", "passing_pci", "passing_scsi", "passing_usb",
     "host_settings", "managed", "suspending", "recorded", "endings", "connecting", "vifs", "vif_steps", "vif_nat", "vif_traces", "vif_repair", "mac_twins",
@@ -74,7 +74,7 @@ MAY_IMPORT = {
     "describe": {*OPERATIONS, *TOOLSTACK, "render"},
     "console_session": {*OPERATIONS, *TOOLSTACK},
     "tuning": {*OPERATIONS, *TOOLSTACK},
-    **{name: {*OPERATIONS, *TOOLSTACK} for name in ("saving", "pending_save", "saved_disks", "saved_guests", "standing")},
+    **{name: {*OPERATIONS, *TOOLSTACK} for name in ("saving", "pending_save", "save_target", "saved_disks", "saved_guests", "standing")},
     **{
         name: {*OPERATIONS, *TOOLSTACK, "__init__"}
         for name in ("receiving", "arrivals", "arrival_disks", "arrival_sweep", "vantage", "copies")

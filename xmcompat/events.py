@@ -27,7 +27,8 @@ TRIGGERS = ("nmi", "reset", "init", "s3resume", "power")
 
 
 def reset(toolstack: Toolstack, designation: str) -> None:
-    """Press the reset button of a running or paused domain, which runs afterwards.
+    """Press the reset button of a running or paused domain, which runs afterwards. Raises OperationError where it stands
+    still while its disks are copied.
 
     Differs from xm: the domain and its id stay; xend destroyed it and built another one.
     """

@@ -10,7 +10,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from xmcompat.backends.local_host import moving_folder
@@ -42,13 +42,30 @@ def held(uri: str, info: DomainInfo) -> Iterator[int | None]:
         if not mine:
             raise OperationError(f"'{info.name}' is being moved already", hint="see xm list")
         if handle is not None:
-            os.ftruncate(handle, 0)  # a process that was killed may have left its words
+            stand_still(handle, False)  # a process that was killed may have left its words
         yield handle
 
 
-def stand_still(handle: int) -> None:
-    """Say that the domain of the locked file HANDLE stands still while its disks are copied, and goes on by itself."""
-    os.write(handle, _STANDS)
+def stand_still(handle: int, stands: bool) -> None:
+    """Say whether the domain of the locked file HANDLE stands still while its disks are copied, and goes on by itself.
+
+    May be repeated; where nothing more can be written, nothing is said.
+    """
+    with suppress(OSError):
+        os.ftruncate(handle, 0)
+        if stands:
+            os.pwrite(handle, _STANDS, 0)
+
+
+def stands_still(uri: str, uuid: str) -> bool:
+    """Whether the domain stands still while its disks are copied for a checkpoint."""
+    path = os.path.join(moving_folder(uri), uuid)
+    try:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)) as file:
+            stands = file.read(len(_STANDS)) == _STANDS
+    except OSError:
+        return False
+    return stands and _is_locked(path)
 
 
 def refuse_standing(uri: str, info: DomainInfo) -> None:
@@ -57,13 +74,7 @@ def refuse_standing(uri: str, info: DomainInfo) -> None:
     Its memory would be of another moment than its disks; and QEMU 7.2 falls where it goes on while it makes the copies'
     files.
     """
-    path = os.path.join(moving_folder(uri), info.uuid)
-    try:
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)) as file:
-            stands = file.read(len(_STANDS)) == _STANDS
-    except OSError:
-        return
-    if stands and _is_locked(path):
+    if stands_still(uri, info.uuid):
         raise OperationError(f"'{info.name}' is being saved, and goes on by itself when its disks are copied")
 
 

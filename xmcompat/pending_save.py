@@ -6,8 +6,6 @@ It goes on beside other work, can be given up at any time, and loses no guest: s
 from __future__ import annotations
 
 import os
-import re
-import stat
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -40,6 +38,7 @@ from xmcompat.losses import BACK
 from xmcompat.migration import save_file
 from xmcompat.migration.checksum import GrowingChecksum
 from xmcompat.migration.image_head import IMAGE_HEADER
+from xmcompat.save_target import unfinished, unwritten
 from xmcompat.saved_disks import SavedDisk, SavedDisks
 from xmcompat.standing import Guard, await_given_up
 
@@ -47,13 +46,7 @@ if TYPE_CHECKING:
     from xmcompat.toolstack import Toolstack
 
 RUNS = (DomainState.RUNNING, DomainState.BLOCKED)
-#: The end of what libvirt says when a file cannot be written.
-_REASON = re.compile(
-    r"(No space left on device|Disk quota exceeded|File too large|Input/output error|Read-only file system|"
-    r"Permission denied)$"
-)
-#: What libvirt says of a compression that it does not know, or whose program is missing.
-_FORMAT = re.compile(r"save image format|[Cc]ompression program", re.IGNORECASE)
+
 
 
 class PendingSave:
@@ -92,7 +85,7 @@ class PendingSave:
 
     def _begin(self) -> None:
         hypervisor, uuid = self._toolstack.hypervisor, self.info.uuid
-        self._made = _unfinished(self.path)
+        self._made = unfinished(self.path)
         try:
             self._checksum = GrowingChecksum(self._made, IMAGE_HEADER)
             disk_needs.remember(hypervisor, uuid)
@@ -130,7 +123,7 @@ class PendingSave:
         self._copies = dict(zip(copied, files, strict=True))
         self._guard = Guard(self._toolstack.hypervisor.uri, self.info.uuid, self._made, self._folder, self._lock)
         if self._lock is not None:
-            moving.stand_still(self._lock)
+            moving.stand_still(self._lock, True)
 
     def _look_at_disks(self) -> None:
         """What its disks are like: those that were copied have that of their copies' moment."""
@@ -154,6 +147,12 @@ class PendingSave:
             self._guard.dismiss()
         self._moving.close()
 
+    def _leave(self) -> None:
+        """Nobody knows here whether the guest stands still: have the other process let it go."""
+        if self._guard is not None:
+            self._guard.leave()
+            self._guard = None
+
     def ended(self, seconds: float) -> bool:
         """Wait up to SECONDS; whether the hypervisor's part is over."""
         return self._job.ended(seconds)
@@ -169,7 +168,9 @@ class PendingSave:
         except DomainEnding:
             raise OperationError("Domain is not running") from None
         except HypervisorError as error:
-            raise _unwritten(self.path, error) from None
+            raise unwritten(self.path, error) from None
+        if self._lock is not None:
+            moving.stand_still(self._lock, False)
         try:
             assert self._checksum is not None
             checksum = self._checksum.whole(anew=not save_file.is_streamed(self._made))
@@ -243,10 +244,8 @@ class PendingSave:
             if saved and not self._running:
                 self._start_from_file()
         except BaseException:
-            if self._guard is not None:  # nobody knows whether the guest stands still
-                self._guard.leave()
-                self._guard = None
-            self._end()  # else its memory is in the file, and that is noted
+            self._leave()
+            self._end()  # where it does not run on, its memory is in the file, and that is noted
             raise
         try:
             if self._copies and self.info.state in RUNS:
@@ -258,7 +257,7 @@ class PendingSave:
         try:
             self._job.abort()
         except HypervisorError as error:
-            still = "goes on when it does" if self._copies else f"is being saved to {self._made}"
+            still = "goes on within a minute" if self._copies else f"is being saved to {self._made}"
             raise OperationError(f"{error.line()}; '{self.info.name}' {still}") from None
         try:
             self._job.result()
@@ -319,8 +318,14 @@ class PendingSave:
             if paused:
                 self._let_go()
                 paused = self._toolstack.hypervisor.find(self.info.uuid).state == DomainState.PAUSED
+        except (DomainNotFound, DomainEnding):
+            return
         except XmError:
-            return  # it has ended, or nobody can tell
+            self._leave()
+            return
+        except BaseException:
+            self._leave()
+            raise
         if paused:
             raise OperationError(
                 f"'{self.info.name}' is not saved, and is still paused", hint=f"try: xm unpause {self.info.name}"
@@ -330,6 +335,7 @@ class PendingSave:
         """The domain as the libvirt that has come back knows it, None where it does not; waits until it runs again."""
         deadline = time.monotonic() + BACK
         while True:
+            is_late = time.monotonic() > deadline  # the last look comes after it: to let the domain go may take a minute
             try:
                 self._toolstack.close()
                 info = self._toolstack.hypervisor.find(self.info.uuid)
@@ -341,10 +347,12 @@ class PendingSave:
                 self._let_go()
             elif info is not None and (not info.started or info.state in (*RUNS, self.info.state)):
                 return info
-            if time.monotonic() > deadline:
+            if is_late:
                 self._over = True
+                self._leave()
+                self._end()
                 state = "is paused" if info is not None else "cannot be asked for"
-                left = "it goes on when libvirtd is back" if self._copies else f"what was written is in {self._made}"
+                left = "it goes on when libvirtd is" if self._copies else f"what was written is in {self._made}"
                 raise OperationError(
                     f"The connection was lost while '{self.info.name}' was saved, and it {state}; {left}",
                     hint="see xm list when libvirtd is back",
@@ -360,45 +368,3 @@ def _folder_of(path: str) -> str:
         return saved_disks.folder_of(saved_disks.read(save_file.read(path).forms), path)
     except XmError:
         return ""
-
-
-def refuse_name(path: str, use: str) -> None:
-    """Raise OperationError for a PATH that libvirt cannot be told: it takes UTF-8 alone. USE is what it was to do."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        why = f"can't {use} guest state file {path}: its name is not UTF-8"
-        raise OperationError(why, hint="give it another") from None
-
-
-def _unfinished(path: str) -> str:
-    """The file that is to become PATH. Raises OperationError."""
-    refuse_name(path, "write")
-    why = None
-    try:
-        mode = os.stat(path).st_mode
-        if not stat.S_ISREG(mode):
-            why = "Is a directory" if stat.S_ISDIR(mode) else "it is no regular file"
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        why = error.strerror
-    if why is None:
-        try:
-            return save_file.unfinished(path)
-        except OSError as error:
-            why = error.strerror
-    raise OperationError(f"can't write guest state file {path}: {why}")
-
-
-def _unwritten(path: str, error: HypervisorError) -> OperationError:
-    """What libvirt said of a save that failed, in xend's words where it is about the file."""
-    found = _REASON.search(error.line())
-    if found:
-        return OperationError(f"can't write guest state file {path}: {found[1]}")
-    if _FORMAT.search(error.line()):
-        return OperationError(
-            error.line(),
-            hint="save_image_format in libvirt's qemu.conf is to be raw, or gzip, bzip2, xz or lzop with its program",
-        )
-    return OperationError(error.line())

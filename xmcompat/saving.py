@@ -34,8 +34,9 @@ from xmcompat.errors import (
 from xmcompat.losses import BACK, stuck
 from xmcompat.migration import save_file
 from xmcompat.migration.checksum import FlowingChecksum, of_file
-from xmcompat.pending_save import RUNS, PendingSave, refuse_name
+from xmcompat.pending_save import RUNS, PendingSave
 from xmcompat.preflight import DOM0_MIN_MEM, refuse_missing_bridge, refuse_suspended
+from xmcompat.save_target import refuse_name
 from xmcompat.toolstack import DOM0_NAME, DOM0_UUID, Toolstack
 
 if TYPE_CHECKING:

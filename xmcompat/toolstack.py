@@ -301,13 +301,18 @@ class Toolstack(Endings):
         """Raises OperationError where it stands still while its disks are copied."""
         info = self._started(designation, "unpause")
         if info.state == DomainState.PAUSED:
-            from xmcompat import disk_needs, moving, vif_traces
+            from xmcompat import disk_needs, vif_traces
 
-            moving.refuse_standing(self.hypervisor.uri, info)
             disk_needs.repaired(self.hypervisor)
             self.done(lambda _uuid: vif_traces.repair(self.hypervisor, info), info, designation)
-        info = self.on_started(designation, "unpause", self.hypervisor.unpause)
+        info = self.on_started(designation, "unpause", lambda uuid: self._let_run(info, uuid))
         self._mark_paused(info, False)
+
+    def _let_run(self, info: DomainInfo, uuid: str) -> None:
+        from xmcompat import moving
+
+        moving.refuse_standing(self.hypervisor.uri, info)
+        self.hypervisor.unpause(uuid)
 
     def _mark_paused(self, info: DomainInfo, paused: bool) -> None:
         """For ``paused_by_admin``. One that has ended meanwhile needs no mark."""

@@ -38,6 +38,7 @@ class LibvirtError(Exception):
 LIBVIRT = SimpleNamespace(
     libvirtError=LibvirtError, VIR_DOMAIN_RUNNING=RUNNING, VIR_DOMAIN_BLOCKED=BLOCKED, VIR_DOMAIN_PAUSED=PAUSED,
     VIR_DOMAIN_JOB_NONE=NONE, VIR_DOMAIN_JOB_COMPLETED=COMPLETED, VIR_DOMAIN_JOB_STATS_COMPLETED=1,
+    VIR_ERR_INTERNAL_ERROR=1, VIR_ERR_OPERATION_TIMEOUT=68,
 )  # fmt: skip
 
 
@@ -68,6 +69,9 @@ class FakeDomain:
     def backupBegin(self, xml: str, _checkpoint: None, _flags: int) -> None:
         assert "<target file='/copy'/>" in xml.replace('"', "'")
         self.calls.append("backup")
+
+    def jobInfo(self) -> list[int]:
+        return [NONE if self._aborted or self._looks < 0 else UNBOUNDED, 0, 0]
 
     def jobStats(self, flags: int) -> dict[str, object]:
         if flags:
@@ -122,6 +126,39 @@ def test_one_that_runs_before_or_while_its_memory_is_written_has_no_checkpoint(s
     with pytest.raises(HypervisorError, match=LET_RUN):
         made(domain, remember=lambda: setattr(domain, "now", state))
     assert domain.calls[-2:] == ["moment", "resume"]
+
+
+def test_a_copying_that_cannot_be_asked_for_is_given_up_before_the_guest_goes_on() -> None:
+    """libvirt has a lock on the domain, or makes the files of copies still."""
+    busy = [LibvirtError(68, "cannot acquire state change lock"), LibvirtError(1, "backup job data missing")]
+
+    def fail(domain: FakeDomain, look: int) -> None:
+        raise LibvirtError(68, "cannot acquire state change lock")
+
+    class Busy(FakeDomain):
+        def jobInfo(self) -> list[int]:
+            if busy:
+                raise busy.pop(0)
+            return super().jobInfo()
+
+    domain = Busy(3, fail)
+    with pytest.raises(LibvirtError, match="state change lock"):
+        made(domain)
+    assert domain.calls == ["suspend", "backup", "abort", "resume"]
+
+
+def test_a_domain_that_has_ended_is_not_waited_for() -> None:
+    def fail(domain: FakeDomain, look: int) -> None:
+        raise LibvirtError(55, "domain is not running")
+
+    class Ended(FakeDomain):
+        def jobInfo(self) -> list[int]:
+            raise LibvirtError(55, "domain is not running")
+
+    domain = Ended(3, fail)
+    with pytest.raises(LibvirtError, match="not running"):
+        made(domain)
+    assert "abort" not in domain.calls
 
 
 def calls(answer: Callable[[], int]) -> SaveCalls:

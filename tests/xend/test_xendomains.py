@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import pytest
 from tests.fakes import FakeHypervisor, domain
 from tests.fakes_peer import URI, FakePeer, FakeWay
 from tests.fakes_saving import image, xml_of
+from xmcompat import moving
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.errors import HypervisorError, HypervisorUnreachable
 from xmcompat.migration import save_file
@@ -440,6 +442,33 @@ def test_a_paused_guest_goes_on_to_hear_that_it_is_to_end(host: Host, monkeypatc
     monkeypatch.setattr(host.fake, "shutdown", ends_when_asked(host), raising=False)
     assert host.run("stop")[0] == 0
     assert host.fake.calls == [("unpause", "web1"), ("shutdown", "web1")]
+
+
+def test_a_guest_that_stands_still_for_a_checkpoint_is_asked_to_end_after_that(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are asked before."""
+    host.configure(save="", stop_maxwait="60")
+    running(host, "web1", state=DomainState.PAUSED)
+    running(host, "web2")
+    monkeypatch.setattr(host.fake, "shutdown", ends_when_asked(host), raising=False)
+    looks = 0
+    with ExitStack() as stack:
+        lock = stack.enter_context(moving.held(host.fake.uri, host.fake.find("web1")))
+        assert lock is not None
+        moving.stand_still(lock, True)
+
+        def sleep(_seconds: float) -> None:
+            nonlocal looks
+            looks += 1
+            if looks == 3:
+                assert host.fake.calls == [("shutdown", "web2")]
+                stack.close()
+
+        monkeypatch.setattr(hoststop, "Clock", lambda: Clock(sleep=sleep))
+        assert host.run("stop")[0] == 0
+    assert looks == 3
+    assert host.fake.calls == [("shutdown", "web2"), ("unpause", "web1"), ("shutdown", "web1")]
 
 
 def test_ended_guests_that_are_kept_do_not_count(host: Host) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -17,10 +18,10 @@ from tests.fakes import FakeHypervisor, domain
 from tests.fakes_saving import MEMORY, FakeSaveJob, image, xml_of
 from tests.xm.conftest import Xm
 from tests.xm.test_saved_guests import UUID, WEB1, config, web1
-from xmcompat import moving, saved_disks, saved_guests, standing
+from xmcompat import moving, pending_save, saved_disks, saved_guests, standing
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.backends.image_feed import Along
-from xmcompat.errors import ConnectionLost, HypervisorError, OperationError
+from xmcompat.errors import ConnectionLost, HypervisorError, HypervisorUnreachable, OperationError
 from xmcompat.migration import image_head, save_file
 from xmcompat.pending_save import PendingSave
 from xmcompat.saved_disks import SavedDisk, SavedDisks
@@ -287,7 +288,7 @@ def test_a_guest_that_stands_still_for_its_disks_goes_on_by_itself_alone(
         assert lock is not None
         assert xm("unpause", "web1").status == 0  # it is moved, which does not keep it
         web1.known[UUID] = WEB1._replace(state=DomainState.PAUSED)
-        moving.stand_still(lock)
+        moving.stand_still(lock, True)
         web1.calls.clear()
         for verb in ("unpause", "reset"):
             result = xm(verb, "web1")
@@ -318,16 +319,132 @@ def test_a_save_that_libvirt_does_not_give_up_leaves_the_guest_to_who_lets_it_go
     guard = pending._guard
     assert guard is not None
     try:
-        with pytest.raises(OperationError, match="libvirt does not give up the save; 'web1' goes on when it does"):
+        with pytest.raises(OperationError, match="libvirt does not give up the save; 'web1' goes on within a minute"):
             pending.abandon()
         begun = time.monotonic()
         while not asked.exists():
+            time.sleep(0.01)
             assert time.monotonic() < begun + 30, "the guest is let go by nobody"
         assert moving.is_moving(web1.uri, UUID)
     finally:
         guard._child.kill()
         guard._child.wait()
     assert not moving.is_moving(web1.uri, UUID)
+
+
+class Watcher:
+    """In place of the process that lets a guest go; it notes what is asked of it."""
+
+    asked: list[str]
+
+    def __init__(self, *_: object) -> None:
+        Watcher.asked = []
+
+    def dismiss(self) -> None:
+        Watcher.asked.append("dismiss")
+
+    def leave(self) -> None:
+        Watcher.asked.append("leave")
+
+
+@pytest.fixture
+def failed(web1: FakeHypervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PendingSave:
+    """A checkpoint that has failed, and whose guest stands still."""
+    monkeypatch.setattr(pending_save, "Guard", Watcher)
+    web1.save_errors["web1"] = HypervisorError("cannot acquire state change lock")
+    pending = PendingSave(Toolstack(lambda: web1), WEB1, str(tmp_path / "f"), running=True)
+    with pytest.raises(OperationError, match="state change lock"):
+        pending.finish()
+    web1.known[UUID] = WEB1._replace(state=DomainState.PAUSED)
+    return pending
+
+
+@pytest.mark.parametrize("error", [Ended(signal.SIGTERM), HypervisorUnreachable("libvirtd is not there")], ids=["told", "lost"])
+def test_where_nobody_sees_a_guest_go_on_another_process_is_left_to_let_it_go(
+    failed: PendingSave, web1: FakeHypervisor, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def unpause(_self: FakeHypervisor, _uuid: str) -> None:
+        monkeypatch.setattr(FakeHypervisor, "find", lambda _self, _designation: lost())
+        if isinstance(error, Ended):
+            raise error
+
+    def lost() -> DomainInfo:
+        raise error
+
+    monkeypatch.setattr(FakeHypervisor, "unpause", unpause)
+    with pytest.raises(Ended) if isinstance(error, Ended) else nullcontext():
+        failed.abandon()
+    assert Watcher.asked == ["leave"]
+
+
+def test_one_that_is_seen_to_go_on_needs_nobody_else(failed: PendingSave, web1: FakeHypervisor) -> None:
+    failed.abandon()
+    assert web1.known[UUID].state == DomainState.RUNNING
+    assert Watcher.asked == ["dismiss"]
+    assert not moving.is_moving(web1.uri, UUID)
+
+
+def test_after_a_loss_the_last_look_comes_after_the_guest_is_let_go(
+    web1: FakeHypervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To have libvirt give up the copying may take longer than one waits for libvirt itself."""
+    monkeypatch.setattr(pending_save, "Guard", Watcher)
+    monkeypatch.setattr(pending_save, "BACK", 0.05)
+    monkeypatch.setattr(pending_save, "await_given_up", lambda _hypervisor, _uuid: time.sleep(0.2))
+    web1.save_errors["web1"] = ConnectionLost("the connection was lost")
+    pending = PendingSave(Toolstack(lambda: web1), WEB1, str(tmp_path / "f"), running=True)
+    web1.known[UUID] = WEB1._replace(state=DomainState.PAUSED)
+    with pytest.raises(ConnectionLost, match="'web1' was not saved"):
+        pending.finish()
+    assert web1.known[UUID].state == DomainState.RUNNING
+    pending.abandon()
+    assert Watcher.asked == ["dismiss"]
+
+
+def test_one_that_stays_paused_after_a_loss_is_left_to_another_process(
+    web1: FakeHypervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pending_save, "Guard", Watcher)
+    monkeypatch.setattr(pending_save, "BACK", 0.05)
+    monkeypatch.setattr(FakeHypervisor, "unpause", lambda _self, _uuid: None)
+    web1.save_errors["web1"] = ConnectionLost("the connection was lost")
+    pending = PendingSave(Toolstack(lambda: web1), WEB1, str(tmp_path / "f"), running=True)
+    web1.known[UUID] = WEB1._replace(state=DomainState.PAUSED)
+    with pytest.raises(OperationError, match="it is paused; it goes on when libvirtd is"):
+        pending.finish()
+    pending.abandon()
+    assert Watcher.asked == ["leave"]
+    assert not moving.is_moving(web1.uri, UUID)
+
+
+def test_a_guest_that_is_paused_once_its_disks_are_copied_can_be_let_run(
+    web1: FakeHypervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While its file is made whole it runs already, and is anybody's."""
+    pending = PendingSave(Toolstack(lambda: web1), WEB1, str(tmp_path / "f"), running=True)
+    assert moving.stands_still(web1.uri, UUID)
+    while not pending.ended(0.1):
+        continue
+    complete, seen = save_file.complete, list[tuple[bool, bool]]()
+
+    def look(*words: object, **named: object) -> None:
+        seen.append((moving.is_moving(web1.uri, UUID), moving.stands_still(web1.uri, UUID)))
+        complete(*words, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(save_file, "complete", look)
+    pending.finish()
+    assert seen == [(True, False)]
+
+
+def test_one_that_comes_to_stand_still_after_a_look_at_it_is_not_let_run(
+    web1: FakeHypervisor, xm: Xm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with moving.held(web1.uri, WEB1) as lock:
+        assert lock is not None
+        moving.stand_still(lock, True)
+        web1.calls.clear()
+        assert xm("unpause", "web1").status == 1  # it ran at the look
+        assert web1.calls == []
 
 
 def test_a_guest_that_a_failed_checkpoint_leaves_paused_is_let_go_or_told(

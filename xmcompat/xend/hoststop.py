@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from xmcompat import events
+from xmcompat import events, moving
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.errors import XmError
 from xmcompat.pending_save import PendingSave
@@ -191,8 +191,13 @@ class HostStop:
         """Ask all of INFOS at once; with --wait, return when they have ended or the set time is over."""
         if not words or not infos:
             return
-        asked = {info.uuid: info for info in infos if self._ask(info, "halt" if "--halt" in words else "poweroff")}
         begun = self._clock.now()
+        asked = dict[str, DomainInfo]()
+        for info in sorted(infos, key=self._stands):
+            while self._stands(info) and not self._is_late(begun):
+                self._clock.sleep(LOOK)
+            if self._ask(info, "halt" if "--halt" in words else "poweroff"):
+                asked[info.uuid] = info
         while asked and "--wait" in words and not self._is_late(begun):
             there = {info.uuid: info.domid for info in self._alive()}
             for uuid, info in list(asked.items()):
@@ -203,7 +208,12 @@ class HostStop:
                 self._clock.sleep(LOOK)
                 self._dot()
 
+    def _stands(self, info: DomainInfo) -> bool:
+        """Whether somebody makes a checkpoint of it: until its disks are copied nothing can be asked of it."""
+        return moving.stands_still(self._toolstack.hypervisor.uri, info.uuid)
+
     def _ask(self, info: DomainInfo, reason: str) -> bool:
+        """Whether it is asked to shut down. Its errors are told."""
         try:
             if info.state == DomainState.PAUSED:
                 self._toolstack.unpause(info.uuid)  # it would never learn of it
