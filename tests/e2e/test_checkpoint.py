@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -202,6 +203,9 @@ def stopped_while_it_prepares(
             return process, pid
         os.kill(qemu, signal.SIGCONT)
         process.communicate(timeout=60)
+        for name in left(bench):  # a whole checkpoint
+            place = bench.directory / name
+            shutil.rmtree(place) if place.is_dir() else place.unlink()
     raise AssertionError("it is met at no time")
 
 
