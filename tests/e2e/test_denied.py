@@ -26,10 +26,14 @@ USER = "libvirt-qemu"
 
 @pytest.fixture(scope="module")
 def plain(lab_directory: Path) -> Iterator[Bench]:
-    """A bench whose QEMU runs as a plain user, as distributions have it."""
+    """A bench whose QEMU runs as a plain user in the group of /dev/kvm, as distributions have it: where a user may not use
+    KVM, and root may, libvirt looks 16 times at each start of a guest what QEMU can do, for 9 s."""
+    kvm = Path("/dev/kvm")
+    group = kvm.stat().st_gid if kvm.exists() else pwd.getpwnam(USER).pw_gid
     with pytest.MonkeyPatch.context() as patch:
         conf = private_libvirtd.QEMU_CONF.replace('user = "root"', f'user = "{USER}"')
-        assert USER in conf
+        conf = conf.replace('group = "root"', f'group = "+{group}"')
+        assert USER in conf and f"+{group}" in conf
         patch.setattr(private_libvirtd, "QEMU_CONF", conf)
         with running_node(lab_directory / "plain", "plain") as node:
             hypervisor = connect(node.uri)
