@@ -247,7 +247,7 @@ class Hypervisor(Persistence, Volumes, Migrates, Protocol):
 
     def give_up_save(self, uuid: str) -> bool:
         """Have a save end whose process has ended; whether there is none (any more). To be repeated until there is none.
-        Raises DomainNotFound, DomainEnding, HypervisorUnreachable."""
+        Raises DomainNotFound, HypervisorError, HypervisorUnreachable."""
         ...
 
     def restore(

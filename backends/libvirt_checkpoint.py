@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _LOOK = 0.1
 #: Seconds that libvirt may take to give up the copying.
 _ENDS = 60.0
-_WAS_LET_RUN = "somebody has let it run while it was saved"
+_WAS_LET_RUN = "somebody has let it run while it was saved; try again"
 
 
 def backup_xml(disks: Mapping[str, str], others: list[str]) -> str:
@@ -72,15 +72,22 @@ def checkpoint(
 def _give_up(libvirt: Any, domain: Any) -> None:
     """Have the copying end, if it goes on, before the domain does; silent where it does not in _ENDS."""
     deadline = time.monotonic() + _ENDS
-    while time.monotonic() < deadline:
-        try:
-            if domain.jobInfo()[0] == libvirt.VIR_DOMAIN_JOB_NONE:
-                return
-            domain.abortJob()
-        except libvirt.libvirtError as error:
-            if error.get_error_code() not in (libvirt.VIR_ERR_INTERNAL_ERROR, libvirt.VIR_ERR_OPERATION_TIMEOUT):
-                return  # the domain has ended, or libvirtd has
-        time.sleep(_LOOK)
+    with suppress(libvirt.libvirtError):  # the domain has ended, or libvirtd has
+        while not is_idle(libvirt, domain) and time.monotonic() < deadline:
+            with suppress(libvirt.libvirtError):  # over at this moment, or a lock
+                domain.abortJob()
+            time.sleep(_LOOK)
+
+
+def is_idle(libvirt: Any, domain: Any) -> bool:
+    """Whether libvirt does nothing with DOMAIN. A backup whose files are still being made is told by an error, and cannot
+    be given up yet, though libvirt says that it was. Raises libvirt's errors."""
+    try:
+        return bool(domain.jobInfo()[0] == libvirt.VIR_DOMAIN_JOB_NONE)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in (libvirt.VIR_ERR_INTERNAL_ERROR, libvirt.VIR_ERR_OPERATION_TIMEOUT):
+            return False
+        raise
 
 
 def _runs(libvirt: Any, domain: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from xmcompat.backends.call_thread import Call
 from xmcompat.backends.image_feed import Feed, copied
-from xmcompat.errors import DomainEnding, DomainNotFound, HypervisorError, HypervisorUnreachable, XmError
+from xmcompat.errors import DomainNotFound, HypervisorError, HypervisorUnreachable, XmError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -95,19 +95,11 @@ class SaveCalls(NamedTuple):
             return  # not begun yet, or over
 
     def is_idle(self, uuid: str) -> bool:
-        """Whether libvirt does nothing with the domain. A backup whose files are still being made is told by an error, and
-        cannot be given up yet, though libvirt says that it was.
+        """Whether libvirt does nothing with the domain. Raises DomainNotFound, HypervisorError, HypervisorUnreachable."""
+        from xmcompat.backends.libvirt_checkpoint import is_idle
 
-        Raises DomainNotFound, DomainEnding, HypervisorUnreachable.
-        """
-        try:
-            with self.translated(uuid):
-                job = self.connection().lookupByUUIDString(uuid).jobInfo()[0]
-        except DomainEnding:
-            raise
-        except HypervisorError:
-            return False
-        return bool(job == self.libvirt.VIR_DOMAIN_JOB_NONE)
+        with self.translated(uuid):
+            return is_idle(self.libvirt, self.connection().lookupByUUIDString(uuid))
 
     @contextmanager
     def _own_domain(self, uuid: str) -> Iterator[Any]:

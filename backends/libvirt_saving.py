@@ -56,7 +56,7 @@ class LibvirtSaving:
     def give_up_save(self, uuid: str) -> bool:
         """Have a save end whose process has ended; whether there is none (any more). To be repeated until there is none.
 
-        Raises DomainNotFound, DomainEnding, HypervisorUnreachable.
+        Raises DomainNotFound, HypervisorError, HypervisorUnreachable.
         """
         calls = self._save_calls()
         calls.give_up(uuid)

@@ -352,7 +352,7 @@ class PendingSave:
                 self._leave()
                 self._end()
                 state = "is paused" if info is not None else "cannot be asked for"
-                left = "it goes on when libvirtd is" if self._copies else f"what was written is in {self._made}"
+                left = "it goes on once libvirtd answers" if self._copies else f"what was written is in {self._made}"
                 raise OperationError(
                     f"The connection was lost while '{self.info.name}' was saved, and it {state}; {left}",
                     hint="see xm list when libvirtd is back",

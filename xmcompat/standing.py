@@ -97,7 +97,7 @@ def await_given_up(hypervisor: Hypervisor, uuid: str) -> None:
     """Have what libvirt does with the domain end: a QEMU that goes on while it makes the files of copies may fall.
 
     QEMU 7.2: ``cont`` in the moment in which an image is closed ("blk_ref: Assertion `blk->refcnt > 0' failed"). Raises
-    DomainNotFound, DomainEnding, HypervisorUnreachable.
+    DomainNotFound, HypervisorError, HypervisorUnreachable.
     """
     deadline = time.monotonic() + _ENDS
     while not hypervisor.give_up_save(uuid) and time.monotonic() < deadline:

@@ -141,10 +141,16 @@ def test_a_copying_that_cannot_be_asked_for_is_given_up_before_the_guest_goes_on
                 raise busy.pop(0)
             return super().jobInfo()
 
+        def abortJob(self) -> None:
+            """libvirt says that it has given it up, and has not."""
+            super().abortJob()
+            self._aborted = not busy
+
     domain = Busy(3, fail)
     with pytest.raises(LibvirtError, match="state change lock"):
         made(domain)
-    assert domain.calls == ["suspend", "backup", "abort", "resume"]
+    assert domain.calls == ["suspend", "backup", "abort", "abort", "resume"]
+    assert domain.jobInfo()[0] == NONE
 
 
 def test_a_domain_that_has_ended_is_not_waited_for() -> None:

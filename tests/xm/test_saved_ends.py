@@ -410,7 +410,7 @@ def test_one_that_stays_paused_after_a_loss_is_left_to_another_process(
     web1.save_errors["web1"] = ConnectionLost("the connection was lost")
     pending = PendingSave(Toolstack(lambda: web1), WEB1, str(tmp_path / "f"), running=True)
     web1.known[UUID] = WEB1._replace(state=DomainState.PAUSED)
-    with pytest.raises(OperationError, match="it is paused; it goes on when libvirtd is"):
+    with pytest.raises(OperationError, match="it is paused; it goes on once libvirtd answers"):
         pending.finish()
     pending.abandon()
     assert Watcher.asked == ["leave"]
