@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 import uuid as uuids
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from xmcompat.backends import domain_xml
@@ -25,6 +26,8 @@ from xmcompat.translate.kernel import kernel_verdict
 #: What the disk is called, by its bus.
 _TARGETS = {"virtio": (Bus.VIRTIO, "vda"), "ide": (Bus.IDE, "hda"), "sata": (Bus.SATA, "sda")}
 BUSES = tuple(_TARGETS)
+#: Seconds that libvirt has to tell how a domain ended, once it has gone.
+TOLD = 10.0
 
 
 class Installer(NamedTuple):
@@ -45,7 +48,8 @@ class Installer(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How the domain ended: ``how`` "off" or "reset" by the installer itself, "crash", or "" where somebody ended it."""
+    """How the domain ended: ``how`` "off" or "reset" by the installer itself, "crash", "" where somebody ended it, or
+    "untold" where libvirt did not say."""
 
     how: str
 
@@ -132,16 +136,25 @@ def run(
     except BaseException:
         _end(hypervisor, info.uuid)
         raise
-    hypervisor.wait_event(0.0)
+    _hear_out(hypervisor, events)
     return Outcome(how_it_ended(events))
 
 
-def how_it_ended(events: list[GuestEvent]) -> str:
-    """"off" or "reset" by the guest itself, "crash", or ""."""
+def _hear_out(hypervisor: Hypervisor, events: list[GuestEvent]) -> None:
+    """Have EVENTS end with what the domain went with: a look finds it gone before, where the host is busy."""
+    deadline = time.monotonic() + TOLD
+    while all(event.kind != "gone" for event in events) and (left := deadline - time.monotonic()) > 0:
+        hypervisor.wait_event(left)
+
+
+def how_it_ended(events: Sequence[GuestEvent]) -> str:
+    """"off" or "reset" by the guest itself, "crash", "" where somebody ended it, "untold" where nothing was told. Pure."""
     if any(event.kind == "crash" for event in events):
         return "crash"
     end = next((event for event in events if event.kind in ("off", "reset") and event.by_guest), None)
-    return "" if end is None else "reset" if end.to_reset or end.kind == "reset" else "off"
+    if end is not None:
+        return "reset" if end.to_reset or end.kind == "reset" else "off"
+    return "" if any(event.kind == "gone" for event in events) else "untold"
 
 
 def _is_there(hypervisor: Hypervisor, uuid: str) -> bool:

@@ -15,6 +15,8 @@ from tests.e2e.conftest import Bench
 from tests.lab.fixtures import CHECKOUT
 from tests.lab.installers import MARK, iso, linux
 from tests.lab.terminal import Terminal
+from xmcompat.backends.hypervisor import GuestEvent
+from xmcompat.populating import how_it_ended
 
 pytestmark = [pytest.mark.libvirt, pytest.mark.guest, pytest.mark.timeout(200)]
 
@@ -76,7 +78,7 @@ def test_a_linux_installer_is_spoken_to_on_its_serial_port(bench: Bench, lab_dir
         assert not (bench.directory / "web1.img").exists()
         terminal.send(b"hello\n")
         terminal.expect(b"DONE", 30)
-        assert terminal.wait() == 0
+        assert terminal.wait() == 0, terminal.output
         assert terminal.modes() == terminal.saved_modes
     assert (bench.directory / "web1.img").read_bytes()[512:1024].startswith(b"hello quiet console=ttyS0 a=b\n")
     assert left(bench) == ["web1.img"]
@@ -163,3 +165,52 @@ def test_what_cannot_be_installed_is_refused_in_one_line(bench: Bench, words: tu
     done = populate(bench, "web1.img", *words)
     assert (done.returncode, done.stderr) == (1, f"Error: {message}\n")
     assert left(bench) == []
+
+
+#: Looks at nothing that libvirt tells until the domain has gone, as on a busy host.
+LATE = """
+import sys, time
+from xmcompat import populating
+from xmcompat.errors import DomainNotFound
+from xmcompat.toolstack import Toolstack
+
+def attend(info):
+    toolstack.hypervisor.unpause(info.uuid)
+    try:
+        while toolstack.hypervisor.find(info.uuid):
+            time.sleep(0.05)
+    except DomainNotFound:
+        return
+
+with Toolstack.open() as toolstack:
+    installer = populating.Installer(cdrom="a.iso", memory=64)
+    print(populating.run(toolstack.hypervisor, installer, "late", sys.argv[1], "raw", attend).how)
+"""
+
+
+@pytest.mark.parametrize("end", ["off", "reset"])
+def test_how_an_installer_ended_is_heard_after_it_has_gone(bench: Bench, end: str) -> None:
+    iso(bench.directory / "a.iso", end)
+    disk = bench.directory / "late.img"
+    disk.write_bytes(bytes(1 << 20))
+    environ = {"XMCOMPAT_URI": bench.node.uri, "PYTHONPATH": str(CHECKOUT), "XMCOMPAT_ACCELERATOR": "tcg"}
+    argv = bench.node.enter([sys.executable, "-c", LATE, str(disk)], cwd=bench.directory, env=environ)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{end}\n", "")
+
+
+def told(kind: str, by_guest: bool, to_reset: bool = False) -> GuestEvent:
+    return GuestEvent("uuid", kind, by_guest, to_reset, 0.0)
+
+
+@pytest.mark.parametrize(("events", "how"), [
+    ([told("off", True), told("gone", True)], "off"),
+    ([told("off", True, True), told("gone", True)], "reset"),
+    ([told("reset", True), told("gone", True)], "reset"),
+    ([told("crash", True), told("off", True), told("gone", False)], "crash"),
+    ([told("runs", False), told("off", False), told("gone", False)], ""),
+    ([told("runs", False), told("off", True)], "off"),
+    ([told("runs", False)], "untold"),
+])  # fmt: skip
+def test_how_it_ended_is_what_was_told_of_the_guest(events: list[GuestEvent], how: str) -> None:
+    assert how_it_ended(events) == how

@@ -58,7 +58,7 @@ def populate(
             toolstack.hypervisor, installer, name, disk, format_, lambda info: _attend(toolstack, info, vnc=vnc)
         )
         if ended.how not in ("off", "reset"):
-            why = "it crashed" if ended.how == "crash" else "somebody ended it"
+            why = {"crash": "it crashed", "untold": "libvirt has not told how it ended"}.get(ended.how, "somebody ended it")
             raise OperationError(f"the installer did not come to its end: {why}; nothing is left of {printable(out)}")
 
 
