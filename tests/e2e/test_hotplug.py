@@ -60,7 +60,6 @@ def test_a_real_guest_sees_what_comes_and_goes(bench: Bench, config: Path) -> No
     assert bench.xm("create", "-q", "linux1.cfg").status == 0
     with console(bench, "console", "linux1") as terminal:
         log_in(terminal)
-        ask(terminal, b"dmesg -n 1")  # the kernel's own lines would come between
         _disk(bench, terminal)
         _disk_of_a_script(bench, terminal)
         _medium(bench, terminal)

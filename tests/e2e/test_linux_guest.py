@@ -52,6 +52,7 @@ def test_a_xen_tools_guest_boots_obeys_and_shuts_down(bench: Bench, config: Path
         log_in(terminal)
         assert b"00:16:3e:11:22:33" in ask(terminal, b"cat /sys/class/net/eth0/address")
         assert b"hvc0" in ask(terminal, b"tty")
+        assert b"\r\n1\t" in ask(terminal, b"cat /proc/sys/kernel/printk"), "the kernel's own lines come between"
         assert b" / ext4 " in ask(terminal, b"grep ' / ' /proc/mounts")
         assert b"\n2\r\n" in ask(terminal, b"nproc")
         assert b"root=/dev/vda2 ro" in ask(terminal, b"cat /proc/cmdline")

@@ -29,6 +29,7 @@ ttyS0::respawn:/etc/init.d/login ttyS0
 START = """\
 #!/bin/sh
 # Once, before the logins.
+dmesg -n 1    # the kernel's own lines would come between what is typed and its answer
 mkdir -p /dev/pts /dev/shm
 mount -t devpts -o mode=620 pts /dev/pts
 mount -t tmpfs -o mode=755 run /run
