@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.fakes import FakeHypervisor, domain
+from xmcompat import moving
 from xmcompat import toolstack as module
 from xmcompat.backends.hypervisor import Console, DomainInfo, DomainState
 from xmcompat.errors import DomainEnding, DomainNotFound, OperationError, XmError
@@ -230,6 +233,82 @@ def test_wait_gone_counts_a_paused_domain_as_gone(monkeypatch: pytest.MonkeyPatc
     assert gone == ["b", "a"]
 
 
+def test_wait_gone_waits_for_one_whose_qemu_still_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    a = domain("a", 1, state=DomainState.SHUTDOWN)
+    stack, fake = over(a)
+    steps: list[str] = []
+    monkeypatch.setattr(module.time, "sleep", lambda seconds: (steps.append("looked"), fake.known.clear()))
+    stack.wait_gone([a], lambda info: steps.append("gone"))
+    assert steps == ["looked", "gone"]
+
+
+@pytest.fixture
+def standing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[DomainInfo]:
+    """A guest that stands still while its disks are copied for a checkpoint."""
+    monkeypatch.setattr(moving, "moving_folder", lambda uri: str(tmp_path))
+    info = domain("web", 3, state=DomainState.PAUSED)
+    with moving.held("fake:///", info) as handle:
+        assert handle is not None
+        moving.stand_still(handle, True)
+        yield info
+
+
+def goes_on(monkeypatch: pytest.MonkeyPatch, fake: FakeHypervisor, info: DomainInfo) -> list[str]:
+    """Have it go on at the second look; what is done is in the list."""
+    steps: list[str] = []
+
+    def sleep(seconds: float) -> None:
+        steps.append("waited")
+        if len(steps) > 1:
+            path = Path(moving.moving_folder("")) / info.uuid
+            path.write_bytes(b"")
+            fake.known[info.uuid] = info._replace(state=DomainState.RUNNING)
+
+    monkeypatch.setattr(module.time, "sleep", sleep)
+    return steps
+
+
+@pytest.mark.parametrize("reason", ["poweroff", "halt", "reboot"])
+def test_one_that_stands_still_for_a_checkpoint_is_asked_when_it_goes_on(
+    standing: DomainInfo, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    stack, fake = over(standing)
+    steps = goes_on(monkeypatch, fake, standing)
+    stack.shutdown("web", reason=reason, on_wait=lambda info: steps.append(f"told of {info.name}: {len(fake.calls)} calls"))
+    assert steps == ["told of web: 0 calls", "waited"]
+    assert fake.calls == [("reboot" if reason == "reboot" else "shutdown", "web")]
+
+
+def test_one_that_stands_still_for_a_checkpoint_is_among_all_and_asked_last(
+    standing: DomainInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused = domain("a", 1, state=DomainState.PAUSED)
+    stack, fake = over(paused, standing, domain("z", 4))
+    steps = goes_on(monkeypatch, fake, standing)
+    assert [info.name for info in stack.shutdown_all()] == ["web", "z"]
+    assert fake.calls == [("shutdown", "z"), ("shutdown", "web")]
+    assert steps == ["waited", "waited"]
+
+
+def test_wait_gone_waits_for_one_that_stands_still_for_a_checkpoint(
+    standing: DomainInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack, fake = over(standing)
+    steps = goes_on(monkeypatch, fake, standing)
+    goes = module.time.sleep
+
+    def ends(seconds: float) -> None:
+        if fake.known[standing.uuid].state == DomainState.PAUSED:
+            goes(seconds)
+            return
+        steps.append("ends")
+        fake.known.clear()
+
+    monkeypatch.setattr(module.time, "sleep", ends)
+    stack.wait_gone([standing], lambda info: steps.append("gone"))
+    assert steps == ["waited", "waited", "ends", "gone"]
+
+
 def test_wait_rebooted_ends_with_the_reboot_event() -> None:
     stack, fake = over(domain("a", 1))
     info = stack.shutdown("a", reason="reboot")
@@ -249,16 +328,42 @@ def test_wait_rebooted_accepts_a_new_id_as_a_reboot() -> None:
     assert seen == [True]
 
 
-def test_wait_rebooted_gives_up_on_a_domain_that_stays_away_for_30_polls() -> None:
+def test_wait_rebooted_waits_until_it_runs_anew() -> None:
+    """libvirt tells of a reboot a little before."""
+    stack, fake = over(domain("a", 1, state=DomainState.SHUTDOWN))
+    info = stack.shutdown("a", reason="reboot")
+    states = iter([DomainState.SHUTDOWN, DomainState.SHUTDOWN, DomainState.RUNNING])
+    polls: list[str] = []
+
+    def look() -> None:
+        fake.reboot_watchers[0](info.uuid)
+        polls.append(next(states))
+        fake.known[info.uuid] = info._replace(state=polls[-1])
+
+    fake.on_wait = look
+    stack.wait_rebooted([info], lambda info, back: polls.append(str(back)))
+    assert polls == ["shutdown", "shutdown", "running", "True"]
+
+
+@pytest.mark.parametrize("each", [1.0, 0.01])
+def test_wait_rebooted_gives_up_on_a_domain_that_stays_away_for_30_seconds(
+    monkeypatch: pytest.MonkeyPatch, each: float
+) -> None:
+    """What happens to other guests makes it look more often, and not give up sooner."""
     stack, fake = over(domain("a", 1))
     info = stack.shutdown("a", reason="reboot")
     fake.known.clear()
-    polls: list[None] = []
-    fake.on_wait = lambda: polls.append(None)
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+
+    def look() -> None:
+        now[0] += each
+
+    fake.on_wait = look
     seen: list[bool] = []
     stack.wait_rebooted([info], lambda info, back: seen.append(back))
     assert seen == [False]
-    assert len(polls) == 30
+    assert now[0] == pytest.approx(130, abs=1.1 * each)
 
 
 def test_the_console_of_a_halted_domain_and_of_domain_0_are_refused() -> None:

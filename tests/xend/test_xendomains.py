@@ -471,6 +471,26 @@ def test_a_guest_that_stands_still_for_a_checkpoint_is_asked_to_end_after_that(
     assert host.fake.calls == [("shutdown", "web2"), ("unpause", "web1"), ("shutdown", "web1")]
 
 
+def test_a_guest_that_stands_still_for_longer_than_the_host_waits_is_told(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.configure(save="", stop_maxwait="1")
+    running(host, "web1")
+    monkeypatch.setattr(host.fake, "shutdown", ends_when_asked(host), raising=False)
+    now = 0.0
+
+    def sleep(_seconds: float) -> None:
+        nonlocal now
+        now += 0.1
+
+    monkeypatch.setattr(hoststop, "Clock", lambda: Clock(now=lambda: now, sleep=sleep))
+    with moving.held(host.fake.uri, host.fake.find("web1")) as lock:
+        assert lock is not None
+        moving.stand_still(lock, True)
+        _, _, err = host.run("stop")
+    why = "'web1' is being saved, and goes on by itself when its disks are copied"
+    assert f"Error: web1 cannot be shut down: {why}\n" in err
+    assert host.fake.calls == []
+
+
 def test_ended_guests_that_are_kept_do_not_count(host: Host) -> None:
     running(host, "dead", state=DomainState.DEAD)
     running(host, "crashed", state=DomainState.CRASHED)

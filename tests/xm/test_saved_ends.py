@@ -18,7 +18,7 @@ from tests.fakes import FakeHypervisor, domain
 from tests.fakes_saving import MEMORY, FakeSaveJob, image, xml_of
 from tests.xm.conftest import Xm
 from tests.xm.test_saved_guests import UUID, WEB1, config, web1
-from xmcompat import moving, pending_save, saved_disks, saved_guests, standing
+from xmcompat import endings, moving, pending_save, saved_disks, saved_guests, standing
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.backends.image_feed import Along
 from xmcompat.errors import ConnectionLost, HypervisorError, HypervisorUnreachable, OperationError
@@ -300,6 +300,27 @@ def test_a_guest_that_stands_still_for_its_disks_goes_on_by_itself_alone(
     web1.known[UUID] = WEB1._replace(state=DomainState.PAUSED)
     with moving.held(web1.uri, WEB1):
         assert xm("unpause", "web1").status == 0
+
+
+@pytest.mark.parametrize("words", [("shutdown", "web1"), ("shutdown", "-a"), ("reboot", "web1")], ids=" ".join)
+def test_a_guest_that_stands_still_for_its_disks_is_asked_to_end_after_that(
+    web1: FakeHypervisor, xm: Xm, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """Its memory in the file would end as well, and 'xm shutdown -a -w' would not have heard of it."""
+    web1.known[UUID] = WEB1._replace(state=DomainState.PAUSED)
+    with moving.held(web1.uri, WEB1) as lock:
+        assert lock is not None
+        moving.stand_still(lock, True)
+
+        def sleep(_seconds: float) -> None:
+            assert web1.calls == []
+            moving.stand_still(lock, False)
+            web1.known[UUID] = WEB1
+
+        monkeypatch.setattr(endings.time, "sleep", sleep)
+        said = "'web1' is being saved; it is asked when its disks are copied\n"
+        assert xm(*words) == (0, "", said)
+    assert web1.calls == [(words[0], "web1")]
 
 
 def test_a_save_that_libvirt_does_not_give_up_leaves_the_guest_to_who_lets_it_go(

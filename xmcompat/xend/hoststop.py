@@ -212,12 +212,16 @@ class HostStop:
         """Whether somebody makes a checkpoint of it: until its disks are copied nothing can be asked of it."""
         return moving.stands_still(self._toolstack.hypervisor.uri, info.uuid)
 
+    def _refuse(self, info: DomainInfo) -> None:
+        """It is too late to wait for its disks."""
+        moving.refuse_standing(self._toolstack.hypervisor.uri, info)
+
     def _ask(self, info: DomainInfo, reason: str) -> bool:
         """Whether it is asked to shut down. Its errors are told."""
         try:
             if info.state == DomainState.PAUSED:
                 self._toolstack.unpause(info.uuid)  # it would never learn of it
-            self._toolstack.shutdown(info.uuid, reason=reason)
+            self._toolstack.shutdown(info.uuid, reason=reason, on_wait=self._refuse)
         except XmError as error:
             self._report.fail(f"{info.name} cannot be shut down: {error.line()}")
             return False

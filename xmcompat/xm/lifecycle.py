@@ -47,9 +47,9 @@ def _end(words: Words, *, reboot: bool) -> int:
     reason = "reboot" if reboot else "halt" if words.has("halt") else "poweroff"
     with Toolstack.open() as toolstack:
         if words.has("all"):
-            asked = toolstack.shutdown_all(reason)
+            asked = toolstack.shutdown_all(reason, on_wait=_say_waiting)
         else:
-            asked = [toolstack.shutdown(_single(words.operands), reason=reason)]
+            asked = [toolstack.shutdown(_single(words.operands), reason=reason, on_wait=_say_waiting)]
         if words.has("wait"):
             _wait(toolstack, asked, reboot=reboot)
     return 0
@@ -73,6 +73,10 @@ def _wait(toolstack: Toolstack, infos: list[DomainInfo], *, reboot: bool) -> Non
 
 def _say_rebooted(info: DomainInfo, rebooted: bool) -> None:
     _say(f"Domain {info.name} {'rebooted' if rebooted else 'destroyed for failing to reboot'}")
+
+
+def _say_waiting(info: DomainInfo) -> None:
+    sys.stderr.write(f"'{info.name}' is being saved; it is asked when its disks are copied\n")
 
 
 def _say(line: str) -> None:
