@@ -21,6 +21,7 @@ from xmcompat import (
     vif_traces,
 )
 from xmcompat.backends import domain_xml
+from xmcompat.backends.domain_lock import locked
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.config import sxp
 from xmcompat.deferred import undisturbed
@@ -123,7 +124,8 @@ class PendingSave:
         self._copies = dict(zip(copied, files, strict=True))
         self._guard = Guard(self._toolstack.hypervisor.uri, self.info.uuid, self._made, self._folder, self._lock)
         if self._lock is not None:
-            moving.stand_still(self._lock, True)
+            with locked(self.info.uuid, os.environ):  # who plugs an interface in may have it stand still just now
+                moving.stand_still(self._lock, True)
 
     def _look_at_disks(self) -> None:
         """What its disks are like: those that were copied have that of their copies' moment."""

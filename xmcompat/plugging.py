@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-from xmcompat import recorded
+from xmcompat import moving, recorded
 from xmcompat.backends import domain_xml
 from xmcompat.backends.domain_lock import locked
 from xmcompat.backends.domain_xml_hostdevs import device_aliases
@@ -88,12 +88,14 @@ class Device(NamedTuple):
 class Stopped:
     """A guest that does not run until it is to ``go_on``: while an interface is added it could send what it must not.
 
-    One that does not run already is left alone. Raises DomainNotFound, HypervisorError.
+    One that does not run already is left alone. It is looked at here, with its lock held (``Plugging.domain``): who makes
+    a checkpoint says so with that lock. Raises OperationError where one is made; DomainNotFound, HypervisorError.
     """
 
     def __init__(self, hypervisor: Hypervisor, info: DomainInfo) -> None:
         self._hypervisor, self._uuid = hypervisor, info.uuid
-        self._stopped = info.state in _RUNS
+        moving.refuse_standing(hypervisor.uri, info)
+        self._stopped = hypervisor.find(info.uuid).state in _RUNS
         try:
             if self._stopped:
                 hypervisor.pause(info.uuid)

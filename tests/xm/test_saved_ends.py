@@ -19,11 +19,13 @@ from tests.fakes_saving import MEMORY, FakeSaveJob, image, xml_of
 from tests.xm.conftest import Xm
 from tests.xm.test_saved_guests import UUID, WEB1, config, web1
 from xmcompat import endings, moving, pending_save, saved_disks, saved_guests, standing
+from xmcompat.backends.domain_lock import locked
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.backends.image_feed import Along
 from xmcompat.errors import ConnectionLost, HypervisorError, HypervisorUnreachable, OperationError
 from xmcompat.migration import image_head, save_file
 from xmcompat.pending_save import PendingSave
+from xmcompat.plugging import Stopped
 from xmcompat.saved_disks import SavedDisk, SavedDisks
 from xmcompat.toolstack import Toolstack
 from xmcompat.xm.signals import Ended, raised
@@ -300,6 +302,53 @@ def test_a_guest_that_stands_still_for_its_disks_goes_on_by_itself_alone(
     web1.known[UUID] = WEB1._replace(state=DomainState.PAUSED)
     with moving.held(web1.uri, WEB1):
         assert xm("unpause", "web1").status == 0
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_who_plugs_an_interface_in_lets_no_guest_go_that_stands_still_for_its_disks(
+    web1: FakeHypervisor, begun: bool
+) -> None:
+    """QEMU falls where it goes on while it makes the copies' files."""
+    with moving.held(web1.uri, WEB1) as lock:
+        assert lock is not None
+        moving.stand_still(lock, True)
+        web1.known[UUID] = WEB1._replace(state=DomainState.PAUSED if begun else DomainState.RUNNING)
+        with pytest.raises(OperationError, match="'web1' is being saved, and goes on by itself when its disks are copied"):
+            Stopped(web1, WEB1)  # WEB1 was looked at when it ran
+    assert web1.calls == []
+
+
+def test_who_plugs_an_interface_in_leaves_a_guest_alone_that_was_paused_since_it_was_looked_at(web1: FakeHypervisor) -> None:
+    web1.known[UUID] = WEB1._replace(state=DomainState.PAUSED)
+    Stopped(web1, WEB1).go_on()
+    assert web1.calls == []
+
+
+def test_a_checkpoint_begins_when_nobody_plugs_an_interface_in(
+    web1: FakeHypervisor, xm: Xm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guest may be made to stand still for that, and would be taken for one that somebody has paused."""
+    stand_still, taken = moving.stand_still, list[bool]()
+
+    def marked(handle: int, stands: bool) -> None:
+        if stands:
+            taken.append(os.waitpid(other_process_has_to_wait(), 0)[1] == 0)
+        stand_still(handle, stands)
+
+    def other_process_has_to_wait() -> int:
+        if (child := os.fork()) == 0:
+            signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
+            signal.alarm(1)
+            try:
+                with locked(UUID, {}):
+                    os._exit(1)
+            finally:
+                os._exit(2)
+        return child
+
+    monkeypatch.setattr(moving, "stand_still", marked)
+    assert xm("save", "-c", "web1", str(tmp_path / "f")).status == 0
+    assert taken == [True]
 
 
 @pytest.mark.parametrize("words", [("shutdown", "web1"), ("shutdown", "-a"), ("reboot", "web1")], ids=" ".join)
