@@ -211,7 +211,7 @@ class Saving:
             self._refuse_just_taken(machine, error)
             raise OperationError(f"Restore failed: {of_disk(self._hypervisor, error, machine.disks).line()}") from None
         except ConnectionLost:
-            self._settle_loss(uuid, path)
+            self._settle_loss(machine.name, uuid, path)
             raise
         except BaseException as error:
             if not isinstance(error, XmError):  # Ctrl-C, noticed when it was there already
@@ -235,7 +235,7 @@ class Saving:
                 self._hypervisor.unpause(uuid)
             return self._hypervisor.find(uuid)
         except ConnectionLost:
-            return self._settle_loss(uuid, path)
+            return self._settle_loss(machine.name, uuid, path)
         except DomainNotFound:
             raise OperationError(f"Restore failed: '{machine.name}' has ended at once") from None
         except BaseException as error:
@@ -295,26 +295,33 @@ class Saving:
             vif_traces.end(self._hypervisor, info, self._hypervisor.destroy)
         return True
 
-    def _settle_loss(self, uuid: str, path: str) -> DomainInfo:
+    def _settle_loss(self, name: str, uuid: str, path: str) -> DomainInfo:
         """After the connection was lost: the domain, if it runs. Otherwise ConnectionLost is raised, and it is ended where
         the file at PATH is still there."""
-        deadline, what, hint = time.monotonic() + BACK, "nothing was restored", "see the log of libvirtd, and try again"
+        deadline = time.monotonic() + BACK
+        what, hint = f"'{name}' may be there, running or paused", "see 'xm list' when libvirtd is back, and then try again"
         while time.monotonic() < deadline:
             try:
                 self._toolstack.close()
                 info = self._hypervisor.find(uuid)
                 if info.state in RUNS:
                     return info
-                if not self._ended(uuid, path):
+                hint = "see the log of libvirtd, and try again"
+                ended, what = self._ended(uuid, path), "nothing was restored"
+                if not ended:
                     what = f"'{info.name}' is restored, and paused; xm unpause {info.name} lets it run"
                 break
             except DomainBusy:
-                what, hint = f"'{info.name}' is there, and paused", stuck(info.name)
+                what, hint = f"'{name}' is there, and paused", stuck(name)
                 break
             except HypervisorUnreachable:
                 time.sleep(0.1)
-            except (DomainNotFound, HypervisorError):
-                break  # it has ended
+            except DomainNotFound:
+                what, hint = "nothing was restored", "see the log of libvirtd, and try again"
+                break
+            except HypervisorError as error:
+                what, hint = f"'{name}' is there, and cannot be ended: {error.message}", "see 'xm list'"
+                time.sleep(0.1)
         raise ConnectionLost(f"Xend has probably crashed!  The connection was lost; {what}", hint=hint)
 
 

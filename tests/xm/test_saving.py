@@ -15,7 +15,15 @@ from tests.xm.conftest import Xm
 from xmcompat.backends.hypervisor import DomainInfo, DomainState, SaveJob
 from xmcompat.backends.image_feed import Along
 from xmcompat.backends.kept_mark import Mark, Phase
-from xmcompat.errors import ConnectionLost, DomainEnding, DomainExists, HypervisorError, XmError
+from xmcompat.errors import (
+    ConnectionLost,
+    DomainEnding,
+    DomainExists,
+    DomainNotFound,
+    HypervisorError,
+    HypervisorUnreachable,
+    XmError,
+)
 from xmcompat.migration import save_file
 from xmcompat.toolstack import Toolstack
 from xmcompat.xm.signals import Ended, raised
@@ -371,6 +379,37 @@ def test_one_whose_file_is_gone_is_not_ended(
     if isinstance(raised.value, XmError):
         assert "'web1' is restored, and paused" in raised.value.line()
         assert "xm unpause web1" in raised.value.line()
+
+
+@pytest.mark.parametrize(
+    ("fails", "error", "said"),
+    [
+        ("find", HypervisorUnreachable("no libvirtd"), "'web1' may be there, running or paused; see 'xm list'"),
+        ("find", DomainNotFound("web1"), "nothing was restored; see the log of libvirtd, and try again"),
+        ("destroy", HypervisorError("QEMU does not end"), "'web1' is there, and cannot be ended: QEMU does not end; see 'xm list'"),
+        ("", None, "nothing was restored; see the log of libvirtd, and try again"),
+    ],
+)
+def test_after_a_loss_it_is_only_said_what_is_known(
+    host: FakeHypervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str, error: XmError | None, said: str
+) -> None:
+    """Who hears that nothing was restored may restore it on another host."""
+
+    def lost(_uuid: str) -> None:
+        def fail(_designation: str) -> None:
+            assert error is not None
+            raise error
+
+        if fails:
+            monkeypatch.setattr(host, fails, fail, raising=False)
+        raise ConnectionLost("gone")
+
+    monkeypatch.setattr("xmcompat.saving.BACK", 0.3)
+    monkeypatch.setattr(host, "unpause", lost, raising=False)
+    with pytest.raises(ConnectionLost) as raised:
+        Toolstack(lambda: host).saving.restore(saved(tmp_path))
+    assert f"The connection was lost; {said}" in raised.value.line()
+    assert (host.known == {}) == (not fails)
 
 
 @pytest.mark.parametrize("name", [b"\xff.save", b"\xff/web1.save"])
