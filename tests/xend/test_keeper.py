@@ -241,6 +241,25 @@ def test_a_guest_destroyed_while_it_is_being_restarted_stays_destroyed() -> None
         assert world.levels() == ["INFO", "INFO"]
 
 
+@pytest.mark.parametrize("action", ["restart", "preserve"])
+@pytest.mark.parametrize("defined", [False, True])
+def test_a_guest_destroyed_before_its_new_definition_is_there_stays_destroyed(defined: bool, action: str) -> None:
+    world = World()
+    world.libvirt.boot(guest(on_reboot=action), defined=defined)
+    define_again = world.libvirt.define_again
+
+    def destroy_and_define(xml: str) -> None:
+        world.libvirt.destroy(UUID)
+        define_again(xml)
+
+    world.libvirt.define_again = destroy_and_define  # type: ignore[method-assign]
+    world.end("reboot")
+    assert rows(world) == ([("web1", None, DomainState.SHUTOFF)] if defined else [])
+    assert world.libvirt.defined.keys() == ({UUID} if defined else set())
+    assert not defined or world.libvirt.marks(UUID) == (None, None)
+    assert world.logged[-1] == ("INFO", "Domain web1 has gone meanwhile.")
+
+
 def test_guests_that_restart_together_are_all_stopped_at_once() -> None:
     """Building one takes longer than another may run on."""
     world = World()

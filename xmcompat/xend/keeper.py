@@ -193,7 +193,7 @@ class Keeper:
     def _act_on_same(self, info: DomainInfo, record: XenRecord, doomed: Mark) -> None:
         """Unless it has been destroyed and started again while others had their turns. Raises DomainNotFound then."""
         live, _ = self._hypervisor.marks(info.uuid)
-        if live is None or (live.phase, live.domid) != (Phase.DOOMED, doomed.domid):
+        if not _is_same(live, doomed):
             raise DomainNotFound(info.name)
         self._act(info, record, doomed)
 
@@ -237,18 +237,29 @@ class Keeper:
     # -- building one anew, in steps that can be taken up at any point
 
     def _preserve(self, info: DomainInfo, doomed: Mark) -> None:
-        mark = _dead(doomed)
-        self._step("define")
-        self._hypervisor.define_again(kept_xml.marked(self._hypervisor.definition(info.uuid), mark))
+        self._define(info, doomed, kept_xml.marked(self._hypervisor.definition(info.uuid), _dead(doomed)))
         self._step("halt")
         self._end(info.uuid, self._hypervisor.halt)
 
     def _rebuild(self, info: DomainInfo, doomed: Mark) -> None:
         mark = doomed._replace(phase=Phase.REBUILDING)
         xml = kept_xml.renewed(self._hypervisor.definition(info.uuid), mark, started=time.time())
-        self._step("define")
-        self._hypervisor.define_again(xml)
+        self._define(info, doomed, xml)
         self._destroy_old(info.uuid, info.name, mark)
+
+    def _define(self, info: DomainInfo, doomed: Mark, xml: str) -> None:
+        """Have it known by XML. Raises DomainNotFound where it was destroyed meanwhile, which would bring it back."""
+        hypervisor, uuid = self._hypervisor, info.uuid
+        self._step("define")
+        hypervisor.define_again(xml)
+        live, _ = hypervisor.marks(uuid)
+        if _is_same(live, doomed):
+            return
+        if doomed.managed or live is not None:
+            hypervisor.set_mark(uuid, live, live=False)
+        else:
+            hypervisor.forget(uuid)
+        raise DomainNotFound(info.name)
 
     def _destroy_old(self, uuid: str, name: str, mark: Mark) -> None:
         self._step("halt")
@@ -362,6 +373,11 @@ class Keeper:
         hypervisor.set_mark(info.uuid, _running(live, info) if live.keeps else None)
         if prepared and not live.keeps and not live.managed:
             hypervisor.forget(info.uuid)
+
+
+def _is_same(live: Mark | None, doomed: Mark) -> bool:
+    """Whether the mark LIVE of one that runs is that which was DOOMED."""
+    return live is not None and (live.phase, live.domid) == (Phase.DOOMED, doomed.domid)
 
 
 def _dead(mark: Mark) -> Mark:
