@@ -424,3 +424,34 @@ def test_a_password_is_found_for_a_volume_that_is_a_part(tmp_path: Path, monkeyp
     assert isinstance(part.source, BlockSource)
     assert part.source.need is not None
     assert dict(part.source.need.secret) == {"password": "hush"}
+
+
+@pytest.mark.parametrize(("failures", "unpaused", "looks"), [
+    ([False], 0, 1),
+    ([True, *[False] * 5], 1, 6),
+    ([True, False, False, True, *[False] * 5], 2, 9),
+])  # fmt: skip
+def test_a_guest_whose_disk_is_served_again_is_looked_at_until_nothing_fails_any_more(
+    monkeypatch: pytest.MonkeyPatch, failures: list[bool], unpaused: int, looks: int
+) -> None:
+    """QEMU tells of a try that failed only when the guest was seen to run."""
+    fake, told = FakeHypervisor(), iter(failures)
+    seen: list[bool] = []
+
+    def paused_by_error(_uuid: str) -> bool:
+        seen.append(next(told))
+        return seen[-1]
+
+    monkeypatch.setattr(fake, "paused_by_error", paused_by_error)
+    monkeypatch.setattr(fake, "unpause", lambda uuid: fake.calls.append(("unpause", uuid)))
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    assert disk_needs._goes_on(fake, "uuid")
+    assert (len(fake.calls), len(seen)) == (unpaused, looks)
+
+
+def test_a_guest_whose_disk_fails_time_and_again_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeHypervisor()
+    monkeypatch.setattr(fake, "paused_by_error", lambda _uuid: True)
+    monkeypatch.setattr(fake, "unpause", lambda _uuid: None)
+    monkeypatch.setattr(disk_needs, "_GOES_ON", 0.5)
+    assert not disk_needs._goes_on(fake, "uuid")

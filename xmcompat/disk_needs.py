@@ -30,8 +30,8 @@ FOLDER = "/run/xmcompat/storage"
 
 #: Seconds in which each need of a disk must be up; xend's device-create-timeout.
 DEADLINE = 100.0
-#: Seconds in which a guest must run again once its disk is served anew.
-_GOES_ON = 3.0
+#: Seconds in which a guest must run again once its disk is served anew, and looks in a row at which nothing has failed.
+_GOES_ON, _GOOD = 10.0, 5
 _DIGITS = frozenset("0123456789abcdef-")
 
 
@@ -344,16 +344,19 @@ def repaired(hypervisor: Hypervisor) -> tuple[str, ...]:
 
 def _goes_on(hypervisor: Hypervisor, uuid: str) -> bool:
     """Whether the domain runs, or is paused for another reason than an error of its disks; QEMU finds a new server at the
-    second or third try."""
+    second or third try, and tells of each that failed only later."""
     import time
 
-    deadline = time.monotonic() + _GOES_ON
+    deadline, good = time.monotonic() + _GOES_ON, _GOOD - 1
     try:
-        while hypervisor.paused_by_error(uuid):
-            if time.monotonic() > deadline:
-                return False
-            hypervisor.unpause(uuid)
-            time.sleep(0.2)
+        while good < _GOOD:
+            good = 0 if hypervisor.paused_by_error(uuid) else good + 1
+            if not good:
+                if time.monotonic() > deadline:
+                    return False
+                hypervisor.unpause(uuid)
+            if good < _GOOD:
+                time.sleep(0.2)
     except XmError:
         return True  # it has gone
     return True
