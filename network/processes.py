@@ -24,9 +24,10 @@ def running(program: str) -> Iterator[tuple[int, tuple[str, ...]]]:
 def send(name: str, program: str, word: str) -> None:
     """Send the signal NAME ("TERM", "HUP") to every process of PROGRAM that was started with WORD; none is fine.
 
-    After TERM, wait for their end. Raises NetworkError.
+    After TERM, wait for their end: until each is gone or awaits its parent, for only then its sockets are closed. Raises
+    NetworkError.
     """
-    pids = [pid for pid, words in running(program) if word in words]
+    pids = _started_with(word, program)
     for pid in pids:
         try:
             os.kill(pid, getattr(signal, f"SIG{name}"))
@@ -35,10 +36,20 @@ def send(name: str, program: str, word: str) -> None:
         except PermissionError:
             raise NetworkError(f"process {pid} ({program}) cannot be stopped", hint="only root may do that") from None
     deadline = time.monotonic() + DEADLINE
-    while name == "TERM" and any(word in words for _, words in running(program)):
+    while name == "TERM" and (left := [pid for pid in pids if _lives(pid, program)] or _started_with(word, program)):
         if time.monotonic() > deadline:
-            raise NetworkError(f"process {pids[0] if pids else ''} ({program}) does not end", hint="see what it waits for")
+            raise NetworkError(f"process {left[0]} ({program}) does not end", hint="see what it waits for")
         time.sleep(0.005)
+
+
+def _started_with(word: str, program: str) -> list[int]:
+    return [pid for pid, words in running(program) if word in words]
+
+
+def _lives(pid: int, program: str) -> bool:
+    """Whether the process PID is there, of PROGRAM, and has not closed all it had: it has no words any more before that."""
+    name, _, rest = _read(f"/proc/{pid}/stat").partition(" (")[2].rpartition(") ")
+    return name == program[:15] and rest[:1] not in ("Z", "X")
 
 
 def _network(pid: str) -> str:

@@ -54,6 +54,29 @@ def test_a_signal_reaches_the_processes_that_were_started_with_a_word() -> None:
     act(Signal("TERM", comm, word))
 
 
+#: Has no word any more when it is to end, and still all that it has opened: as the kernel does with one that ends.
+WORDLESS = """
+import os, signal, sys
+def go(number, frame):
+    os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(1)"])
+signal.signal(signal.SIGTERM, go)
+print("ready", flush=True)
+signal.pause()
+"""
+
+
+def test_one_that_has_lost_its_words_has_not_ended_yet() -> None:
+    word = f"word-{os.getpid()}"
+    with subprocess.Popen([sys.executable, "-c", WORDLESS, word], stdout=subprocess.PIPE, text=True) as one:
+        assert one.stdout is not None
+        try:
+            assert one.stdout.readline() == "ready\n"
+            act(Signal("TERM", Path(f"/proc/{one.pid}/comm").read_text().strip(), word))
+            assert one.poll() == 0
+        finally:
+            one.kill()
+
+
 def test_they_are_shown_as_one_would_type_them() -> None:
     assert str(File("/run/x", "a\n")) == "cat > /run/x <<'END'\na\nEND"
     assert str(File("/run/x", None)) == "rm -f /run/x"
