@@ -11,8 +11,9 @@ import ipaddress
 import time
 from pathlib import Path
 
-#: Seconds that the kernel has to join: it takes microseconds, and milliseconds on a busy host.
-PATIENCE = 1.0
+#: Seconds that the kernel has to join: it takes microseconds, but joining needs a lock that all networks of the host share,
+#: containers' too, and waits while somebody else holds it.
+PATIENCE = 10.0
 
 _GROUP = "ff0200000000000000000001ff"
 _PROC = Path("/proc/net")
