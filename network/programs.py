@@ -12,7 +12,10 @@ from xmcompat import programs
 from xmcompat.errors import XmError
 from xmcompat.programs import DEADLINE, is_there, package_hint
 
-__all__ = ["DEADLINE", "NetworkError", "ProgramFailed", "is_there", "package_hint", "run"]
+__all__ = ["DEADLINE", "INHERITED", "NetworkError", "ProgramFailed", "is_there", "package_hint", "run"]
+
+#: Descriptors that each program has until it ends: the end of a pipe shows at the other when that is.
+INHERITED: list[int] = []
 
 
 class NetworkError(XmError):
@@ -35,7 +38,7 @@ def run(words: Sequence[str], *, text: str = "", deadline: float = DEADLINE) -> 
     Raises ProgramFailed, and NetworkError where it is missing or takes longer than DEADLINE seconds.
     """
     try:
-        ended = programs.run(words, text=text, deadline=deadline)
+        ended = programs.run(words, text=text, deadline=deadline, inherited=INHERITED)
     except programs.CannotRun as error:
         raise NetworkError(error.message, hint=error.hint) from None
     if ended.status:

@@ -9,6 +9,7 @@ once; when it dies later, or the terminal is gone, there is still time to confir
 from __future__ import annotations
 
 import os
+import select
 import selectors
 import signal
 import socket
@@ -17,15 +18,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from xmcompat.network import lock as locks
-from xmcompat.network import trial
+from xmcompat.network import programs, trial
 from xmcompat.network.programs import NetworkError
 from xmcompat.network.steps import Step, undo
 
 SOCKET = "network.confirm"
 YES, NO, KEPT, UNDONE, BEGIN, APPLIED, CANCEL = b"yes", b"no", b"kept", b"undone", b"begin", b"applied", b"cancel"
 
-#: Seconds that a program which a killed command has started is given to end.
-_GRACE = 0.5
 _LONGEST = 4096
 
 
@@ -39,9 +38,12 @@ class Ended(NetworkError):
 class Watchdog:
     """The command's end of it."""
 
-    def __init__(self, connection: socket.socket, pid: int) -> None:
+    def __init__(self, connection: socket.socket, pid: int, held: int) -> None:
+        """HELD is what it waits for the end of: this process and the programs that it starts have it."""
         self.connection = connection
         self.pid = pid
+        self._held = held
+        programs.INHERITED.append(held)
 
     def say(self, *words: bytes) -> None:
         """Raises Ended."""
@@ -59,6 +61,8 @@ class Watchdog:
 
     def leave(self) -> None:
         self.connection.close()
+        programs.INHERITED.remove(self._held)
+        os.close(self._held)
         with suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
 
@@ -66,19 +70,22 @@ class Watchdog:
 def start(steps: Sequence[Step], seconds: float) -> Watchdog:
     """Fork one for STEPS. Its deadline is SECONDS after the last step. It inherits the lock of the change."""
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    users, held = os.pipe()
     pid = os.fork()
     if pid == 0:
         status = 1
         try:
             ours.close()
+            os.close(held)
             _detach()
             its.send(b"ready")
-            _Guard(steps, seconds, its).run()
+            _Guard(steps, seconds, its, users).run()
             status = 0
         finally:
             os._exit(status)
     its.close()
-    watchdog = Watchdog(ours, pid)
+    os.close(users)
+    watchdog = Watchdog(ours, pid, held)
     if watchdog.hear() != [b"ready"]:
         raise Ended
     return watchdog
@@ -119,7 +126,9 @@ def _detach() -> None:
 class _Guard:
     """Runs in the watchdog's process."""
 
-    def __init__(self, steps: Sequence[Step], seconds: float, connection: socket.socket) -> None:
+    def __init__(self, steps: Sequence[Step], seconds: float, connection: socket.socket, users: int) -> None:
+        """USERS ends when the command and all its programs have."""
+        self._users = users
         self._steps = steps
         self._seconds = seconds
         self._begun = 0
@@ -190,8 +199,14 @@ class _Guard:
         self._peers.remove(self._command)
         self._command.close()
         if self._deadline is None:
-            time.sleep(_GRACE)
+            self._await_programs()
             self._undo()
+
+    def _await_programs(self) -> None:
+        """One that a killed command has started goes on, and would act after the undoing. No longer than it may take."""
+        ended = select.poll()
+        ended.register(self._users, select.POLLIN)
+        ended.poll(programs.DEADLINE * 1000)
 
     def _hear_other(self) -> None:
         peer, _ = self._listener.accept()

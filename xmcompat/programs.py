@@ -46,9 +46,12 @@ class Ended(NamedTuple):
 
 
 def run(
-    words: Sequence[str], *, text: str = "", deadline: float = DEADLINE, more: Mapping[str, str] | None = None
-) -> Ended:
+    words: Sequence[str], *, text: str = "", deadline: float = DEADLINE, more: Mapping[str, str] | None = None,
+    inherited: Sequence[int] = (),
+) -> Ended:  # fmt: skip
     """Run the program, fed with TEXT, with MORE in its environment. Ctrl-C at the terminal does not reach it.
+
+    It has the INHERITED descriptors until it ends, which may be later than this process does.
 
     Raises CannotRun where it is missing or takes longer than DEADLINE seconds.
     """
@@ -58,6 +61,7 @@ def run(
         done = subprocess.run(
             list(words), input=text, capture_output=True, encoding="utf-8", errors="surrogateescape", timeout=deadline,
             env={**environment(), **(more or {})}, check=False, start_new_session=True,
+            pass_fds=tuple(inherited),
         )  # fmt: skip
     except FileNotFoundError:
         raise CannotRun(f"the program '{words[0]}' is missing", hint=package_hint(words[0])) from None
