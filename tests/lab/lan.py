@@ -7,7 +7,7 @@ of it goes with the host. Duplicate address detection is off, so that IPv6 addre
     lan.outside.run("ping", "-c1", "-W2", host.address)
     before = host.snapshot()
     ...
-    assert not before.difference(host.snapshot())
+    assert same(before, host.snapshot)
 """
 
 from __future__ import annotations

@@ -14,12 +14,12 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-#: Seconds that addresses have to become usable before they are described as they are.
-SETTLE = 3.0
+#: Seconds that addresses have to become usable before they are described as they are, and a host to be as it was.
+SETTLE = 15.0
 
 #: The programs that tell what there is, what each is fed with, and the sections that it answers, one JSON value each.
 QUERIES = (
@@ -93,6 +93,16 @@ class Snapshot:
         if not gone and not come and self.lines != later.lines:
             return "the same lines in another order"
         return "\n".join(sorted([*gone, *come], key=lambda line: (line[2:], line[0])))
+
+
+def same(before: Snapshot, look: Callable[[], Snapshot]) -> bool:
+    """Whether LOOK finds all as BEFORE; the kernel does some things a little later than it is asked to. What differs is
+    printed."""
+    deadline = time.monotonic() + SETTLE
+    while (told := before.difference(look())) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    print(told)
+    return not told
 
 
 def taken() -> Snapshot:

@@ -13,6 +13,7 @@ import pytest
 from tests.lab.frames import ALL_NODES_MAC, ethernet, router_advertisement
 from tests.lab.lan import OUTSIDE, BareHost, address, address6, end
 from tests.lab.networks import Joiner, OneHost
+from tests.lab.snapshot import same
 from tests.lab.stations import send
 from tests.network.undoing import AFTER, BEFORE, FINISHED, WAYS, Made, tried
 from xmcompat.network import bridge, host, plans, steps
@@ -109,7 +110,7 @@ def test_the_bridge_has_what_the_card_had(rich: OneHost) -> None:
     assert rich.outside.pings(address6(1))
     assert rich.outside.pings("198.51.100.77")
     bridged(rich.host, "down")
-    assert before.difference(rich.host.snapshot()) == ""
+    assert same(before, rich.host.snapshot)
 
 
 def test_an_address_from_dhcp_does_not_end_on_the_bridge(lan: OneHost) -> None:
@@ -121,7 +122,7 @@ def test_an_address_from_dhcp_does_not_end_on_the_bridge(lan: OneHost) -> None:
     bridged(lan.host, "down")
     (shown,) = lan.host.json("ip", "-j", "-4", "addr", "show", "dev", "up0")
     assert 3500 < shown["addr_info"][0]["valid_life_time"] <= 3600
-    assert before.difference(lan.host.snapshot()) == ""
+    assert same(before, lan.host.snapshot)
 
 
 SERVER = """
@@ -206,7 +207,7 @@ def test_ipv6_can_be_used_at_once_although_addresses_are_tried(lan: OneHost) -> 
     assert lan.host.sysctl("net.ipv6.conf.xenbr0.accept_dad") == "1"
     bridged(lan.host, "down")
     assert lan.outside.pings(address6(1), seconds=1)
-    assert before.difference(lan.host.snapshot()) == ""
+    assert same(before, lan.host.snapshot)
 
 
 def test_a_guest_on_the_bridge_reaches_the_outside_with_its_own_mac(lan: OneHost, station: Joiner) -> None:
@@ -238,7 +239,7 @@ def test_two_bridges_are_made_and_go_in_any_order(lan: OneHost) -> None:
     assert (one["wrong"], two["wrong"], two["found"]) == ([], [], ["up", "up"])
     assert lan.host.links() == ["eth1", "far1", "lo", "up0", "xenbr0", "xenbr1"]
     bridged(lan.host, "down", ("xenbr0", "up0"), ("eth1", "eth1"))
-    assert before.difference(lan.host.snapshot()) == ""
+    assert same(before, lan.host.snapshot)
 
 
 def advertised(lan: OneHost, device: str, metric: int) -> list[dict[str, object]]:
@@ -273,9 +274,9 @@ def test_what_a_router_advertises_follows_the_card_and_is_not_doubled(lan: OneHo
     assert [info["local"] for info in infos].count(own) == 1
     bridged(lan.host, "down")
     assert lan.outside.pings(own)
-    assert before.difference(lan.host.snapshot()) == ""
+    assert same(before, lan.host.snapshot)
     advertised(lan, "up0", 1024)
-    assert before.difference(lan.host.snapshot()) == ""
+    assert same(before, lan.host.snapshot)
 
 
 def by_default() -> list[tuple[bool, list[str], list[str]]]:
@@ -293,7 +294,7 @@ def test_the_default_network_bridge_is_made_once_and_taken_away(lan: OneHost) ->
     before = lan.host.snapshot()
     there = ["lo", "up0", "br-up0"]
     assert lan.host.call(by_default) == [(True, [], there), (False, [], there), (False, [], there)]
-    assert before.difference(lan.host.snapshot()) == ""
+    assert same(before, lan.host.snapshot)
 
 
 #: Routes whose words ``ip -j`` does not tell as they can be given back.
@@ -321,4 +322,4 @@ def test_a_route_by_a_nexthop_object_is_refused_before_anything_changes(lan: One
     before = lan.host.snapshot()
     (said,) = bridged(lan.host, "up")
     assert str(said).startswith("the route to 10.7.0.0/16 leads by up0 to a nexthop object, which others share: it cannot")
-    assert before.difference(lan.host.snapshot()) == ""
+    assert same(before, lan.host.snapshot)

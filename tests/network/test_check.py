@@ -10,6 +10,7 @@ import pytest
 
 from tests.lab.lan import OUTSIDE, OUTSIDE6, BareHost, address
 from tests.lab.networks import Joiner, OneHost
+from tests.lab.snapshot import same
 from tests.lab.stations import Station
 from tests.network.undoing import Change, tried
 from xmcompat.network import host as hosts
@@ -266,7 +267,7 @@ def test_a_guest_lives_beside_docker(lan: OneHost, docker: Station, program: str
     assert docker.pings(OUTSIDE, count=2)
     assert survived(lan.host, "down") == 3
     assert not docker.pings(OUTSIDE, seconds=1)
-    assert before.difference(lan.host.snapshot()) == ""
+    assert same(before, lan.host.snapshot)
 
 
 @pytest.mark.parametrize("verb", ["up", "down"])
@@ -310,7 +311,7 @@ def test_a_chain_of_bridges_is_seen_without_any_setting(lan: OneHost, docker: St
 def test_a_look_changes_nothing(lan: OneHost) -> None:
     before = lan.host.snapshot()
     lines = lan.host.call(lambda: [one.line() for one in look()])
-    assert before.difference(lan.host.snapshot()) == ""
+    assert same(before, lan.host.snapshot)
     assert not [line for line in lines if "dropped" in line]
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.lab.lan import BareHost, address, end
 from tests.lab.networks import OneHost
-from tests.lab.snapshot import SETTLE, Snapshot
+from tests.lab.snapshot import same
 
 WORDS = "(network-script 'network-bridge bridge=xenbr0')"
 MODULE = "xmcompat.tool"
@@ -74,15 +74,6 @@ def kill(host: BareHost, number: int, *pids: int) -> None:
     host.run("kill", f"-{number}", *map(str, pids))
 
 
-def same(host: BareHost, before: Snapshot) -> bool:
-    """Whether HOST is as BEFORE; the kernel does some things a little later than it is asked to. What differs is printed."""
-    deadline = time.monotonic() + SETTLE
-    while (told := before.difference(host.snapshot())) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    print(told)
-    return not told
-
-
 # -- the answers
 
 
@@ -105,14 +96,14 @@ def test_no_takes_it_back_at_once(lab: OneHost, answer: str) -> None:
         _, said = command.communicate(answer, timeout=20)
         assert command.returncode == 1
         assert said.splitlines()[-1].startswith("Error: the change was not confirmed"), said
-    assert same(lab.host, before)
+    assert same(before, lab.host.snapshot)
 
 
 def test_without_an_answer_it_comes_back_by_itself(lab: OneHost) -> None:
     before = lab.host.snapshot()
     with changing(lab.host, 5) as command:
         assert command.wait(20) == 1
-    assert same(lab.host, before)
+    assert same(before, lab.host.snapshot)
 
 
 def test_another_login_can_keep_it(lab: OneHost) -> None:
@@ -130,7 +121,7 @@ def test_another_login_can_refuse_it(lab: OneHost) -> None:
     with changing(lab.host, 30) as command:
         assert lab.host.program(MODULE, "network", "confirm", "--no").status == 0
         assert command.wait(20) == 1
-    assert same(lab.host, before)
+    assert same(before, lab.host.snapshot)
 
 
 # -- what may become of the command
@@ -143,7 +134,7 @@ def test_ctrl_c_takes_it_back_at_once(lab: OneHost) -> None:
         kill(lab.host, signal.SIGINT, pid)
         _, said = command.communicate(timeout=20)
         assert said == "Error: stopped by Ctrl-C; all is as it was before\n"
-    assert same(lab.host, before)
+    assert same(before, lab.host.snapshot)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
@@ -154,7 +145,7 @@ def test_a_command_that_is_killed_leaves_the_deadline(lab: OneHost, number: sign
         kill(lab.host, number, pid)
         assert bridged(lab.host)
         until(lambda: not processes(lab.host), 40)
-    assert same(lab.host, before)
+    assert same(before, lab.host.snapshot)
 
 
 def test_after_the_terminal_is_gone_another_login_can_still_keep_it(lab: OneHost) -> None:
@@ -174,7 +165,7 @@ def test_a_watchdog_that_is_killed_has_the_command_take_it_back(lab: OneHost) ->
         kill(lab.host, signal.SIGKILL, watchdog)
         _, said = command.communicate(timeout=20)
         assert said.splitlines()[-1] == "Error: the watchdog of the change has died; all is as it was before"
-    assert same(lab.host, before)
+    assert same(before, lab.host.snapshot)
 
 
 def test_a_watchdog_that_is_told_to_end_takes_it_back(lab: OneHost) -> None:
@@ -183,7 +174,7 @@ def test_a_watchdog_that_is_told_to_end_takes_it_back(lab: OneHost) -> None:
         _, watchdog = command_and_watchdog(lab.host)
         kill(lab.host, signal.SIGTERM, watchdog)
         assert command.wait(20) == 1
-    assert same(lab.host, before)
+    assert same(before, lab.host.snapshot)
 
 
 def test_when_both_are_killed_the_next_call_takes_it_back(lab: OneHost) -> None:
@@ -196,7 +187,7 @@ def test_when_both_are_killed_the_next_call_takes_it_back(lab: OneHost) -> None:
     said = lab.host.program(MODULE, "network", "up")
     assert "An earlier change had stopped in the middle, or was not confirmed: xenbr0 is taken away again." in said.stderr
     assert said.status == 0
-    assert same(lab.host, before)
+    assert same(before, lab.host.snapshot)
 
 
 SLOW = """\
@@ -231,7 +222,7 @@ def test_a_command_that_is_killed_between_two_steps_is_undone_at_once(lab: OneHo
                 lab.host.run("kill", "-9", "--", f"-{child}")  # it has a session of its own, with what it has started
         kill(lab.host, signal.SIGKILL, pid)
         until(lambda: not processes(lab.host))
-    assert same(lab.host, before)
+    assert same(before, lab.host.snapshot)
 
 
 LATE = """\
@@ -248,7 +239,7 @@ def test_a_program_that_outlives_a_command_that_was_killed_has_ended_when_all_is
         kill(lab.host, signal.SIGKILL, pid)
         until(lambda: not processes(lab.host) and lab.host.outcome("test", "-e", "/run/acted").status == 0)
         assert command.wait(20) != 0
-    assert same(lab.host, before)
+    assert same(before, lab.host.snapshot)
 
 
 # -- two at once, and connections

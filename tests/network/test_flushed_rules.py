@@ -8,6 +8,7 @@ import pytest
 
 from tests.lab.lan import BareHost, set_sysctls
 from tests.lab.networks import OneHost
+from tests.lab.snapshot import same
 from tests.network.undoing import Made, bring_up, seen, take_all_down, tried, wrong_of
 from xmcompat.network import notes, programs, route
 from xmcompat.network.found import UP, Found
@@ -31,7 +32,7 @@ def test_all_settings_come_back_after_a_flush(lan: OneHost, wanted: Network) -> 
     flush(lan.host)
     assert any("gone" in text or "missing" in text for text in wrong_of(lan.host, wanted))
     take_all_down(lan.host, wanted)
-    assert before.difference(lan.host.call(seen)) == ""
+    assert same(before, lambda: lan.host.call(seen))
 
 
 @pytest.mark.parametrize("wanted", [ROUTING, NAT], ids=["routing", "nat"])
@@ -42,9 +43,9 @@ def test_up_writes_the_note_again(lan: OneHost, wanted: Network) -> None:
     flush(lan.host)
     bring_up(lan.host, wanted)
     assert wrong_of(lan.host, wanted) == []
-    assert whole.difference(lan.host.call(seen)) == ""
+    assert same(whole, lambda: lan.host.call(seen))
     take_all_down(lan.host, wanted)
-    assert before.difference(lan.host.call(seen)) == ""
+    assert same(before, lambda: lan.host.call(seen))
 
 
 def test_the_last_of_two_puts_the_hosts_settings_back(lan: OneHost) -> None:
@@ -54,7 +55,7 @@ def test_the_last_of_two_puts_the_hosts_settings_back(lan: OneHost) -> None:
     take_all_down(lan.host, ROUTING)
     assert lan.host.sysctl("net.ipv4.ip_forward") == "1"
     take_all_down(lan.host, NAT)
-    assert before.difference(lan.host.call(seen)) == ""
+    assert same(before, lambda: lan.host.call(seen))
 
 
 def test_one_plan_that_takes_all_away_puts_back_what_two_have_shared(lan: OneHost) -> None:
@@ -63,7 +64,7 @@ def test_one_plan_that_takes_all_away_puts_back_what_two_have_shared(lan: OneHos
     before = lan.host.snapshot()
     for words in (("up",), ("down",)):
         assert lan.host.program("xmcompat.tool", "network", *words) == ("", "", 0)
-    assert before.difference(lan.host.snapshot()) == ""
+    assert same(before, lan.host.snapshot)
 
 
 class Flushed(Made):

@@ -14,6 +14,7 @@ import pytest
 from tests.lab.frames import DHCP_ACK, DHCP_DISCOVER, DHCP_OFFER, DHCP_REQUEST, Frame, dhcp
 from tests.lab.lan import OUTSIDE, Place, set_sysctls
 from tests.lab.networks import Joiner, OneHost, QemuBooter
+from tests.lab.snapshot import same
 from tests.lab.stations import Ear, Station
 from tests.network.undoing import Made, bring_up, take_all_down, take_down, tried, wrong_of
 from xmcompat.network import dhcp as dhcp_hosts
@@ -84,7 +85,7 @@ def test_two_nats_and_routing_leave_in_any_order(lan: OneHost) -> None:
             take_down(lan.host, going)
             assert [wrong_of(lan.host, one) for one in staying] == [[] for _ in staying]
         take_down(lan.host, third)
-        assert before.difference(lan.host.snapshot()) == ""
+        assert same(before, lan.host.snapshot)
 
 
 # -- packets

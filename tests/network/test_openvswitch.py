@@ -14,6 +14,7 @@ import pytest
 
 from tests.lab.lan import OUTSIDE, BareHost, address, address6, end
 from tests.lab.networks import Joiner, OneHost
+from tests.lab.snapshot import same
 from tests.network.undoing import Made, steady, tried
 from xmcompat.network import openvswitch
 from xmcompat.network.found import MAKING, UP, Found
@@ -136,7 +137,7 @@ def test_a_host_without_it_is_told(lan: OneHost) -> None:
     lan.host.run("mount", "-t", "overlay", "-o", "lowerdir=/usr/bin,upperdir=/mnt/upper,workdir=/mnt/work", "overlay", "/usr/bin")
     lan.host.run("rm", "/usr/bin/ovs-vsctl")
     assert switched(lan.host, "up") == "the program 'ovs-vsctl' is missing; install the package openvswitch-switch"
-    assert before.difference(lan.host.snapshot()) == ""
+    assert same(before, lan.host.snapshot)
 
 
 @contextmanager
@@ -179,7 +180,7 @@ def test_a_guest_on_it_reaches_the_outside(switch_host: OneHost, station: Joiner
     guest.stop()
     assert switched(host, "down") == "there is no bridge ovsbr0 of Open vSwitch"
     assert switch_host.outside.pings(address(1))
-    assert steady(before).difference(steady(host.snapshot())) == ""
+    assert same(steady(before), lambda: steady(host.snapshot()))
 
 
 def test_a_kernel_without_it_is_named(switch_host: OneHost) -> None:
@@ -190,7 +191,7 @@ def test_a_kernel_without_it_is_named(switch_host: OneHost) -> None:
             "cannot set ovsbr0 up: this kernel has no Open vSwitch (openvswitch): the datapath 'netdev' does without; "
             "load the module, or start a kernel that has it"
         )
-        assert steady(before).difference(steady(switch_host.host.snapshot())) == ""
+        assert same(steady(before), lambda: steady(switch_host.host.snapshot()))
 
 
 @pytest.mark.parametrize("verb", ["up", "down"])

@@ -6,6 +6,7 @@ import pytest
 
 from tests.lab.inside import inside
 from tests.lab.lan import BareHost
+from tests.lab.snapshot import same
 from tests.network.ports import MAC, PORTS, RATE, TAP, WHOLE, Lab
 from tests.network.taps import Tap
 from tests.network.undoing import AFTER, BEFORE, FINISHED, UNDONE
@@ -135,4 +136,4 @@ def test_odd_names_work(place: BareHost, device: str) -> None:
         assert inside(place.pid, lambda: tables.there("xmcompat", filters.chain_of(device)))
         assert inside(place.pid, sweep.debris) == ()
         inside(place.pid, lambda: take(port.down(wanted)))
-        assert not before.difference(place.snapshot())
+        assert same(before, place.snapshot)

@@ -6,6 +6,7 @@ import pytest
 
 from tests.lab.lan import OUTSIDE, OUTSIDE6, Place, set_sysctls
 from tests.lab.networks import Joiner, OneHost, QemuBooter
+from tests.lab.snapshot import same
 from tests.network.undoing import Made, bring_up, take_all_down, tried, wrong_of
 from xmcompat.network import route
 from xmcompat.network.host import read
@@ -130,7 +131,7 @@ def test_nothing_of_a_guest_stays(routed: OneHost, station: Joiner) -> None:
         "+ proxy up0 2001:db8:1::65 protocol = 120", "+ proxy up0 2001:db8:1::65 proxy = None"
     ]
     port(routed.host, "sweep", "vif1.0", "2001:db8:1::65")
-    assert before.difference(routed.host.snapshot()) == ""
+    assert same(before, routed.host.snapshot)
 
 
 def test_the_proxies_of_guests_go_with_the_routing(routed: OneHost, station: Joiner) -> None:

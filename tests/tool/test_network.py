@@ -11,6 +11,7 @@ import pytest
 from tests.lab.fixtures import Outcome
 from tests.lab.lan import BareHost, end
 from tests.lab.networks import OneHost
+from tests.lab.snapshot import same
 from xmcompat.network.found import MAKING, UP, Found
 from xmcompat.network.host import Address, Host, Link
 from xmcompat.network.wanted import Bridge, Nat, Overlay, Routing, Segment
@@ -40,16 +41,16 @@ def test_up_makes_what_plan_has_shown_and_down_leaves_no_trace(host: BareHost) -
     shown = network(host, "plan").stdout
     assert "xendmz0: a segment of guests, this host has 10.1.0.1/24 there" in shown
     assert "  + 10.1.0.1/24 on xendmz0" in shown
-    assert before.difference(host.snapshot()) == ""
+    assert same(before, host.snapshot)
     assert network(host, "up") == ("", "", 0)
     assert network(host, "plan").stdout.endswith("Nothing is to be done.\n")
     made = host.snapshot()
     assert network(host, "up") == ("Nothing is to be done.\n", "", 0)
-    assert made.difference(host.snapshot()) == ""
+    assert same(made, host.snapshot)
     assert network(host, "down", "inner") == ("", "", 0)
     assert "xendmz0" in host.links()
     assert network(host, "down") == ("", "", 0)
-    assert before.difference(host.snapshot()) == ""
+    assert same(before, host.snapshot)
     assert network(host, "down") == ("No network has been made here.\n", "", 0)
 
 
@@ -110,7 +111,7 @@ def test_every_command_of_plan_can_be_typed(host: BareHost) -> None:
     assert network(host, "up") == ("Nothing is to be done.\n", "", 0)
     plan = json.loads(network(host, "plan", "--down", "--json").stdout)
     host.run("sh", "-e", input="\n".join(step["command"] for one in plan["networks"] for step in one["steps"]))
-    assert before.difference(host.snapshot()) == ""
+    assert same(before, host.snapshot)
 
 
 def test_a_program_that_loses_its_port_to_a_forward_is_told_of(host: BareHost) -> None:
@@ -144,7 +145,7 @@ sys.exit(main(["network", "up"]))
     before = host.snapshot()
     said = host.outcome(sys.executable, "-c", code, env=host.program_env())
     assert said == ("", "Error: stopped by SIGTERM; nothing is changed\n", 143)
-    assert before.difference(host.snapshot()) == ""
+    assert same(before, host.snapshot)
 
 
 @pytest.mark.parametrize(("option", "said"), [
@@ -160,7 +161,7 @@ def test_a_full_run_is_told_in_one_line_and_nothing_is_changed(host: BareHost, o
     out, err, status = network(host, "up")
     assert (out, status) == ("", 1)
     assert err.startswith("Error: /run/xmcompat/") and err.endswith(f"{said}\n") and err.count("\n") == 1
-    assert before.difference(host.snapshot()) == ""
+    assert same(before, host.snapshot)
 
 
 def test_status_tells_by_its_exit_status(host: BareHost) -> None:
@@ -199,7 +200,7 @@ def test_the_default_route_needs_a_confirmation(host: BareHost) -> None:
         "Error: the change takes up0, which carries the default route; a mistake there cuts this host off; "
         "add --confirm: then all comes back unless you say yes\n"
     )
-    assert before.difference(host.snapshot()) == ""
+    assert same(before, host.snapshot)
     assert "This needs --confirm" in network(host, "plan").stdout
 
 
@@ -229,7 +230,7 @@ def test_a_mistake_is_one_line_and_changes_nothing(host: BareHost, settings: str
         assert (out, status) == ("", 1)
         assert err.startswith(f"Error: {said}")
         assert err.count("\n") == 1
-    assert before.difference(host.snapshot()) == ""
+    assert same(before, host.snapshot)
 
 
 def test_an_ordinary_user_is_told_that_it_is_roots(host: BareHost) -> None:
@@ -322,7 +323,7 @@ def test_up_keeps_bridges_from_a_firewall_that_lets_nothing_through_and_down_giv
     assert network(host, "down", "inner").status == 0
     assert host.sysctl("net.bridge.bridge-nf-call-iptables") == "0"
     assert network(host, "down").status == 0
-    assert before.difference(host.snapshot()) == ""
+    assert same(before, host.snapshot)
 
 
 def test_a_card_with_a_lease_is_told_of_in_plan(host: BareHost) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.lab.lan import OUTSIDE, BareHost, address
 from tests.lab.networks import OneHost, OneNode
+from tests.lab.snapshot import same
 
 BRIDGE = "(network-script 'network-bridge bridge=xenbr0')"
 
@@ -37,7 +38,7 @@ def test_a_bridge_over_the_default_route_is_made_and_the_second_start_changes_no
     assert lan.outside.pings(address(1))
     made = lan.host.snapshot()
     assert start(lan.host) == ([], [["INFO", "The network xenbr0 is there."]])
-    assert made.difference(lan.host.snapshot()) == ""
+    assert same(made, lan.host.snapshot)
     assert lan.host.run("nft", "list", "ruleset") == ""
 
 
@@ -50,7 +51,7 @@ def test_a_bridge_behind_which_the_router_is_silent_is_taken_away_again(lan: One
     assert len(warnings) == 1
     assert f"the router {OUTSIDE}, which answered before, does not answer with the new networks" in warnings[0]
     assert said[-1][0] == "ERROR"
-    assert before.difference(lan.host.snapshot()) == ""
+    assert same(before, lan.host.snapshot)
 
 
 def test_a_router_that_was_silent_before_is_no_reason(lan: OneHost) -> None:
@@ -67,7 +68,7 @@ def test_what_fails_is_told_and_stops_nothing(lan: OneHost) -> None:
     assert "there is no network card 'eth7'" in warnings[0]
     assert warnings[0].endswith("; 'xmcompat network plan' shows more")
     assert said[-1] == ["ERROR", warnings[0].partition("; 'xmcompat")[0]]
-    assert before.difference(lan.host.snapshot()) == ""
+    assert same(before, lan.host.snapshot)
 
 
 def test_mistakes_in_the_settings_are_told(lan: OneHost) -> None:
@@ -122,7 +123,7 @@ def test_xend_itself_makes_the_networks_and_leaves_them_when_it_stops(lan_node: 
         assert lan_node.outside.pings(address(1))
         made = host.snapshot()
         assert host.program("xmcompat.xend", "restart", env=env) == ("", "", 0)
-        assert made.difference(host.snapshot()) == ""
+        assert same(made, host.snapshot)
     finally:
         host.program("xmcompat.xend", "stop", env=env)
     assert "xenbr0" in host.links()

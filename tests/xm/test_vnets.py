@@ -9,6 +9,7 @@ import pytest
 
 from tests.lab.lan import BareHost, address
 from tests.lab.networks import OneHost
+from tests.lab.snapshot import same
 from tests.xm.conftest import Xm
 
 FOUR = "0000:0000:0000:0000:0000:0000:0000:0004"
@@ -43,7 +44,7 @@ def test_a_vnet_comes_and_goes(lan: OneHost) -> None:
     ]  # fmt: skip
     assert run(lan.host, "vnet-delete", "4") == (0, "", "")
     assert run(lan.host, "vnet-delete", LONG.replace("0001:0023", "1:23")) == (0, "", "")
-    assert before.difference(lan.host.snapshot()) == ""
+    assert same(before, lan.host.snapshot)
 
 
 def test_what_the_long_list_says_can_be_created(lan: OneHost) -> None:
@@ -72,7 +73,7 @@ def test_all_vnets_of_a_file_are_made_or_none(lan: OneHost) -> None:
     assert err == (
         "Error: the vnet 0000:0000:0000:0000:0000:0000:0000:0005: 'up0' is there already, and is no bridge\n"
     )
-    assert before.difference(lan.host.snapshot()) == ""
+    assert same(before, lan.host.snapshot)
 
 
 def test_a_vnet_with_guests_on_it_is_kept(lan: OneHost) -> None:
@@ -121,7 +122,7 @@ def test_what_cannot_be_is_one_line_and_changes_nothing(lan: OneHost, text: str,
     status, out, err = create(lan.host, text)
     assert (status, out) == (1, "")
     assert said in err and len(err.splitlines()) == 1
-    assert before.difference(lan.host.snapshot()) == ""
+    assert same(before, lan.host.snapshot)
 
 
 def test_two_ids_with_the_same_number_are_told_apart(lan: OneHost) -> None:
