@@ -71,11 +71,12 @@ def serves(words: Sequence[str]) -> bool:
 
 
 def run(
-    words: Sequence[str], *, text: str = "", deadline: float = programs.DEADLINE, more: Mapping[str, str] | None = None
-) -> Ended:
+    words: Sequence[str], *, text: str = "", deadline: float = programs.DEADLINE, more: Mapping[str, str] | None = None,
+    inherited: Sequence[int] = (),
+) -> Ended:  # fmt: skip
     """As ``programs.run``. Ctrl-C and DEADLINE do not end what runs here."""
     if not serves(words):
-        return _program(words, text=text, deadline=deadline, more=more)
+        return _program(words, text=text, deadline=deadline, more=more, inherited=inherited)
     assert _library
     line = " ".join(map(_quoted, words[1:] if words[0] == "lvm" else words))
     with _streams(text) as (out, complaint):

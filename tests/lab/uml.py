@@ -104,9 +104,12 @@ def in_uml(
 
 
 def _processor() -> str:
-    """One: the kernel hands over at every system call, on two processors three times slower. Runs at once take turns."""
+    """One: the kernel hands over at every system call, on two processors three times slower. Of the processes that share
+    the tests (``-n``), each has its own where there are enough."""
     processors = sorted(os.sched_getaffinity(0))
-    return str(processors[os.getpid() % len(processors)])
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
+    number = int(worker) if worker.isdecimal() else os.getpid()
+    return str(processors[number % len(processors)])
 
 
 def python_in_uml(

@@ -20,6 +20,8 @@ from xmcompat.network import bridge, host, plans, steps
 from xmcompat.network.programs import NetworkError
 from xmcompat.network.wanted import Bridge
 
+pytestmark = pytest.mark.timeout(300)
+
 #: What a host's card may have beside a plain address: more addresses, a label, a second address of the same network,
 #: routes of other tables, one to a gateway outside all networks, metrics, a lifetime.
 RICH = """\

@@ -24,6 +24,8 @@ from xmcompat.network.rules_read import iptables, read
 from xmcompat.network.steps import Step, take
 from xmcompat.network.wanted import Bridge, Forward, Nat, Port, Routing, Segment
 
+pytestmark = pytest.mark.timeout(300)
+
 BRIDGE = Link(index=3, name="xenbr0", kind="bridge", mac="02:00:00:00:00:11", up=True, carrier=True, details={"stp_state": 0})
 CARD = Link(index=2, name="eth0", mac="02:00:00:00:00:11", up=True, carrier=True, master="xenbr0")
 TAP = Link(index=4, name="vif1.0", kind="tun", mac="fe:ff:ff:ff:ff:ff", up=True, carrier=True, master="xenbr0")

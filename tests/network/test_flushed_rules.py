@@ -15,6 +15,8 @@ from xmcompat.network.found import UP, Found
 from xmcompat.network.host import Host, Link
 from xmcompat.network.wanted import Nat, Network, Routing
 
+pytestmark = pytest.mark.timeout(300)
+
 ROUTING = Routing(uplink="up0")
 NAT = Nat(uplink="up0", dhcp=False)
 HARDENED = {"net.ipv4.conf.all.accept_redirects": "0", "net.ipv4.conf.lo.forwarding": "1"}

@@ -22,6 +22,8 @@ from xmcompat.network import host, nat, programs
 from xmcompat.network.steps import take
 from xmcompat.network.wanted import Forward, Nat, Routing
 
+pytestmark = pytest.mark.timeout(300)
+
 HOST = "198.51.100.11"
 GUEST, MAC = "10.0.3.1", "00:16:3e:00:00:01"
 WEB = Forward(protocol="tcp", port=8080, address=GUEST, port_inside=80)

@@ -24,6 +24,8 @@ from xmcompat.network.steps import take
 from xmcompat.network.switches import OpenSwitch, parse
 from xmcompat.network.wanted import Switch
 
+pytestmark = pytest.mark.timeout(300)
+
 ETH0 = Link(index=2, name="eth0", mac="02:00:00:00:00:01", up=True, carrier=True)
 HOST = Host(
     links=(ETH0,), addresses=(Address(device="eth0", address="198.51.100.11", prefix=24),),

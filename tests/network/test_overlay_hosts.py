@@ -19,6 +19,8 @@ from xmcompat.network import programs
 from xmcompat.network.steps import Step, take
 from xmcompat.network.wanted import Overlay
 
+pytestmark = pytest.mark.timeout(300)
+
 
 def overlay(*, vni: int = 4, **values: Any) -> Overlay:
     return Overlay(**{"vni": vni, "bridge": f"vnet{vni:04x}", "device": f"vnif{vni:04x}", "underlay": "up0", **values})

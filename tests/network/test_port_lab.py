@@ -15,6 +15,8 @@ from xmcompat.network.programs import NetworkError
 from xmcompat.network.steps import take
 from xmcompat.network.wanted import Port
 
+pytestmark = pytest.mark.timeout(300)
+
 
 def steady(text: str) -> list[str]:
     """Without what the kernel draws for each new link."""

@@ -14,6 +14,8 @@ from xmcompat.network.programs import NetworkError
 from xmcompat.network.steps import take
 from xmcompat.network.wanted import Mode, Port, Routing
 
+pytestmark = pytest.mark.timeout(300)
+
 WANTED = Routing(uplink="up0")
 
 #: Settings that a careful administrator has made: all of them come back.

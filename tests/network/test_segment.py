@@ -17,6 +17,8 @@ from xmcompat.network.host import Address, Host, Link
 from xmcompat.network.programs import NetworkError
 from xmcompat.network.wanted import Segment
 
+pytestmark = pytest.mark.timeout(300)
+
 DEFAULTS = {
     "net.ipv4.conf.default.arp_ignore": "0", "net.ipv4.conf.default.rp_filter": "0", "net.ipv6.conf.default.accept_ra": "1",
     "net.ipv6.conf.default.disable_ipv6": "0",

@@ -166,9 +166,10 @@ print("left", sorted(link.name for link in host.read().links))
 """
 
 
+@pytest.mark.timeout(300)
 def test_a_bridge_over_a_vlan_carries_what_has_its_tag(lab_directory: Path) -> None:
     modules = ("veth", "8021q", "bridge", "nf_tables")
-    said = python_in_uml(lab_directory / "uml-vlan", TRUNK, modules=modules)
+    said = python_in_uml(lab_directory / "uml-vlan", TRUNK, modules=modules, timeout=250)
     assert said.splitlines() == [
         "actions 3 1", "wrong []", "wrong []", "tagged True", "untagged False", "host True",
         "up0.100 is in the bridge xenbr100; take that down first", "left ['lo', 'up0']",

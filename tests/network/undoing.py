@@ -228,13 +228,13 @@ class Tried(NamedTuple):
 
 
 def tried(place: Place, change: Change, verb: str, ways: Sequence[str] = WAYS) -> Tried:
-    """Try CHANGE in PLACE, where it has not been made."""
+    """Try CHANGE in PLACE, where it has not been made. A test that does so may take 300 s."""
 
     def go() -> Tried:
         laws = Laws(change)
         return Tried(laws.of(verb, ways), laws.breaches)
 
-    return place.call(go, timeout=110)
+    return place.call(go, timeout=280)
 
 
 def steadily_seen() -> Snapshot:

@@ -20,6 +20,8 @@ from xmcompat.storage import holds, mounts, nfs
 from xmcompat.storage.needs import Need, need_of
 from xmcompat.storage.programs import ProgramFailed, StorageError
 
+pytestmark = pytest.mark.timeout(300)
+
 POINT = f"{FOLDER}/127.0.0.1:%2Fsrv%2Fex"
 
 
@@ -28,7 +30,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What ``nfs_inside`` found."""
     directory = tmp_path_factory.mktemp("uml") / "run"
     words = [sys.executable, "-m", "tests.storage.nfs_inside"]
-    stdout, stderr, status = in_uml(directory, words, modules=("nfsd", "veth"), timeout=200, memory="640M")
+    stdout, stderr, status = in_uml(directory, words, modules=("nfsd", "veth"), timeout=250, memory="640M")
     assert status == 0, stderr
     answers: dict[str, Any] = json.loads(stdout)
     return answers

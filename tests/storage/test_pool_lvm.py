@@ -17,7 +17,7 @@ from xmcompat.storage import lvm_read, lvm_volume, pool_lvm
 from xmcompat.storage.programs import ProgramFailed, StorageError
 from xmcompat.storage.volume import Pool
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(700)
 
 
 @pytest.fixture(scope="module")
