@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 
 from tests.lab.frames import DHCP_ACK, DHCP_DISCOVER, DHCP_OFFER, DHCP_REQUEST, Frame, dhcp
+from tests.lab.hosts import eventually
 from tests.lab.lan import OUTSIDE, Place, set_sysctls
 from tests.lab.networks import Joiner, OneHost, QemuBooter
 from tests.lab.snapshot import same
@@ -31,8 +32,11 @@ WANTED = Nat(uplink="up0", forwards=(WEB, Forward(protocol="udp", port=5300, add
 PLAIN = replace(WANTED, dhcp=False)
 
 HARDENED = {"net.ipv4.conf.all.accept_redirects": "0", "net.ipv4.conf.lo.forwarding": "1"}
+#: Seconds for dnsmasq to do what it is asked for.
+PATIENCE = 15.0
 #: Somebody else's rules: they stay as they are.
 OTHERS = "table inet theirs {\n chain c {\n type filter hook forward priority 0; policy accept;\n }\n}\n"
+
 
 def know(host: Place, mac: str, address: str, name: str) -> None:
     """The guest with MAC is called NAME and has ADDRESS."""
@@ -229,13 +233,20 @@ def test_rules_that_somebody_has_flushed_are_missed_and_come_back(translated: On
 # -- leases
 
 
-def said(guest: Station, kind: int, wanted: int, **values: str) -> Frame | None:
-    """What dnsmasq answers with WANTED to the message KIND."""
+def said(guest: Station, kind: int, wanted: int, seconds: float = PATIENCE, **values: str) -> Frame | None:
+    """What dnsmasq answers with WANTED to the message KIND, which is sent each second, as guests do."""
+    deadline = time.monotonic() + seconds
     with Ear(guest, "eth0") as ear:
-        guest.send(dhcp(kind, guest.mac, **values))
-        if ear.hears(lambda frame: frame.sport == 67 and bytes([53, 1, wanted]) in frame.data, seconds=3):
-            return ear.heard[-1]
+        while time.monotonic() < deadline:
+            guest.send(dhcp(kind, guest.mac, **values))
+            if ear.hears(lambda frame: frame.sport == 67 and bytes([53, 1, wanted]) in frame.data, seconds=1):
+                return ear.heard[-1]
     return None
+
+
+def gets_none(guest: Station) -> bool:
+    """Whether nobody offers the guest an address for a while."""
+    return said(guest, DHCP_DISCOVER, DHCP_OFFER, seconds=3) is None
 
 
 def leased(guest: Station) -> str:
@@ -255,11 +266,11 @@ def test_a_guest_gets_its_address_and_a_stranger_none(translated: OneHost, stati
     guest, stranger = joined(translated, station, 1), joined(translated, station, 2)
     know(translated.host, guest.mac, GUEST, "web1")
     assert leased(guest) == GUEST
-    assert leased(stranger) == ""
+    assert gets_none(stranger)
     know(translated.host, stranger.mac, "10.0.3.2", "web2")
     assert leased(stranger) == "10.0.3.2"
     forget(translated.host, stranger.mac)
-    assert leased(stranger) == ""
+    eventually(lambda: gets_none(stranger), PATIENCE, what="the stranger is forgotten")
     assert leased(guest) == GUEST
 
 
@@ -280,7 +291,7 @@ def test_a_dnsmasq_that_was_killed_is_started_again_and_knows_its_guests(transla
     translated.host.run("kill", "-9", pid)
     while servers(translated.host):
         time.sleep(0.05)
-    assert leased(guest) == ""
+    assert gets_none(guest)
     bring_up(translated.host, WANTED)
     assert len(servers(translated.host)) == 1
     assert leased(guest) == GUEST
@@ -310,29 +321,35 @@ def test_a_linux_guest_gets_its_lease_and_goes_out(lan: OneHost, qemu: QemuBoote
     with served(lan.outside, 7000) as asked:
         assert "outside" in guest.check(f"nc {OUTSIDE} 7000 </dev/null")
     assert asked == [HOST]
-    guest.check("echo hello >/page; (httpd -p 80 -h / &) ; sleep 1")
-    with lan.outside.socket(socket.AF_INET, socket.SOCK_STREAM) as client:
+    guest.check("echo hello >/page; (httpd -p 80 -h / &)")
+    eventually(lambda: page(lan.outside).endswith(b"hello\n"), 20, what="the guest's server answers")
+
+
+def page(place: Place) -> bytes:
+    """What PLACE gets from the server of the guest by the host's port, b"" for nothing."""
+    data = b""
+    with place.socket(socket.AF_INET, socket.SOCK_STREAM) as client, suppress(OSError):
         client.settimeout(10)
         client.connect((HOST, 8080))
         client.sendall(b"GET /page HTTP/1.0\r\n\r\n")
-        data = b""
         while part := client.recv(1000):
             data += part
-    assert data.endswith(b"hello\n")
+    return data
 
 
 def test_a_dnsmasq_of_somebody_else_is_left_alone(lan: OneHost, station: Joiner) -> None:
     """As libvirt has one for each of its networks, which holds port 67 too."""
     lan.host.run("ip", "-batch", "-", input="link add virbr0 type bridge\naddr add 10.1.0.1/24 dev virbr0\nlink set virbr0 up\n")
-    theirs = ("--interface=virbr0", "--bind-dynamic", "--except-interface=lo", "--dhcp-range=10.1.0.10,10.1.0.20")
-    lan.host.run("dnsmasq", "--conf-file=/dev/null", "--pid-file=/run/their.pid", "--port=0", *theirs)
+    words = ("--interface=virbr0", "--bind-dynamic", "--except-interface=lo", "--dhcp-range=10.1.0.10,10.1.0.20")
+    lan.host.run("dnsmasq", "--conf-file=/dev/null", "--pid-file=/run/their.pid", "--port=0", *words)
     bring_up(lan.host, WANTED)
     assert len(servers(lan.host)) == 2
     guest = joined(lan, station, 1)
     know(lan.host, guest.mac, GUEST, "web1")
     assert leased(guest) == GUEST
     take_all_down(lan.host, WANTED)
-    assert servers(lan.host) == [lan.host.run("cat", "/run/their.pid").strip()]
+    theirs = lan.host.run("cat", "/run/their.pid").strip()
+    eventually(lambda: servers(lan.host) == [theirs], PATIENCE, what="theirs alone is left")
 
 
 def test_a_stale_pid_file_means_nothing(lan: OneHost) -> None:
@@ -341,5 +358,5 @@ def test_a_stale_pid_file_means_nothing(lan: OneHost) -> None:
     bring_up(lan.host, WANTED)
     assert wrong_of(lan.host, WANTED) == []
     take_all_down(lan.host, WANTED)
-    assert servers(lan.host) == []
+    eventually(lambda: servers(lan.host) == [], PATIENCE, what="it has ended")
     assert lan.host.run("true") == ""
