@@ -15,7 +15,7 @@ from xmcompat.storage.needs import Need
 from xmcompat.storage.programs import StorageError
 
 #: How often the guest writes 32 KiB.
-BATCHES = 150
+BATCHES = 300
 
 
 def refusal(need: Need, deadline: float = 10.0) -> str:
@@ -62,15 +62,23 @@ def guest(path: str, more: str = "") -> Iterator[tuple[subprocess.Popen[bytes], 
         process.wait()
 
 
+def stands(count: Callable[[], int]) -> bool:
+    """Whether COUNT is the same a second later."""
+    before = count()
+    time.sleep(1)
+    return count() == before
+
+
 def outage(path: str, image: str, away: Callable[[], object], back: Callable[[], object]) -> dict[str, object]:
     """What becomes of a guest that writes to PATH, whose server goes AWAY in the middle and comes BACK."""
     with guest(path) as (process, said):
-        eventually(lambda: ".." in said(), what="the guest writes")
+        dots = lambda: said().count(".")  # noqa: E731
+        eventually(lambda: dots() >= 2, what="the guest writes")
         away()
-        time.sleep(0.3)
-        before = said().count(".")
+        eventually(lambda: stands(dots), 20, "the guest waits")
+        before = dots()
         time.sleep(0.8)
-        after, runs = said().count("."), process.poll() is None
+        after, runs = dots(), process.poll() is None
         back()
         process.wait(100)
         return {"waits": before == after < BATCHES and runs, "ends": said().strip()[-4:],

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab import disk_guest
+from tests.lab.outages import stands
 from tests.lab.storage_uml import URI, eventually, inside, libvirtd, sh
 from xmcompat import disk_needs
 from xmcompat.backends.libvirt_kvm import LibvirtKvm
@@ -327,12 +328,6 @@ def create_and_wait(hypervisor: LibvirtKvm) -> None:
                           "XMCOMPAT_URI": URI}, timeout=60)  # fmt: skip
     assert done.returncode == 0, done.stderr
     eventually(lambda: all(info.name != "second" for info in hypervisor.domains()), 60)
-
-
-def stands(count: Callable[[], int]) -> bool:
-    before = count()
-    time.sleep(1)
-    return count() == before
 
 
 def without_the_daemon_it_says_what_to_start() -> None:
