@@ -221,7 +221,8 @@ def test_an_offer_of_dhcp_is_taken_by_a_client(lan: OneHost) -> None:
 def test_throughput_follows_a_limit(two_hosts: TwoHosts) -> None:
     assert throughput(two_hosts.one, two_hosts.two, address(2), seconds=0.5) > 100
     two_hosts.one.run(*"tc qdisc add dev up0 root tbf rate 8mbit burst 50000 latency 50ms".split())
-    assert 7.0 < throughput(two_hosts.one, two_hosts.two, address(2), seconds=2) < 8.4
+    throughput(two_hosts.one, two_hosts.two, address(2), seconds=2)  # its slow start loses much, which comes late
+    assert 7.0 < throughput(two_hosts.one, two_hosts.two, address(2), seconds=10) < 8.4
     assert throughput(two_hosts.two, two_hosts.one, address6(1), seconds=0.5) > 20
 
 

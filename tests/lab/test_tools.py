@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,10 @@ def test_a_libvirtd_whose_folder_is_gone_ends_with_the_labs_of_dead_runs(tmp_pat
         left.start()
         assert left.pid is not None
         process = Path(f"/proc/{left.pid}")
-        shutil.rmtree(labs / "1999999999")
+        deadline = time.monotonic() + 20
+        while (labs / "1999999999").exists():  # it runs, and makes files meanwhile
+            assert time.monotonic() < deadline
+            shutil.rmtree(labs / "1999999999", ignore_errors=True)
         remove_stale_labs(labs)
         subprocess.run(["timeout", "10", "tail", f"--pid={process.name}", "-f", "/dev/null"], check=True)
     finally:

@@ -25,7 +25,7 @@ def test_neighbours_follow_a_routed_guest_to_another_host_at_once(two_hosts: Two
         known = {one["dst"]: one.get("lladdr") for one in outside.json("ip", "-j", "neigh", "show", "dev", "lan")}
         if host is two_hosts.two:
             assert {known[address] for address in ADDRESSES} == {mac_of(host, "up0")}
-        assert all(outside.pings(address, count=1, seconds=2.0) for address in ADDRESSES)
+        assert all(outside.pings(address, count=3, seconds=2.0) for address in ADDRESSES)
         host.run("ip", "link", "del", "vif1.0")
         port(host, "down", "vif1.0", *ADDRESSES)
 

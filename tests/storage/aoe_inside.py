@@ -27,7 +27,8 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 def aoe_devices() -> None:
     need = needs.need_of("/dev/etherd/e0.0")
-    assert need
+    second = needs.need_of("/dev/etherd/e1.0")
+    assert need and second
     found["no module"] = without_modules(lambda: refusal(need, 0.5))
     found["no interface"] = refusal(need, 0.5)
     sh("ip", "link", "add", "av0", "type", "veth", "peer", "name", "av1")
@@ -43,6 +44,7 @@ def aoe_devices() -> None:
     disk_guest.make("/dev/shm/a.img", "a shelf", size=32 << 20, batches=BATCHES)
     disk_guest.make("/dev/shm/b.img", "another", size=4 << 20)
     other = vblade(1, "/dev/shm/b.img")
+    eventually(lambda: sh("aoe-discover") == "" and aoe.is_up(second), 20, "the other shelf answers")
     found["another answers"] = refusal(need, 1.5)
     shelves = [vblade(0, "/dev/shm/a.img")]
     found["aoe path"] = holds.take(need, "one")

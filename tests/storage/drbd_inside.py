@@ -121,6 +121,7 @@ def primary_there() -> Report:
     on_xen2("primary")
     said = refused(R0)
     on_xen2("secondary")
+    eventually(lambda: role() == "Secondary/Secondary", 20)  # this host hears of it a little later
     again = refused(R0)
     holds.give(need(R0), "web1")
     return {"said": said, "again": again, "role": role(), "held": len(holds.held())}

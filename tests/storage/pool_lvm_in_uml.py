@@ -278,7 +278,8 @@ def a_roll_back_that_is_cut_off_goes_on_by_itself_or_when_it_is_asked_for_again(
             for line in sh("ps", "-e", "-o", "pid=,args=").splitlines():
                 number, _, args = line.strip().partition(" ")
                 if "(lvm2)" in args:
-                    os.kill(int(number), signal.SIGKILL)
+                    with suppress(ProcessLookupError):  # it has just ended by itself
+                        os.kill(int(number), signal.SIGKILL)
             if is_there("vg0/before"):
                 pool_lvm._STUCK = 1.0
                 pool_lvm.rollback(web, snap)

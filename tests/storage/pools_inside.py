@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -100,7 +101,7 @@ def nfs() -> None:
         Path(f"/var/lib/nfs/{name}").touch()
     sh("mount", "-t", "nfsd", "nfsd", "/proc/fs/nfsd")
     Path("/etc/exports").write_text("")
-    subprocess.Popen(["rpcbind", "-w", "-f"], stderr=subprocess.DEVNULL)
+    sh("rpcbind", "-w")  # goes into the background once it can be asked
     sh("exportfs", "-o", "rw,no_root_squash,fsid=1,no_subtree_check", f"127.0.0.1:{EXPORT}")
     sh("rpc.nfsd", "2")
     sh("rpc.mountd")
@@ -163,15 +164,15 @@ def a_disk_that_has_grown_where_it_comes_from_is_seen_to() -> None:
 
 
 def an_import_that_was_stopped_leaves_nothing_and_one_that_was_killed_is_made_anew() -> None:
-    (SHM / "big.img").write_bytes(os.urandom(48 * MIB))
-    for stopped in ("-TERM", "-KILL"):
+    (SHM / "big.img").write_bytes(os.urandom(96 * MIB))
+    for stopped in (signal.SIGTERM, signal.SIGKILL):
         child = subprocess.Popen([sys.executable, "-m", "xmcompat.tool", "storage", "import", f"{SHM}/big.img", "vg0/big"],
                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
         eventually(lambda: open_in_qemu_img("/dev/vg0/big"), what="qemu-img")
-        sh("kill", stopped, str(child.pid))
+        os.kill(child.pid, stopped)  # a program for it would come when all is over
         said_last = child.communicate()[0]
         there = json.loads(said("list", "vg0", "--json"))
-        assert [one["name"] for one in there] == (["big"] if stopped == "-KILL" else []), (stopped, there, said_last)
+        assert [one["name"] for one in there] == (["big"] if stopped == signal.SIGKILL else []), (stopped, there, said_last)
     assert there[0]["remark"].startswith("half made")
     assert said("import", f"{SHM}/big.img", "vg0/big") == "/dev/vg0/big"
     assert Path("/dev/vg0/big").read_bytes() == (SHM / "big.img").read_bytes()

@@ -273,19 +273,19 @@ def test_who_is_killed_while_taking_leaves_nothing_after_the_next_sweep(
 
 
 def test_a_script_does_not_go_on_after_its_caller_was_killed(site: Site) -> None:
-    site.script(f"touch {site.root}/begun; sleep 1; touch {site.root}/went-on; {ADDS}")
+    site.script(f"touch {site.root}/begun; sleep 5; touch {site.root}/went-on; {ADDS}")
     child = os.fork()
     if child == 0:
-        block_script.assemble(site.need(), 5)
+        block_script.assemble(site.need(), 60)
         os._exit(1)
-    end = time.monotonic() + 5
+    end = time.monotonic() + 20
     while not (site.root / "begun").exists():
         assert time.monotonic() < end
         time.sleep(0.01)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     block_script.release(site.need())
-    time.sleep(1.2)
+    time.sleep(5.2)
     assert not (site.root / "went-on").exists()
     assert site.called() == ["1 add", "1 remove"] and site.left() == []
 

@@ -216,9 +216,9 @@ def test_a_server_that_is_not_known_by_its_words_yet_is_ended_all_the_same(made:
     timer.start()
     release(composite)
     timer.join()
-    assert not Path(f"/proc/{server}").exists() or "Z" in Path(f"/proc/{server}/stat").read_text().split()
+    assert until(lambda: not Path(f"/proc/{server}").exists() or "Z" in Path(f"/proc/{server}/stat").read_text().split())
     with open(composite.parts[0].path, "r+b") as volume:
-        assert image_locks.take(volume.fileno(), writable=True, shareable=False)
+        assert until(lambda: image_locks.take(volume.fileno(), writable=True, shareable=False))
 
 
 def test_two_do_not_write_to_one_volume(made: Callable[..., Composite], tmp_path: Path) -> None:
