@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from xmcompat.backends.call_thread import Call
-from xmcompat.backends.libvirt_errors import failure_of, lost
+from xmcompat.backends.libvirt_errors import NO_DOMAIN, failure_of, lost
 from xmcompat.backends.libvirt_migration_errors import named_host, not_migrated
 from xmcompat.backends.migration import MigrationHost, MigrationPhase, MigrationState, Progress, Transfer
 from xmcompat.backends.migration_sockets import Sending
@@ -187,7 +187,7 @@ class MigrationCalls(NamedTuple):
         except libvirt.libvirtError as error:
             if not self._answers(connection):
                 raise lost(self.uri) from None
-            raise not_migrated(failure_of(error), transfer) from None
+            raise not_migrated(failure_of(error), transfer, lambda: self._is_active(domain)) from None
         finally:
             self._closed(connection)
 
@@ -198,6 +198,13 @@ class MigrationCalls(NamedTuple):
         except self.libvirt.libvirtError:
             return False
         return True
+
+    def _is_active(self, domain: Any) -> bool:
+        """Whether it is alive on this host; True where that cannot be told."""
+        try:
+            return bool(domain.isActive())
+        except self.libvirt.libvirtError as error:
+            return failure_of(error).code != NO_DOMAIN
 
     def _closed(self, connection: Any) -> None:
         try:

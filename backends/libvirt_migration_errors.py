@@ -23,6 +23,8 @@ from xmcompat.errors import (
 from xmcompat.ssh_complaints import meant
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from xmcompat.backends.migration import Transfer
 
 OPERATION_ABORTED = 78
@@ -39,6 +41,8 @@ GONE = (
     *LOST, "unexpectedly closed the monitor", "load of migration failed", "Lost connection to destination host",
     "no domain with matching",
 )  # fmt: skip
+#: What libvirt says here of a domain that has been ended here, and what it passes on of one that was ended there.
+OF_EITHER = ("no domain with matching uuid", "domain is no longer running")
 SETUP = "run 'xmcompat migrate setup {host}'"
 
 
@@ -83,8 +87,9 @@ REFUSALS = (
 )  # fmt: skip
 
 
-def not_migrated(failure: Failure, transfer: Transfer) -> HypervisorError:
-    """An error of the TRANSFER, while this host's own libvirtd answers."""
+def not_migrated(failure: Failure, transfer: Transfer, is_here: Callable[[], bool] = lambda: True) -> HypervisorError:
+    """An error of the TRANSFER, while this host's own libvirtd answers. IS_HERE says whether the domain is still active
+    here, and is called where the text alone does not tell."""
     if failure.code == OPERATION_ABORTED or failure.has("canceled by client"):
         return MigrationAborted("The migration was given up")
     if failure.has("migration is still running", "actively monitored by another thread"):
@@ -92,6 +97,8 @@ def not_migrated(failure: Failure, transfer: Transfer) -> HypervisorError:
     if failure.has("another migration job is already running", "cannot acquire state change lock"):
         return DomainBusy("The domain is being migrated, or busy with something else", hint="try again later")
     if re.search(r"domain( '.*')? is not running", failure.text):
+        return DomainEnding(failure.line)
+    if failure.has(*OF_EITHER) and not is_here():
         return DomainEnding(failure.line)
     host = named_host(transfer.uri) or "the other host"
     if transfer.uri.startswith("qemu+ssh:") and (complained := _SSH.search(failure.text)):

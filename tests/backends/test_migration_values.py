@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from typing import cast
+
+import libvirt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from xmcompat.backends.libvirt_errors import Failure
-from xmcompat.backends.libvirt_migration_calls import progress_of, state_of
+from xmcompat.backends.libvirt_migration_calls import MigrationCalls, progress_of, state_of
 from xmcompat.backends.libvirt_migration_errors import named_host, not_migrated
+from xmcompat.backends.libvirt_translated import Translated
 from xmcompat.backends.migration import MigrationPhase, MigrationState, Transfer
 from xmcompat.backends.migration_xml import host_identity, wanted_cpu
 from xmcompat.errors import (
@@ -144,6 +149,61 @@ def test_an_error_of_libvirt_is_told_in_our_words(
 ) -> None:
     error = not_migrated(Failure(code, domain, text), TRANSFER)
     assert (type(error), error.line()) == (kind, line)
+
+
+class Said(libvirt.libvirtError):
+    """What libvirt says without having been asked."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.err = (code, 10, text, 2, None, None, None, 0, 0)
+
+
+GONE = Said(42, "Domain not found: no domain with matching uuid '8ac1f0a4-1111-4222-8333-444455556666' (web1)")
+OFF = Said(9, "operation failed: domain is no longer running")
+
+
+class Ends:
+    """A connection, and its domain, whose transfer fails: what libvirt says of that, and then of whether it is alive here."""
+
+    def __init__(self, said: Said, active: bool | Said) -> None:
+        self._said, self._active = said, active
+
+    def lookupByUUIDString(self, uuid: str) -> Ends:
+        return self
+
+    def migrateToURI3(self, uri: str, words: object, flags: int) -> None:
+        raise self._said
+
+    def isActive(self) -> bool:
+        if isinstance(self._active, Said):
+            raise self._active
+        return self._active
+
+    def getLibVersion(self) -> int:
+        return 9_000_000
+
+    def close(self) -> None:
+        return
+
+
+@pytest.mark.parametrize("said", [GONE, OFF], ids=["forgotten", "off"])
+@pytest.mark.parametrize(
+    ("active", "kind"),
+    [(True, MigrationLost), (False, DomainEnding), (GONE, DomainEnding), (Said(1, "internal error: who knows"), MigrationLost)],
+    ids=["alive here", "off here", "forgotten here", "unknown"],
+)  # fmt: skip
+def test_a_domain_that_is_not_there_any_more_was_ended_here_only_where_it_is_not_alive_here(
+    said: Said, active: bool | Said, kind: type[HypervisorError]
+) -> None:
+    """Both hosts' libvirts say the same of one that is ended in the very moment in which they want to ask its QEMU."""
+    ends = Ends(said, active)
+    calls = MigrationCalls(libvirt, ends, lambda: ends, lambda uuid: cast("Translated", nullcontext()), "qemu:///system")
+    job = calls.begin("8ac1f0a4-1111-4222-8333-444455556666", TRANSFER)
+    assert job.ended(30)
+    with pytest.raises(HypervisorError) as raised:
+        job.result()
+    assert type(raised.value) is kind
 
 
 @given(st.integers(0, 110), st.integers(0, 80), st.text(max_size=200))
