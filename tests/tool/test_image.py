@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.fakes import FakeHypervisor
 from tests.lab.terminal import Terminal
+from tests.tool.holding import held
 from xmcompat.tool.image import image
 from xmcompat.tool.image_words import size_text
 from xmcompat.tool.main import main
@@ -130,14 +130,18 @@ def big_tar() -> None:
     subprocess.run(["tar", "-cf", "a.tar", "tree"], check=True)
 
 
+def slow_build(place: Path) -> subprocess.Popen[str]:
+    """One that has begun to unpack, and is held."""
+    big_tar()
+    argv = [*PROGRAM, "build", "a.tar", "o", "--size", "400M"]
+    return held(argv, lambda: bool(list(place.glob(".o.tree.*/root/tree/*"))), place / "o")
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_one_that_is_stopped_leaves_nothing(number: signal.Signals, status: int, place: Path) -> None:
-    big_tar()
-    child = subprocess.Popen([*PROGRAM, "build", "a.tar", "o", "--size", "400M"], stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 20
-    while not list(place.glob(".o.tree.*/root/tree/*")) and time.monotonic() < until:
-        time.sleep(0.01)
+    child = slow_build(place)
     child.send_signal(number)
+    child.send_signal(signal.SIGCONT)
     _, err = child.communicate(timeout=20)
     assert child.returncode == status
     assert err.strip() == ""
@@ -145,13 +149,9 @@ def test_one_that_is_stopped_leaves_nothing(number: signal.Signals, status: int,
 
 
 def test_one_that_was_killed_is_swept_by_the_next(place: Path) -> None:
-    big_tar()
-    child = subprocess.Popen([*PROGRAM, "build", "a.tar", "o", "--size", "400M"])
-    until = time.monotonic() + 20
-    while not list(place.glob(".o.tree.*/root/tree/*")) and time.monotonic() < until:
-        time.sleep(0.01)
+    child = slow_build(place)
     child.kill()
-    child.wait()
+    child.communicate()
     assert list(place.glob(".o.*"))
     done = subprocess.run([*PROGRAM, "build", "tree", "o", "--size", "300M"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -10,12 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.fakes import FakeHypervisor
 from tests.lab.terminal import Terminal
+from tests.tool.holding import held
 from xmcompat.tool.main import main
 from xmcompat.tool.storage import storage
 from xmcompat.toolstack import Toolstack
@@ -315,22 +317,24 @@ def test_a_full_pool_leaves_nothing_and_says_so(words: list[str], place: Path) -
 
 
 def slow_import(place: Path) -> subprocess.Popen[str]:
-    """One that has begun to write."""
+    """One that has begun to write, and is held."""
     with open("big.img", "wb") as file:
         for _ in range(150):
             file.write(os.urandom(MIB))
-    child = subprocess.Popen([*PROGRAM, "import", "./big.img", "./b.qcow2"], stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 20
-    while not any(path.stat().st_size > MIB for path in place.glob(".b.qcow2.part")):
-        assert time.monotonic() < until
-        time.sleep(0.005)
-    return child
+
+    def writes() -> bool:
+        with suppress(FileNotFoundError):  # before, and when it has its name
+            return (place / ".b.qcow2.part").stat().st_size > MIB
+        return False
+
+    return held([*PROGRAM, "import", "./big.img", "./b.qcow2"], writes, place / "b.qcow2")
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_import_that_is_stopped_leaves_nothing(number: signal.Signals, status: int, place: Path) -> None:
     child = slow_import(place)
     child.send_signal(number)
+    child.send_signal(signal.SIGCONT)
     assert child.wait(20) == status
     assert sorted(os.listdir()) == ["big.img"]
 
