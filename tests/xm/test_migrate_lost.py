@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -38,8 +38,16 @@ class Stuck:
         self._error: Exception | None = None
         self.severed, self.aborted = 0, 0
         self.refuses: HypervisorError | None = None
+        self._timers: list[threading.Timer] = []
+
+    def later(self, seconds: float, act: Callable[[], object]) -> threading.Timer:
+        """ACT, SECONDS after it has begun, however long that takes; the thread that does it."""
+        self._timers.append(threading.Timer(seconds, act))
+        return self._timers[-1]
 
     def begin(self) -> Stuck:
+        for timer in self._timers:
+            timer.start()
         self._host.known[WEB1.uuid] = WEB1._replace(state=DomainState.PAUSED)
         self._host.migration_states[WEB1.uuid] = MigrationState.OUTGOING
         return self
@@ -209,8 +217,7 @@ def test_in_post_copy_the_connection_is_left(
     told = iter([COPYING._replace(phase=phase, elapsed=9.0)])
     monkeypatch.setattr(web1, "migration_progress", lambda uuid: next(told, None) or stuck.answer(uuid))
     monkeypatch.setattr(web1, "to_postcopy", stuck.answer)
-    arrive = threading.Timer(1.5, stuck.arrive)
-    arrive.start()
+    arrive = stuck.later(1.5, stuck.arrive)
     words = ["--finish=post-copy", "--deadline=1"] if asked_for else []
     err = xm("migrate", "-l", *words, "web1", "node2").err
     arrive.join()
@@ -224,8 +231,7 @@ def test_nor_where_a_signal_would_give_it_up(
     told = iter([COPYING._replace(phase=MigrationPhase.POSTCOPY)])
     monkeypatch.setattr(web1, "migration_progress", lambda uuid: next(told, None) or stuck.answer(uuid))
     monkeypatch.setattr(crossing, "_GIVING_UP", 1.0)
-    signals = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
-    signals.start()
+    stuck.later(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(Ended):
         xm("migrate", "-l", "web1", "node2")
     assert (stuck.aborted, stuck.severed) == (1, 0)
@@ -236,8 +242,7 @@ def test_ctrl_c_is_heard_while_qemu_waits(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setattr(crossing, "_STILL", 3600.0)
-    signals = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
-    signals.start()
+    stuck.later(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(Ended):
         xm("migrate", "-l", "web1", "node2")
     assert capsys.readouterr().err.startswith("Warning: 'web1' runs on here; node2 cannot be asked; ")
