@@ -41,7 +41,7 @@ def press(hypervisor: LibvirtKvm, info: DomainInfo, key: str) -> None:
     seen: list[bytes] = []
     ended: list[object] = []
     console = hypervisor.open_console(info.uuid, "serial0", seen.append, ended.append, force=True)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     for word in (b"TICK", b"KEY") if key else (b"TICK",):
         if word == b"KEY":
             console.send(key.encode())
@@ -187,11 +187,12 @@ class Kept:
         self.hypervisor = connect(node.uri)
         self.logged: list[str] = []
         self.keeper = Keeper(
-            Toolstack(lambda: self.hypervisor), lambda level, text: self.logged.append(f"{level} {text}"), Options(step=step)
-        )
+            Toolstack(lambda: self.hypervisor), lambda level, text: self.logged.append(f"{level} {text}"),
+            Options(step=step, fresh=60.0),  # a busy machine tells of a reset late, which is not what these are about
+        )  # fmt: skip
         self.keeper.watch()
 
-    def until(self, true: Callable[[], object], seconds: float = 10.0) -> None:
+    def until(self, true: Callable[[], object], seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds
         while not true():
             assert time.monotonic() < deadline, self.logged
@@ -234,7 +235,7 @@ def test_without_a_keeper_a_guest_restarts_in_place(hypervisor: LibvirtKvm, roms
     info = hypervisor.create(xml)
     press(hypervisor, info, key)
     eventually(lambda: log.read_bytes().count(b"TICKROM-UP") == 2)
-    assert row(hypervisor, "web1") == (info.domid, DomainState.RUNNING)
+    eventually(lambda: row(hypervisor, "web1") == (info.domid, DomainState.RUNNING))  # libvirt hears of it after the guest runs
 
 
 def test_the_old_domain_of_a_rename_restart_is_listed_beside_the_new_one(
@@ -258,7 +259,7 @@ def test_a_guest_in_a_loop_is_destroyed_and_xm_reset_is_no_loop(hypervisor: Libv
     hypervisor.reset(info.uuid)
     for _ in range(3):
         kept.hypervisor.wait_event(0.1)
-    assert row(hypervisor, "web1") == (info.domid, DomainState.RUNNING)
+    eventually(lambda: row(hypervisor, "web1") == (info.domid, DomainState.RUNNING))
     press(hypervisor, info, "r")
     kept.until(lambda: row(hypervisor, "web1") is None)
     assert any(line.startswith("ERROR") and "loop" in line for line in kept.logged)
@@ -285,7 +286,7 @@ def step(name):
     if name == sys.argv[2]:
         os.kill(os.getpid(), signal.SIGKILL)
 toolstack = Toolstack.open(sys.argv[1])
-keeper = Keeper(toolstack, lambda level, text: None, Options(step=step))
+keeper = Keeper(toolstack, lambda level, text: None, Options(step=step, fresh=60.0))
 keeper.watch()
 keeper.catch_up()
 print("ready", flush=True)
@@ -327,7 +328,7 @@ def test_a_keeper_that_is_killed_loses_no_guest(
     press(hypervisor, old, "")
     with keeper_process(node, step) as process:
         press(hypervisor, old, "r")
-        assert process.wait(timeout=10) == -signal.SIGKILL
+        assert process.wait(timeout=60) == -signal.SIGKILL
     assert (row(hypervisor, "web1") or (None,))[0] is not None, "the list has lost it"
     with keeper_process(node):
         new = hypervisor.find("web1")

@@ -17,7 +17,7 @@ from tests.backends.test_libvirt_kept import press, record
 from tests.lab.fixtures import CHECKOUT, Outcome, Starter
 from tests.lab.guests import tick_xml
 from xmcompat.backends import domain_xml
-from xmcompat.backends.hypervisor import DomainState
+from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.backends.libvirt_kvm import LibvirtKvm, connect
 from xmcompat.backends.machine import XenRecord
 from xmcompat.backends.private_libvirtd import PrivateLibvirtd
@@ -335,14 +335,36 @@ def test_domains_start_with_xend_and_are_treated_when_it_stops(bench: Bench, hyp
     assert hypervisor.find(wanted).domid is None, "it is suspended, which is not halted"
 
 
+def restarted(bench: Bench, hypervisor: LibvirtKvm, info: DomainInfo) -> DomainInfo:
+    """The guest of INFO once it has restarted with another id. On a busy machine the keeper may hear of it too late, which it
+    says, and leaves it its id: then it restarts once more."""
+
+    def told(what: str) -> int:
+        return bench.log().count(what)
+
+    def counted() -> bool:
+        known = domain_xml.read_record(hypervisor.metadata(info.uuid) or "")
+        return known is not None and known.restarts == 1
+
+    anew, late = told("Domain web1 has been restarted"), told("it keeps its id")
+    for tries in range(20):
+        long_ago = time.time() - 100
+        hypervisor.set_metadata(info.uuid, f"<guest started='{long_ago!r}'>(vm (name web1) (on_reboot restart))</guest>")
+        press(hypervisor, info, "r")
+        bench.wait(lambda: told("Domain web1 has been restarted") > anew or told("it keeps its id") > late + tries)  # noqa: B023
+        if told("Domain web1 has been restarted") > anew:
+            break
+        bench.wait(counted)
+    assert told("Domain web1 has been restarted") == anew + 1, bench.log()
+    return hypervisor.find("web1")
+
+
 def test_guests_that_restart_get_another_id_before_and_after_libvirtd_was_lost(
     bench: Bench, node: PrivateLibvirtd, hypervisor: LibvirtKvm, roms: Path
 ) -> None:
     old = hypervisor.create(tick_xml("web1", roms, kvm=False, metadata=record(on_reboot="restart")))
     bench.silently("start")
-    press(hypervisor, old, "r")
-    bench.wait(lambda: "Domain web1 has been restarted" in bench.log())
-    new = hypervisor.find("web1")
+    new = restarted(bench, hypervisor, old)
     assert (new.uuid, new.domid != old.domid) == (old.uuid, True)
     assert "INFO (keeper:" in bench.log()
     hypervisor.close()
@@ -352,9 +374,6 @@ def test_guests_that_restart_get_another_id_before_and_after_libvirtd_was_lost(
     bench.wait(lambda: "libvirt answers again" in bench.log())
     later = connect(node.uri)
     try:
-        later.set_metadata(new.uuid, f"<guest started='{time.time() - 100!r}'>(vm (name web1))</guest>")
-        press(later, new, "r")
-        bench.wait(lambda: bench.log().count("Domain web1 has been restarted") == 2)
-        assert later.find("web1").domid not in (old.domid, new.domid)
+        assert restarted(bench, later, new).domid not in (old.domid, new.domid)
     finally:
         later.close()
