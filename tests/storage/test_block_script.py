@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from xmcompat import script_store
 from xmcompat.storage import block_script, holds
 from xmcompat.storage.needs import Need, kind, need_of
 from xmcompat.storage.programs import StorageError
@@ -61,6 +62,7 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.setattr(block_script, "STORES", str(tmp_path / "stores"))
+    monkeypatch.setattr(script_store, "_PLACES", (str(tmp_path),))
     return Site(tmp_path)
 
 
