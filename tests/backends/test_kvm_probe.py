@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -113,14 +114,19 @@ def test_a_kvm_that_interprets_fails_in_the_loop_even_where_no_breakpoint_stops_
 
 def test_a_probe_that_ends_by_itself_takes_no_time() -> None:
     probe()
-    start = time.monotonic()
-    outcome = probe()
-    if outcome.end in (HALTED, FAILED, REFUSED):
-        assert time.monotonic() - start < 1.0
+    took: list[float] = []
+    for _ in range(5):  # one of them is not held up by others
+        start = time.monotonic()
+        outcome = probe()
+        took.append(time.monotonic() - start)
+        if outcome.end not in (HALTED, FAILED, REFUSED) or took[-1] < 1.0:
+            return
+    raise AssertionError(took)
 
 
 def test_two_probes_at_once_agree_with_one_and_leave_nothing_open() -> None:
     alone = probe()
+    gc.collect()
     before = os.listdir("/proc/self/fd")
     with ThreadPoolExecutor(2) as pool:
         both = list(pool.map(lambda _: probe(), range(2)))
@@ -143,9 +149,12 @@ def program(tmp_path: Path) -> Path:
 
 
 def test_a_hanging_guest_is_ended_at_the_deadline_and_its_marks_are_known(program: Path) -> None:
-    start = time.monotonic()
-    outcome = probe(deadline=1.0, program=str(program))
-    assert time.monotonic() - start < 2.0
+    for deadline in (1.0, 4.0, 16.0):  # until it has come as far within it
+        start = time.monotonic()
+        outcome = probe(deadline=deadline, program=str(program))
+        assert time.monotonic() - start < deadline + 1.0
+        if outcome.marks:
+            break
     assert (outcome.marks, outcome.end) == ("RPL", HUNG)
     pid = (program.parent / "pid").read_text()
     assert not os.path.exists(f"/proc/{pid}")
@@ -158,11 +167,14 @@ def test_a_guest_that_hangs_under_kvm_itself_is_ended_too(tmp_path: Path) -> Non
     source = Path(kvm_probe.__file__).read_text()
     path.write_text(source.replace("(sys.argv[1], GUEST_CODE,", f"(sys.argv[1], {ENDLESS_GUEST!r},"))
     assert path.read_text() != source
-    start = time.monotonic()
-    outcome = probe(deadline=1.0, program=str(path))
+    for deadline in (1.0, 2.0, 3.0):  # until it has had its share of a processor within it
+        start = time.monotonic()
+        outcome = probe(deadline=deadline, program=str(path))
+        assert time.monotonic() - start < deadline + 1.5
+        assert outcome.cpu is not None
+        if outcome.cpu > 0.2:
+            break
     assert (outcome.marks, outcome.end) == ("R", HUNG)
-    assert time.monotonic() - start < 2.5
-    assert outcome.cpu is not None
     assert outcome.cpu > 0.2
 
 
@@ -170,16 +182,24 @@ def test_ctrl_c_takes_the_child_along(program: Path) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
+    def press() -> None:
+        deadline = time.monotonic() + 25
+        while not written.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.2)  # until it is waited for
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    written = program.parent / "pid"
     previous = signal.signal(signal.SIGUSR1, interrupt)
-    timer = threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGUSR1))
-    timer.start()
+    presser = threading.Thread(target=press)
+    presser.start()
     try:
         with pytest.raises(KeyboardInterrupt):
             probe(deadline=30.0, program=str(program))
     finally:
-        timer.join()
+        presser.join()
         signal.signal(signal.SIGUSR1, previous)
-    pid = (program.parent / "pid").read_text()
+    pid = written.read_text()
     assert not os.path.exists(f"/proc/{pid}")
 
 
