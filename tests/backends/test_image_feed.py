@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
@@ -213,6 +214,7 @@ def test_where_no_thread_can_be_begun_nothing_is_left(source: Path, monkeypatch:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
+    gc.collect()
     before = os.listdir("/proc/self/fd")
     with pytest.raises(OSError, match="can't start new thread"):
         Feed(str(source), TAIL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import zlib
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -194,6 +195,14 @@ def test_a_connection_is_closed_where_there_is_one_already(saved: Path) -> None:
     assert (kept, connection.open) == ([], False)
 
 
+def await_threads() -> None:
+    """Until no call and no feed is under way any more, those of other tests among them."""
+    deadline = time.monotonic() + 10
+    while any(thread.name in ("libvirt-call", "image-feed") for thread in threading.enumerate()):
+        assert time.monotonic() < deadline, threading.enumerate()
+        time.sleep(0.005)
+
+
 def test_a_connection_over_which_nothing_was_restored_is_closed(saved: Path) -> None:
     before = set(threading.enumerate())
     connection, kept, calls = host(Connection(most=100_000, error=HypervisorError("QEMU has ended")))
@@ -202,5 +211,6 @@ def test_a_connection_over_which_nothing_was_restored_is_closed(saved: Path) -> 
         calls.restore(UUID, str(saved), SPANS, "", reader)
     assert (kept, connection.open) == ([], False)
     assert reader.alone == 0
+    await_threads()
     assert set(threading.enumerate()) <= before
     assert list(saved.parent.iterdir()) == [saved]
