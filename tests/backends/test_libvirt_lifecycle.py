@@ -56,10 +56,12 @@ def test_a_paused_guest_stands_still_and_goes_on(
     hypervisor.pause(info.uuid)
     hypervisor.pause(info.uuid)
     assert hypervisor.find("stops").state == DomainState.PAUSED
-    time.sleep(0.2)  # what was under way
-    count = ticks(log)
-    time.sleep(0.4)
-    assert ticks(log) == count
+    count, before = ticks(log), -1
+    deadline = time.monotonic() + 10
+    while count != before:  # what was under way
+        assert time.monotonic() < deadline
+        time.sleep(0.4)
+        count, before = ticks(log), count
     hypervisor.unpause(info.uuid)
     hypervisor.unpause(info.uuid)
     assert hypervisor.find("stops").state == DomainState.RUNNING
@@ -85,9 +87,9 @@ def test_the_power_button_ends_a_guest(
     eventually(lambda: ticks(log) > 0)
     begun = time.monotonic()
     hypervisor.shutdown(info.uuid)
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 10  # that it does not wait for the guest at all, the next test shows
     eventually(lambda: gone(hypervisor, "ends"))
-    assert log.read_bytes().endswith(b"POWERBUTTON\r\n")
+    eventually(lambda: log.read_bytes().endswith(b"POWERBUTTON\r\n"))
 
 
 @both
@@ -104,7 +106,7 @@ def test_a_guest_that_is_paused_finds_the_power_button_pressed_when_it_goes_on(
     assert hypervisor.find("later").state == DomainState.PAUSED
     hypervisor.unpause(info.uuid)
     eventually(lambda: gone(hypervisor, "later"))
-    assert log.read_bytes().endswith(b"POWERBUTTON\r\n")
+    eventually(lambda: log.read_bytes().endswith(b"POWERBUTTON\r\n"))
 
 
 def test_a_guest_that_is_paused_reboots_when_it_goes_on(

@@ -261,9 +261,16 @@ def test_a_guest_that_outruns_the_link_is_told_and_ends_with_a_longer_pause(
     while told.iteration < 3:
         assert not job.ended(0.1)
         told = one.hypervisor.migration_progress(busy1.uuid) or told
-    assert told.dirty_rate > 100_000
-    assert 300_000 < told.memory_rate < 1_000_000
-    assert told.downtime > 300, "more than it may be"
+    deadline = time.monotonic() + 40
+
+    def is_outrun() -> bool:
+        """At the rates of the guest and of the link, and with a pause that is longer than it may be: a moment may be unlike."""
+        return told.dirty_rate > 100_000 and 300_000 < told.memory_rate < 1_000_000 and told.downtime > 300
+
+    while not is_outrun():
+        assert not job.ended(0.1)
+        assert time.monotonic() < deadline, told
+        told = one.hypervisor.migration_progress(busy1.uuid) or told
     with pytest.raises(DomainBusy):
         moved(one, busy1.uuid, to(two))
     one.hypervisor.set_max_downtime(busy1.uuid, 5000)
