@@ -190,7 +190,7 @@ def test_a_libvirtd_that_dies_under_an_open_console_ends_it(
     ends: list[str | None] = []
     hypervisor.open_console(info.uuid, "serial0", lambda data: None, ends.append)
     kill_libvirtd(killed_later)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     with pytest.raises(ConnectionLost):
         while time.monotonic() < deadline:
             hypervisor.wait_event(1.0)

@@ -75,7 +75,7 @@ def test_whoever_watches_next_is_told(hypervisor: LibvirtKvm, restless: Restless
         after = connect(hypervisor.uri)
         after.watch_guests(events.append)
         restless.once()
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + 20
         while not events and time.monotonic() < deadline:
             after.wait_event(0.1)
         unheard += [] if events else [number]

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.libvirt, pytest.mark.guest]
 both = pytest.mark.parametrize("kvm", [True, False], ids=["kvm", "tcg"])
 
 
-def eventually(true: Callable[[], object], seconds: float = 10.0) -> None:
+def eventually(true: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait until TRUE() holds. Raises AssertionError after SECONDS."""
     deadline = time.monotonic() + seconds
     while not true():

@@ -75,7 +75,7 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     monkeypatch.setattr(system_libvirtd, "LAST_PATIENCE", 0.2)
-    monkeypatch.setattr(system_libvirtd, "START_DEADLINE", 5.0)
+    monkeypatch.setattr(system_libvirtd, "START_DEADLINE", 30.0)
     world = World(tmp_path)
     yield world
     world.end_all()

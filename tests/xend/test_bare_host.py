@@ -29,7 +29,7 @@ cut -d' ' -f1 /run/xend/libvirtd
 xend restart; echo "restart $?"
 xm list | head -1
 xend stop; echo "stop $?"
-for _ in $(seq 100); do [ -e /run/xend/libvirtd ] || break; sleep 0.1; done
+for _ in $(seq 600); do [ -e /run/xend/libvirtd ] || break; sleep 0.1; done
 pgrep -x libvirtd || echo "no libvirtd"
 pgrep -x virtlogd >/dev/null && echo "virtlogd"
 xm list >/dev/null 2>&1 || echo "xm list $?"
