@@ -110,7 +110,7 @@ def test_what_is_inside_is_its_own(private: PrivateLibvirtd) -> None:
     assert inside(private, "ls", "/etc/libvirt").split() == sorted(os.listdir(private.directory / "etc"))
     begun = time.monotonic()
     assert inside(private, "getent", "hosts", "private").split()[0] == "127.0.1.1"
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 5, "a name server that does not answer is waited for that long"
     commands = inside(private, "ps", "-e", "-o", "comm=").split()
     assert commands[0].startswith("python")
     assert {"virtlogd", "libvirtd"} < set(commands)
