@@ -51,7 +51,10 @@ kill -TERM -1
 sleep 0.2
 kill -KILL -1
 swapoff -a 2>/dev/null
-mount -o remount,ro /
+for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do    # one that is ending still has its files open
+    mount -o remount,ro / 2>/dev/null && break
+    sleep 0.1
+done
 """
 
 LOGIN = """\
