@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from lxml import etree
 
-from tests.lab.fixtures import Outcome, run_xm
+from tests.lab.fixtures import Outcome, is_open, run_xm
 from xmcompat.backends.libvirt_kvm import LibvirtKvm
 from xmcompat.backends.private_libvirtd import PrivateLibvirtd
 
@@ -32,6 +34,15 @@ class Bench(NamedTuple):
         path = self.directory / name
         path.write_text(text)
         return path
+
+    def await_console(self, name: str, device: str = "serial") -> None:
+        """Return when somebody reads that DEVICE of the domain (an XPath): what it says before is lost."""
+        xml = self.hypervisor._connection.lookupByName(name).XMLDesc()
+        (path,) = etree.fromstring(xml).xpath(f"devices/{device}/source/@path")
+        deadline = time.monotonic() + 60
+        while not is_open(path):
+            assert time.monotonic() < deadline, f"nobody opens {path}, the console of {name}"
+            time.sleep(0.1)
 
     def remains(self) -> tuple[list[str], list[str]]:
         """The domains of the node, and the network devices of its namespace that are no bridge and not lo."""

@@ -6,7 +6,6 @@ Those whose kernel is taken out of their disk are in ``test_guest_kernel``.
 from __future__ import annotations
 
 import os
-import time
 
 import pytest
 
@@ -32,7 +31,7 @@ def test_the_disk_of_a_pygrub_guest_starts_by_its_boot_sector(bench: Bench) -> N
     assert "bootloader = /usr/bin/pygrub: approximated; the disk xvdb starts by itself" in done.stderr
     words = ("console", "-n", "1", "rhel5")  # its serial port
     with Terminal(xm_command(bench.node, *words, cwd=bench.directory)) as terminal:
-        time.sleep(2)  # what is said before the console is open is lost
+        bench.await_console("rhel5")
         assert bench.xm("unpause", "rhel5").status == 0
         terminal.expect(b"BOOTED", timeout=60)
     assert bench.xm("destroy", "rhel5").status == 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -165,7 +164,7 @@ def test_a_linux_guest_boots_what_its_own_menu_says_also_after_a_power_cut(own: 
     assert disk.read_bytes() == before, "the guest's disk was changed before the guest ran"
     assert " menu=second from=config" in own.line("web1")
     with console(own, "console", "-n", "1", "web1") as terminal:
-        time.sleep(2)  # what is said before the console is open is lost
+        bench.await_console("web1")
         assert own.xm("unpause", "web1").status == 0
         terminal.expect(b"Command line: ", BOOT)
         terminal.expect(b"menu=second from=config", 30)

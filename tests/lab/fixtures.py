@@ -47,6 +47,15 @@ class Outcome(NamedTuple):
     status: int
 
 
+def is_open(path: str | Path) -> bool:
+    """Whether a process has the file or device PATH open."""
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):  # it has ended, or closed it
+            if os.readlink(link) == os.fspath(path):
+                return True
+    return False
+
+
 def remove_stale_labs(labs: Path = LABS) -> None:
     """Remove what runs that were killed have left: their libvirtds, guests, cgroups and files."""
     for lab in sorted(labs.glob("*")) if labs.is_dir() else ():
