@@ -9,6 +9,8 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import libvirt
@@ -64,6 +66,8 @@ def test_a_linux_guest_goes_back_to_a_moment_with_its_memory_and_its_disk(bench:
             f"{file} has the domain's memory, {folder} its disks of the same moment: 'xm restore --disks {file}' brings "
             "both back, and loses what is written from now on.\n"
         )
+        terminal.send(b"echo sa''ved\n")
+        terminal.expect(b"saved", 60)  # what it has said until now may be of the time before the moment
         later = counts(terminal, 20)
         assert later > before
         assert bench.xm("destroy", "linux1").status == 0
@@ -72,9 +76,11 @@ def test_a_linux_guest_goes_back_to_a_moment_with_its_memory_and_its_disk(bench:
     assert "have been written since" in refused.stderr
     assert f"'xm restore --disks {file}' puts them back" in refused.stderr
     assert bench.remains() == ([], [])
-    restored = bench.xm("restore", "--disks", str(file))
+    restored = bench.xm("restore", "-p", "--disks", str(file))
     assert (restored.stderr, restored.status) == ("", 0)
     with Terminal(xm_command(bench.node, "console", "linux1", env=environ)) as terminal:
+        bench.await_console("linux1", "console[target/@type='virtio']")
+        assert bench.xm("unpause", "linux1") == ("", "", 0)
         gone_back = counts(terminal, 2)
         assert before <= gone_back < later
         terminal.send(b"kill %1; kill $!\n")
@@ -101,6 +107,13 @@ def left(bench: Bench) -> list[str]:
     return sorted(path.name for path in bench.directory.iterdir() if path.name not in ("disk.img", "writer.log"))
 
 
+def program_of(pid: str) -> str:
+    """What a process runs; nothing where it has ended meanwhile."""
+    with suppress(FileNotFoundError):
+        return os.readlink(f"/proc/{pid}/exe")
+    return ""
+
+
 def xm_process(bench: Bench, *words: str) -> tuple[subprocess.Popen[str], int]:
     """``xm WORDS`` while it runs, and its pid: that of the interpreter, not of what started it."""
     process = subprocess.Popen(
@@ -110,11 +123,40 @@ def xm_process(bench: Bench, *words: str) -> tuple[subprocess.Popen[str], int]:
 
     def is_there() -> bool:
         done = subprocess.run(["pgrep", "-f", f"xm {' '.join(words)}"], capture_output=True, text=True, check=False)
-        found[:] = [pid for pid in done.stdout.split() if "python" in os.readlink(f"/proc/{pid}/exe")]
+        found[:] = [pid for pid in done.stdout.split() if "python" in program_of(pid)]
         return len(found) == 1
 
     eventually(is_there)
     return process, int(found[0])
+
+
+def written(bench: Bench, what: str) -> bool:
+    """Whether a file of that pattern has something in it."""
+    with suppress(FileNotFoundError):  # it has got its name meanwhile
+        return any(path.stat().st_blocks for path in bench.directory.glob(what))
+    return False
+
+
+def stopped_while(
+    bench: Bench, qemu: int, comes: Callable[[], bool], stays: Callable[[], bool] | None = None
+) -> tuple[subprocess.Popen[str], int]:
+    """``xm save -c`` whose QEMU stands still from the moment that COMES, and STAYS then; it takes some hundredths of a second,
+    and may be missed."""
+    for _ in range(20):
+        process, pid = xm_process(bench, "save", "-c", "writer", f"{bench.directory}/writer.save")
+        begun = time.monotonic()
+        while process.poll() is None and not comes():
+            assert time.monotonic() < begun + 60, "it does not come so far"
+        os.kill(qemu, signal.SIGSTOP)
+        time.sleep(0.3)  # it is over meanwhile where QEMU has nothing more to do for it
+        if process.poll() is None and (stays or comes)():
+            return process, pid
+        os.kill(qemu, signal.SIGCONT)
+        _, said = process.communicate(timeout=60)
+        for name in left(bench):  # a whole checkpoint
+            place = bench.directory / name
+            shutil.rmtree(place) if place.is_dir() else place.unlink()
+    raise AssertionError(f"it is met at no time; {said}")
 
 
 def assert_broken_off(process: subprocess.Popen[str], number: signal.Signals) -> None:
@@ -155,13 +197,9 @@ def test_a_checkpoint_that_is_broken_off_midway_leaves_the_guest_running_and_no_
     disk.write_bytes(os.urandom((200 if "disks" in what else 4) << 20))
     writer = Ticking(bench, start, "writer", disks=[disk])
     qemu = qemu_of(bench.node, writer.info)
-    process, pid = xm_process(bench, "save", "-c", "writer", f"{bench.directory}/writer.save")
+    process, pid = stopped_while(bench, qemu, lambda: written(bench, what))
     try:
-        begun = time.monotonic()
-        while not any(path.stat().st_blocks for path in bench.directory.glob(what)):
-            assert process.poll() is None, "it is over before"
-            assert time.monotonic() < begun + 20, "it does not come so far"
-        os.kill(qemu, signal.SIGSTOP)  # so that it cannot be over before the signal comes
+        assert process.poll() is None
         os.kill(pid, number)
         time.sleep(0.3)
     finally:
@@ -193,20 +231,7 @@ def prepares_still(domain: libvirt.virDomain) -> bool:
 def stopped_while_it_prepares(
     bench: Bench, domain: libvirt.virDomain, qemu: int
 ) -> tuple[subprocess.Popen[str], int]:
-    """``xm save -c`` whose QEMU stands still just then; it takes some hundredths of a second, and may be missed."""
-    for _ in range(20):
-        process, pid = xm_process(bench, "save", "-c", "writer", f"{bench.directory}/writer.save")
-        while process.poll() is None and not prepares(domain):
-            continue
-        os.kill(qemu, signal.SIGSTOP)
-        if prepares_still(domain):
-            return process, pid
-        os.kill(qemu, signal.SIGCONT)
-        process.communicate(timeout=60)
-        for name in left(bench):  # a whole checkpoint
-            place = bench.directory / name
-            shutil.rmtree(place) if place.is_dir() else place.unlink()
-    raise AssertionError("it is met at no time")
+    return stopped_while(bench, qemu, lambda: prepares(domain), lambda: prepares_still(domain))
 
 
 @pytest.fixture
