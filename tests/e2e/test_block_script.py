@@ -61,7 +61,7 @@ class Volumes:
     def devices(self) -> list[str]:
         """The loop devices over the volumes."""
         shown = subprocess.run(["losetup", "-l", "-J"], capture_output=True, check=True).stdout
-        return [one["name"] for one in json.loads(shown or '{"loopdevices": []}')["loopdevices"] if one["back-file"].startswith(str(self.folder))]
+        return [one["name"] for one in json.loads(shown or '{"loopdevices": []}')["loopdevices"] if (one["back-file"] or "").startswith(str(self.folder))]
 
     def left(self) -> list[str]:
         """What is on the host of links, stores and holds."""
@@ -210,11 +210,12 @@ def test_xends_settings_are_the_scripts(bench: Bench, pv: Writer, volumes: Volum
 def test_a_second_try_works_after_xm_was_killed_in_the_first(bench: Bench, pv: Writer, volumes: Volumes) -> None:
     pv(disk=["mine:vol1,xvda,w"], root="/dev/xvda ro", vif=[])
     well = volumes.script.read_text()
-    volumes.script.write_text(f"{well}sleep 60\n")  # all is done, but it does not end
+    ready = bench.directory / "ready"
+    volumes.script.write_text(f"{well}touch {ready}\nsleep 60\n")  # all is done, but it does not end
     environ = {"XMCOMPAT_ACCELERATOR": "tcg", "XMCOMPAT_CONFIG": str(volumes.settings)}
     killed = xm_command(bench.node, "create", "-q", "web1.cfg", cwd=bench.directory, env=environ)
     with subprocess.Popen(killed, start_new_session=True) as process:
-        eventually(volumes.devices, "the script does not begin")
+        eventually(ready.exists, "the script does not come to its end")
         os.killpg(process.pid, signal.SIGKILL)
     volumes.script.write_text(well)
     assert volumes.calls() == ["add xvda vol1 w web1"]
