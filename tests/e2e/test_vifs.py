@@ -313,11 +313,12 @@ def said(process: subprocess.Popen[str], line: str) -> None:
     assert process.stdout.readline() == f"{line}\n"
 
 
-def gone(bench: Bench) -> bool:
-    deadline = time.monotonic() + 10
-    while filtered(bench) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return filtered(bench) == []
+def settled(bench: Bench, before: object) -> object:
+    """The first snapshot that is as BEFORE, else the last of a minute: xend takes away one thing after the other."""
+    deadline = time.monotonic() + 60
+    while (found := snapshot(bench)) != before and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
 
 
 def test_a_guest_that_somebody_else_starts_is_set_up_by_xend(
@@ -332,7 +333,7 @@ def test_a_guest_that_somebody_else_starts_is_set_up_by_xend(
     said(xend, f"INFO Domain web1 ({bench.hypervisor.find('web1').domid}): vif 0 set up.")
     assert filtered(bench) == [tap(bench)]
     bench.hypervisor.halt(uuid)
-    assert gone(bench) and snapshot(bench) == before
+    assert settled(bench, before) == before
     assert bench.xm("start", "web1").status == 0  # which xend leaves alone
     assert bench.xm("destroy", "web1").status == 0
     bench.hypervisor.start_again(uuid)
@@ -582,8 +583,8 @@ exec {real} "$@"
     (watched / "slow").touch()
     for digit, number in ((4, signal.SIGTERM), (5, signal.SIGINT)):
         argv = xm_command(bench.node, "network-attach", "web1", f"mac={MAC[:-1]}{digit}", "ip=192.0.2.4", env={"PATH": path})
+        states.write_text("")
         with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
-            states.write_text("")
             while not states.read_text():
                 assert process.poll() is None
                 time.sleep(0.02)
