@@ -61,5 +61,5 @@ class Target:
     def end(self) -> None:
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(10)
-        for path in Path("/run/tgtd").glob(f"socket.{self._control}*"):
-            path.unlink()
+        for end in ("", ".lock"):
+            Path(f"/run/tgtd/socket.{self._control}{end}").unlink(missing_ok=True)
