@@ -129,7 +129,7 @@ def test_a_guest_with_ip_lies_in_vain(bench: Bench) -> None:
 def test_a_guest_without_ip_may_use_any_address(bench: Bench) -> None:
     """Which shows that the lies would have been heard."""
     lies = lies_that_pass(bench.web2, bench.outside, "h1", mac=MAC2, foreign=FOREIGN, target=OUTSIDE)
-    assert {lie.split()[0] for lie in lies} == {"arp", "ipv4"}
+    assert {"arp", "ipv4"} <= {lie.split()[0] for lie in lies}  # its IPv6 may look for a router meanwhile
     assert any(FOREIGN in lie for lie in lies)
 
 
@@ -145,7 +145,7 @@ def test_segments_are_apart_from_each_other_the_host_and_the_outside(bench: Benc
     xm(host, "network-attach", "web2", "bridge=inner1", "mac=00:16:3e:00:01:02")
     xm(host, "network-attach", "web2", "bridge=inner2", "mac=00:16:3e:00:02:02")
     for guest, device in ((web1, "eth1"), (web2, "eth1"), (web2, "eth2")):
-        guest.check(f"for try in $(seq 50); do [ -e /sys/class/net/{device} ] && break; sleep 0.1; done")
+        guest.awaits(f"[ -e /sys/class/net/{device} ]")
     web1.use(f"{INNER1}/24", device="eth1")
     web2.use(f"{INNER2}/24", device="eth1")
     assert web1.pings(INNER2)

@@ -63,7 +63,8 @@ def test_guests_of_two_hosts_reach_each_other_inside_the_hosts_datagrams(bench: 
 def test_the_largest_frames_and_a_stream_pass(bench: Bench) -> None:
     size = int(bench.here.check("cat /sys/class/net/eth0/mtu")) - 28
     assert bench.here.pings(THERE, options=f"-s {size}")
-    bench.there.check("(tail -f /dev/null | nc -l -p 7000 | wc -c >/tmp/got) & sleep 0.2")  # its input stays open
+    bench.there.check("(tail -f /dev/null | nc -l -p 7000 | wc -c >/tmp/got) &")  # its input stays open
+    bench.there.awaits(f"grep -q ':{7000:04X} 0*:0000 0A ' /proc/net/tcp /proc/net/tcp6")
     bench.here.check(f"dd if=/dev/zero bs=65536 count=64 2>/dev/null | nc {THERE} 7000")
     got = bench.there.check("for try in $(seq 100); do [ -s /tmp/got ] && break; sleep 0.1; done; cat /tmp/got")
     assert got.strip() == str(64 * 65536)

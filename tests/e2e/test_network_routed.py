@@ -108,7 +108,7 @@ def test_a_routed_guest_is_reached_by_the_hosts_mac_address(bench: Bench) -> Non
         xm(host, "network-attach", "web1", f"mac={MAC}", f"ip={ROUTED} {ROUTED6}")
         for address in (ROUTED, ROUTED6):  # neighbours need not wait until they ask
             assert ear.hears(lambda frame, address=address: frame.source == address and frame.source_mac == host.mac_of("up0"))
-    web1.check("for try in $(seq 50); do [ -e /sys/class/net/eth0 ] && break; sleep 0.1; done")
+    web1.awaits("[ -e /sys/class/net/eth0 ]")
     web1.check(
         f"ip link set eth0 up && ip addr add {ROUTED}/32 dev eth0 && ip route add {host.address} dev eth0"
         f" && ip route add default via {host.address} && ip -6 addr add {ROUTED6}/128 dev eth0"

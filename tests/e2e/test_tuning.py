@@ -81,7 +81,9 @@ def _vcpus(bench: Bench, terminal: Terminal) -> None:
     assert rows[2].split()[2:5] == ["1", "-", "--p"]
     assert bench.xm("vcpu-set", "linux1", "2") == ("", "", 0)
     until(terminal, b"cat /sys/devices/system/cpu/present", b"0-1")
-    ask(terminal, b"cd /sys/devices/system/cpu/cpu1; grep -q 1 online || echo 1 >online")
+    online = b"/sys/devices/system/cpu/cpu1/online"
+    until(terminal, b"ls " + online + b" || true", online)
+    ask(terminal, b"grep -q 1 %b || echo 1 >%b" % (online, online))
     until(terminal, b"grep -c ^processor /proc/cpuinfo", b"2")
     assert bench.xm("list", "linux1").stdout.split()[-3] == "2"
     assert bench.xm("vcpu-set", "linux1", "3").stderr == (

@@ -123,17 +123,20 @@ class LinuxGuest:
         assert status == 0, f"{command!r} in {self.name} gave {status}: {text}"
         return text
 
-    def pings(self, address: str, *, count: int = 2, seconds: int = 2, options: str = "") -> bool:
-        """Whether ADDRESS answers one of COUNT echo requests, each within SECONDS."""
-        once = f"ping -q -c1 -W{seconds} {options} {address} >/dev/null 2>&1"
-        return self.run(" || ".join([once] * count), timeout=30.0 + count * seconds)[0] == 0
+    def awaits(self, test: str, *, seconds: int = 60) -> None:
+        """Return when the shell command TEST succeeds in the guest. Raises AssertionError where it fails for SECONDS."""
+        self.check(f"end=$(($(date +%s) + {seconds})); until {test}; do [ $(date +%s) -lt $end ] || break; sleep 0.1; done\n{test}",
+                   timeout=seconds + 30.0)  # fmt: skip
 
-    def answering(self, *addresses: str, count: int = 2, seconds: int = 2) -> list[str]:
+    def pings(self, address: str, *, count: int = 10, seconds: int = 2, options: str = "") -> bool:
+        """Whether ADDRESS answers one of COUNT echo requests, each within SECONDS; the first answer is enough."""
+        return self.run(_pinging(address, count, seconds, options), timeout=30.0 + count * seconds)[0] == 0
+
+    def answering(self, *addresses: str, count: int = 10, seconds: int = 2) -> list[str]:
         """Those of ADDRESSES that answer, all of them asked at the same time; see ``pings``."""
         asked = []
         for address in addresses:
-            once = f"ping -q -c1 -W{seconds} {address} >/dev/null 2>&1"
-            asked.append(f"{{ {{ {' || '.join([once] * count)}; }} && echo answers {address}; }} &")
+            asked.append(f"{{ {{ {_pinging(address, count, seconds)}; }} && echo answers {address}; }} &")
         said = self.run(f"{' '.join(asked)} wait", timeout=30.0 + count * seconds)[1].splitlines()
         return [address for address in addresses if f"answers {address}" in said]
 
@@ -271,6 +274,11 @@ class QemuGuest(LinuxGuest):
     def stop(self) -> None:
         self.close()
         end(self._process)
+
+
+def _pinging(address: str, count: int, seconds: int, options: str = "") -> str:
+    """What asks ADDRESS in a guest until it answers, COUNT times at most; its status says whether it has. Pure."""
+    return f"for try in $(seq {count}); do ping -q -c1 -W{seconds} {options} {address} >/dev/null 2>&1 && break; done"
 
 
 def _server(place: Place, address: str, port: int) -> socket.socket:

@@ -26,15 +26,15 @@ def guests(two_nodes: TwoNodes, boot: Booter) -> dict[str, XmGuest]:
 def test_they_reach_each_other_and_no_other(guests: dict[str, XmGuest]) -> None:
     for number, name in enumerate(("here", "there", "shut"), 1):
         guests[name].use(f"10.9.0.{number}/24")
-    assert guests["here"].pings("10.9.0.2", count=3)
+    assert guests["here"].pings("10.9.0.2")
     assert guests["here"].answering("10.9.0.1", "10.9.0.2") == ["10.9.0.1", "10.9.0.2"]
-    assert guests["shut"].answering("10.9.0.1", "10.9.0.2") == []
+    assert guests["shut"].answering("10.9.0.1", "10.9.0.2", count=2) == []
 
 
 def test_their_largest_packets_pass(guests: dict[str, XmGuest]) -> None:
     for name in ("here", "there"):
         assert guests[name].check("cat /sys/class/net/eth0/mtu").strip() == "1450"
-    assert guests["here"].pings("10.9.0.2", count=2, options="-s 1422")
+    assert guests["here"].pings("10.9.0.2", options="-s 1422")
 
 
 def test_a_vnet_cannot_go_from_under_them(two_nodes: TwoNodes, guests: dict[str, XmGuest]) -> None:
