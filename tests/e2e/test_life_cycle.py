@@ -57,7 +57,7 @@ def test_a_linux_guest_restarts_and_stays_after_its_end(bench: Bench, lab_direct
         with keeper_process(bench.node):
             terminal.send(b"reboot\n")
             eventually(lambda: bench.hypervisor.find("linux1").domid != first.domid, 60)
-            eventually(lambda: (bench.hypervisor.marks(first.uuid)[0] or (None, None))[1] not in (None, first.domid), 10)
+            eventually(lambda: (bench.hypervisor.marks(first.uuid)[0] or (None, None))[1] not in (None, first.domid), 60)
     second = bench.hypervisor.find("linux1")
     assert second.uuid == first.uuid
     with console(bench, "console", "linux1") as terminal:

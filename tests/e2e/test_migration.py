@@ -147,8 +147,8 @@ def test_a_signal_while_memory_is_copied_leaves_the_guest_running_here(hosts: Ho
     guest = Ticking(hosts, one, "broken", busy=True)
     hosts.slow("4mbit")
     process = one.start(one.program_argv("xmcompat.xm", "migrate", "-l", "broken", two.name), env=one.program_env())
-    eventually(lambda: "migrating-broken" in names(one), 20.0, what="it is listed as migrating")
-    eventually(lambda: names(two) == ["broken"], 20.0, what="it is arriving")
+    eventually(lambda: "migrating-broken" in names(one), 60.0, what="it is listed as migrating")
+    eventually(lambda: names(two) == ["broken"], 60.0, what="it is arriving")
     assert one.xm("domid", "migrating-broken").stdout == f"{guest.info.domid}\n"
     (program,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(program), number)

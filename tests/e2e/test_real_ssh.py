@@ -48,7 +48,7 @@ class Lab:
 
     def moved(self) -> Outcome:
         """Move the guest to the second host, with whatever ssh says: it asks nobody, so that it does not take long."""
-        return migrate(self.one, "-l", "counts", self.two.name, timeout=30.0)
+        return migrate(self.one, "-l", "counts", self.two.name, timeout=90.0)
 
     def begun(self) -> subprocess.Popen[str]:
         argv = self.one.program_argv("xmcompat.xm", "migrate", "-l", "counts", self.two.name)
@@ -185,7 +185,7 @@ def test_a_key_that_only_the_agent_of_the_user_has_does_not_do_for_libvirt(lab: 
         environment = {"SSH_AUTH_SOCK": "/run/agent"}
         assert lab.one.outcome("ssh-add", "-q", USER_KEY, env=environment).status == 0
         lab.one.run("mv", USER_KEY, f"{SERVER}/away")
-        done = lab.one.program("xmcompat.xm", "migrate", "-l", guest.name, lab.two.name, env=environment, timeout=30.0)
+        done = lab.one.program("xmcompat.xm", "migrate", "-l", guest.name, lab.two.name, env=environment, timeout=90.0)
     finally:
         lab.one.outcome("mv", f"{SERVER}/away", USER_KEY)
         lab.one.outcome("rm", "-f", "/run/agent")
@@ -222,7 +222,7 @@ def test_an_sshd_that_ends_while_both_hosts_are_asked_leaves_the_guest_here(lab:
     eventually(lab.ssh.reached.exists, what="the other host is asked")
     lab.ssh.of(lab.two).stop(sessions=sessions)
     lab.ssh.gate.unlink()
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     lab.stayed(guest, Outcome(out, err, process.returncode), said)
 
 
@@ -233,7 +233,7 @@ def test_a_conversation_that_breaks_while_memory_is_copied_leaves_one_copy_where
     lab.ssh.of(lab.one).write(f"{HOME}/.ssh/config", config)
     lab.hosts.slow("8mbit")
     process = lab.begun()
-    eventually(lambda: names(lab.two) == [guest.name], 20.0, what="it is arriving")
+    eventually(lambda: names(lab.two) == [guest.name], 60.0, what="it is arriving")
     lab.ssh.of(lab.two).kill("receive")
     lab.hosts.fast()
     out, err = process.communicate(timeout=60)
@@ -297,7 +297,7 @@ def emptying(lab: Lab, guest: Ticking) -> subprocess.Popen[str]:
     lab.hosts.slow("8mbit")
     argv = lab.two.program_argv("xmcompat.tool", "evacuate", lab.one.name, "--to", lab.two.name)
     process = lab.two.start(argv, env=lab.two.program_env())
-    eventually(lambda: names(lab.two) == [guest.name], 20.0, what="it is arriving")
+    eventually(lambda: names(lab.two) == [guest.name], 60.0, what="it is arriving")
     return process
 
 
@@ -320,7 +320,7 @@ def test_ctrl_c_gives_up_there_what_is_under_way(lab: Lab) -> None:
 def test_a_connection_that_ends_gives_up_there_what_is_under_way(lab: Lab) -> None:
     guest = Ticking(lab.hosts, lab.one, "counts", busy=True)
     signalled(emptying(lab, guest), signal.SIGKILL)
-    eventually(lambda: (names(lab.one), names(lab.two)) == ([guest.name], []), 30.0, what="it is given up")
+    eventually(lambda: (names(lab.one), names(lab.two)) == ([guest.name], []), 60.0, what="it is given up")
     lab.hosts.fast()
     lab.arrived(guest, lab.moved())
 

@@ -347,7 +347,7 @@ def new_hosts(lab_directory: Path, number: int = 2) -> Iterator[Hosts]:
         hosts.close()
 
 
-def eventually(true: Callable[[], object], seconds: float = 10.0, *, what: str) -> None:
+def eventually(true: Callable[[], object], seconds: float = 60.0, *, what: str) -> None:
     """Return when the function TRUE says so. Raises AssertionError, with WHAT was waited for, after SECONDS."""
     deadline = time.monotonic() + seconds
     while not true():

@@ -38,7 +38,7 @@ class Terminal:
         """Type DATA."""
         os.write(self._fd, data)
 
-    def expect(self, text: bytes, timeout: float = 15.0) -> bytes:
+    def expect(self, text: bytes, timeout: float = 60.0) -> bytes:
         """Wait for TEXT; returns what came before and with it. Raises AssertionError after TIMEOUT seconds."""
         deadline = time.monotonic() + timeout
         while (place := self.output.find(text, self._seen)) < 0:
@@ -47,7 +47,7 @@ class Terminal:
         self._seen = place + len(text)
         return found
 
-    def idle(self, timeout: float = 15.0) -> None:
+    def idle(self, timeout: float = 60.0) -> None:
         """Wait until the program sleeps, as one that waits for what is typed. Its echo comes before that, and a signal that
         reaches Python's line editor in between is seen with the next key only."""
         deadline = time.monotonic() + timeout
@@ -60,7 +60,7 @@ class Terminal:
             before = now
             time.sleep(0.02)
 
-    def wait(self, timeout: float = 15.0) -> int:
+    def wait(self, timeout: float = 60.0) -> int:
         """Wait for the program's end, reading on; returns its status."""
         deadline = time.monotonic() + timeout
         while self.process.poll() is None:
