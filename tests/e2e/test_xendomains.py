@@ -14,7 +14,7 @@ import pytest
 from tests.backends.test_libvirt_lifecycle import eventually, ticks
 from tests.e2e.conftest import Bench, Writer
 from tests.lab.fixtures import CHECKOUT, Outcome, Starter
-from xmcompat.backends.hypervisor import DomainState
+from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.backends.libvirt_kvm import LibvirtKvm
 from xmcompat.backends.private_libvirtd import PrivateLibvirtd
 
@@ -72,6 +72,14 @@ def host(bench: Bench) -> Host:
     return made
 
 
+def counting(host: Host, start: Starter, name: str) -> DomainInfo:
+    """A guest that has come so far that it obeys its power button; NAME.log is what it says."""
+    log = host.bench.directory / f"{name}.log"
+    info = start(name, log=log)
+    eventually(lambda: ticks(log) > 0)
+    return info
+
+
 def test_guests_go_and_come_with_their_host(
     host: Host, hypervisor: LibvirtKvm, start: Starter, pv: Writer
 ) -> None:
@@ -103,8 +111,7 @@ def test_guests_that_cannot_be_saved_are_shut_down_together(host: Host, hypervis
     (host.bench.directory / "file").touch()
     host.configure(save=host.bench.directory / "file/save")
     for name in ("web1", "web2"):
-        start(name)
-    time.sleep(0.3)
+        counting(host, start, name)
     outcome = host.xendomains("stop")
     assert (outcome.status, hypervisor.domains()) == (0, [])
     assert outcome.stderr == f"Error: {host.bench.directory}/file/save: Not a directory; guests are not saved\n"
@@ -177,9 +184,8 @@ def test_a_script_saves_by_id_checks_the_first_bytes_and_restores(
 
 
 def test_a_script_shuts_one_down_and_then_all(host: Host, hypervisor: LibvirtKvm, start: Starter) -> None:
-    info = start("tick1")
-    start("tick2")
-    time.sleep(0.3)
+    info = counting(host, start, "tick1")
+    counting(host, start, "tick2")
     assert host.shell(f"xm sysrq {info.domid} s").status in (0, 1)
     outcome = host.shell(f"xm shutdown {info.domid} --halt --wait")
     assert outcome == ("Domain tick1 terminated\nAll domains terminated\n", "", 0)
@@ -196,8 +202,7 @@ def test_a_watchdog_finds_xm_save_among_the_processes_and_ends_it(
     from tests.e2e.test_saving import qemu_of
 
     log = host.bench.directory / "slow.log"
-    info = start("slow", log=log)
-    time.sleep(0.3)
+    info = counting(host, start, "slow")
     qemu = qemu_of(node, info)
     os.kill(qemu, 19)
     try:
