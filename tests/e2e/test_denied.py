@@ -7,14 +7,14 @@ import pwd
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import Bench, pv_writer
 from tests.lab import disk_guest
-from tests.lab.fixtures import running_node
+from tests.lab.fixtures import is_open, running_node
 from xmcompat.backends import private_libvirtd
 from xmcompat.backends.libvirt_kvm import connect
 
@@ -61,6 +61,13 @@ def image(bench: Bench, name: str = "web1.img") -> Path:
     return path
 
 
+def wait_until(true: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+
+
 def test_who_denies_a_disk_is_said_in_one_line(plain: Bench) -> None:
     path = image(plain)
     closed = plain.directory / "closed"
@@ -99,7 +106,7 @@ def test_the_program_that_holds_the_lock_of_an_image_is_named(plain: Bench) -> N
     path = image(plain)
     words = plain.node.enter(["qemu-io", "-f", "raw", str(path)])
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as holder:
-        time.sleep(0.5)
+        wait_until(lambda: is_open(path), "qemu-io does not open it")
         said = refused(plain, path)
         holder.communicate(b"quit\n", timeout=10)
     assert re.sub(r"process \d+", "process PID", said) == (
@@ -137,10 +144,7 @@ def test_a_format_that_is_not_the_images_is_refused_before_anything_is_started(p
     done = plain.xm("create", "web1.cfg", "-q")
     assert done.status == 0
     assert f"{path.parent}/web1.qcow2 is an image of qcow2, not of qcow, and is read as such" in done.stderr
-    deadline = time.monotonic() + 60
-    while plain.hypervisor.domains():
-        assert time.monotonic() < deadline, "the guest goes on"
-        time.sleep(0.1)
+    wait_until(lambda: not plain.hypervisor.domains(), "the guest goes on")
     assert "DONE" in log.read_text()
     back = plain.directory / "back.img"
     subprocess.run(["qemu-img", "convert", "-O", "raw", plain.directory / "web1.qcow2", back], check=True, timeout=30)
