@@ -36,10 +36,10 @@ def xm(bench: Bench) -> Iterator[Xm]:
         (bench.node.directory / "run/xmcompat" / run).unlink(missing_ok=True)
 
 
-def command_of(process: Path) -> bytes:
-    """Its words; none where it has ended meanwhile."""
+def contents(file: Path) -> bytes:
+    """What a file of a process or thread says; nothing where that has ended meanwhile."""
     with suppress(FileNotFoundError, ProcessLookupError):
-        return (process / "cmdline").read_bytes()
+        return file.read_bytes()
     return b""
 
 
@@ -47,11 +47,14 @@ def threads(uuid: str) -> dict[str, set[int]]:
     """Where each thread of a guest's QEMU may run, by the kernel's own word: vcpus by "CPU 0", the others together."""
     (process,) = [
         entry for entry in Path("/proc").iterdir()
-        if entry.name.isdecimal() and b"\0-uuid\0" + uuid.encode() in command_of(entry)
+        if entry.name.isdecimal() and b"\0-uuid\0" + uuid.encode() in contents(entry / "cmdline")
     ]  # fmt: skip
     found: dict[str, set[int]] = {}
     for task in (process / "task").iterdir():
-        lines = dict(line.split(":", 1) for line in (task / "status").read_text().splitlines() if ":" in line)
+        status = contents(task / "status").decode()
+        if not status:
+            continue
+        lines = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
         name = lines["Name"].strip().partition("/")[0]
         cpus = set(parse_cpus(lines["Cpus_allowed_list"].strip()))
         key = name if name.startswith("CPU ") else "emulator"
