@@ -94,16 +94,21 @@ def test_the_share_of_a_cpu_is_what_the_kernel_counts(bench: Bench, start: Start
     pids = [qemu(info.uuid) for info in infos]
     with Toolstack.open(bench.node.uri) as toolstack:
         toolstack.statistics.picture()  # a QEMU that has just started answers late
-        statistics = toolstack.statistics
-        first = statistics.picture()
-        before, begun = [spent(pid) for pid in pids], time.monotonic()
-        time.sleep(2)
-        second = statistics.picture()
-        after, elapsed = [spent(pid) for pid in pids], time.monotonic() - begun
+        deadline = time.monotonic() + 60
+        while True:  # a busy host may leave the two that spin little of a processor
+            statistics = toolstack.statistics
+            first = statistics.picture()
+            before, begun = [spent(pid) for pid in pids], time.monotonic()
+            time.sleep(10)
+            second = statistics.picture()
+            after, elapsed = [spent(pid) for pid in pids], time.monotonic() - begun
+            counted = [100 * (new - old) / elapsed for old, new in zip(before, after, strict=True)]
+            if min(counted[:2]) > 28 or time.monotonic() > deadline:
+                break
     assert {usage.cpu_percent for usage in first.usages} == {0.0}
     shares = {usage.info.name: usage.cpu_percent for usage in second.usages}
-    for info, old, new in zip(infos, before, after, strict=True):
-        assert shares[info.name] == pytest.approx(100 * (new - old) / elapsed, abs=8), shares
+    for info, share in zip(infos, counted, strict=True):
+        assert shares[info.name] == pytest.approx(share, abs=8), shares
     assert shares["busy1"] > 20 and shares["busy2"] > 20 and shares["idle1"] < 15
     assert 0 <= shares["Domain-0"] <= 100 * second.cpus
     assert sum(shares.values()) < 100 * second.cpus + 30
