@@ -82,9 +82,9 @@ def speeds(guest: LinuxGuest, place: Place, address: str) -> tuple[float, float]
 
 
 def _fair(measure: Callable[[], float]) -> float:
-    """The first of four measurements between LEAST and MOST, else the last. A guest that gets no processor for a while uses
-    less than it may, and sends at once what has piled up meanwhile; a connection whose slow start is punished late uses less
-    too. A limit that is wrong is so each time."""
+    """The first of four measurements between LEAST and MOST, else the last. A guest that gets no processor for a while
+    uses less than it may, and sends at once what has piled up meanwhile; a connection whose slow start is punished late
+    uses less too. A limit that is wrong is so each time."""
     for _ in range(4):
         found = measure()
         if LEAST < found < MOST:

@@ -61,7 +61,8 @@ class Volumes:
     def devices(self) -> list[str]:
         """The loop devices over the volumes."""
         shown = subprocess.run(["losetup", "-l", "-J"], capture_output=True, check=True).stdout
-        return [one["name"] for one in json.loads(shown or '{"loopdevices": []}')["loopdevices"] if (one["back-file"] or "").startswith(str(self.folder))]
+        found = json.loads(shown or '{"loopdevices": []}')["loopdevices"]
+        return [one["name"] for one in found if (one["back-file"] or "").startswith(str(self.folder))]
 
     def left(self) -> list[str]:
         """What is on the host of links, stores and holds."""

@@ -140,8 +140,8 @@ def written(bench: Bench, what: str) -> bool:
 def stopped_while(
     bench: Bench, qemu: int, comes: Callable[[], bool], stays: Callable[[], bool] | None = None
 ) -> tuple[subprocess.Popen[str], int]:
-    """``xm save -c`` whose QEMU stands still from the moment that COMES, and STAYS then; it takes some hundredths of a second,
-    and may be missed."""
+    """``xm save -c`` whose QEMU stands still from the moment that COMES, and STAYS then; it takes some hundredths of a
+    second, and may be missed."""
     for _ in range(20):
         process, pid = xm_process(bench, "save", "-c", "writer", f"{bench.directory}/writer.save")
         begun = time.monotonic()

@@ -129,7 +129,7 @@ class Place:
         return self.run("cat", f"/sys/class/net/{device}/address").strip()
 
     def pings(self, address: str, *, count: int = 10, seconds: float = 1.0, source: str | None = None) -> bool:
-        """Whether ADDRESS answers one of COUNT echo requests, each within SECONDS, from the address SOURCE; the first is enough."""
+        """Whether ADDRESS answers one of COUNT echo requests, each within SECONDS, from the address SOURCE."""
         return echo_answered(self.pid, address, count=count, seconds=seconds, source=source)
 
     def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:

@@ -125,8 +125,8 @@ class LinuxGuest:
 
     def awaits(self, test: str, *, seconds: int = 60) -> None:
         """Return when the shell command TEST succeeds in the guest. Raises AssertionError where it fails for SECONDS."""
-        self.check(f"end=$(($(date +%s) + {seconds})); until {test}; do [ $(date +%s) -lt $end ] || break; sleep 0.1; done\n{test}",
-                   timeout=seconds + 30.0)  # fmt: skip
+        loop = f"until {test}; do [ $(date +%s) -lt $end ] || break; sleep 0.1; done"
+        self.check(f"end=$(($(date +%s) + {seconds})); {loop}; {test}", timeout=seconds + 30.0)
 
     def pings(self, address: str, *, count: int = 10, seconds: int = 2, options: str = "") -> bool:
         """Whether ADDRESS answers one of COUNT echo requests, each within SECONDS; the first answer is enough."""
