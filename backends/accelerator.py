@@ -3,6 +3,8 @@
 In this order: what the user chose (XMCOMPAT_ACCELERATOR, then the setting ``accelerator``); for a hypervisor on
 another host, what it says of itself; on this host, a guest is run (``kvm_probe`` says which, and why nothing less
 will do), once per boot: the verdict is remembered in /run/xmcompat, by an ordinary user in his XDG_RUNTIME_DIR.
+A host that is too busy to run that guest, as one where many start at its boot, has proved nothing: it is asked with more
+time, and where that tells nothing either, KVM is taken. Emulation would be for the guest's whole life.
 Xen has no counterpart.
 """
 
@@ -25,6 +27,11 @@ ROOT_DIRECTORY = "/run/xmcompat"
 
 #: Changes whenever the probe does, so that an older probe's verdict does not count.
 PROBE_VERSION = 1
+
+#: Seconds that each try has: a further one is made where the guest of the one before hardly got any processor time.
+DEADLINES = (DEADLINE, 30.0)
+#: Seconds of processor time that the guest, which needs some hundredths, must have had to count as hanging.
+_ENOUGH = DEADLINE / 4
 
 _WORDS = {"auto": None, "kvm": Accelerator.KVM, "tcg": Accelerator.TCG}
 _INSTEAD = f"{VARIABLE}=kvm uses it all the same"
@@ -52,13 +59,15 @@ class Settings(Protocol):
 class Verdict(NamedTuple):
     """``reason`` is a clause without capital or full stop. ``chosen``: by the user; nothing was tried then.
 
-    ``remembered`` is the file that holds the verdict for this boot, "" where none does.
+    ``remembered`` is the file that holds the verdict for this boot, "" where none does. ``untried``: it is KVM, and this
+    host was too busy to prove it.
     """
 
     accelerator: Accelerator
     reason: str
     chosen: bool = False
     remembered: str = ""
+    untried: bool = False
 
 
 class Boot(NamedTuple):
@@ -71,10 +80,11 @@ class Boot(NamedTuple):
 
 def decide(
     *, local: bool, supports_kvm: Callable[[], bool], environ: Mapping[str, str], settings: Settings,
-    device: str = DEVICE, directories: Sequence[str] | None = None, run_probe: Callable[[str], Outcome] = probe,
+    device: str = DEVICE, directories: Sequence[str] | None = None, run_probe: Callable[[str, float], Outcome] = probe,
     again: bool = False,
 ) -> Verdict:
-    """KVM or TCG, and why. Takes up to 0.2 s once per boot, up to 3.5 s where KVM hangs; afterwards no time.
+    """KVM or TCG, and why. Takes up to 0.2 s once per boot, up to 3.5 s where KVM hangs, up to 34 s where this host is too
+    busy to tell; afterwards no time.
 
     SUPPORTS_KVM asks the hypervisor; it is called only where the answer matters. AGAIN disregards what is remembered.
     Raises ConfigError for a word that is no accelerator.
@@ -96,8 +106,9 @@ def decide(
     if verdict.accelerator is Accelerator.KVM and not supports_kvm():
         return verdict._replace(
             accelerator=Accelerator.TCG,
-            reason="KVM works, but libvirt offers none; look whether libvirtd and its QEMU may open /dev/kvm, "
-            "then restart libvirtd",
+            reason=f"{'libvirt offers no KVM' if verdict.untried else 'KVM works, but libvirt offers none'}; "
+            "look whether libvirtd and its QEMU may open /dev/kvm, then restart libvirtd",
+            untried=False,
         )
     return verdict
 
@@ -111,7 +122,7 @@ def read_word(word: str, place: str) -> Accelerator | None:
 
 
 def _on_this_host(
-    device: str, directories: Sequence[str], run_probe: Callable[[str], Outcome], *, again: bool
+    device: str, directories: Sequence[str], run_probe: Callable[[str, float], Outcome], *, again: bool
 ) -> Verdict:
     obstacle = _obstacle(device)
     if obstacle:
@@ -121,9 +132,15 @@ def _on_this_host(
         return found
     if not os.access(device, os.R_OK | os.W_OK):
         return Verdict(Accelerator.TCG, f"you may not open {device}; join the group kvm or work as root")
-    outcome = run_probe(device)
+    outcome = run_probe(device, DEADLINES[0])
+    for deadline in DEADLINES[1:]:
+        if not _got_no_time(outcome):
+            break
+        if boot and not again and (found := recall(boot, directories)):
+            return found  # another one has found out meanwhile
+        outcome = run_probe(device, deadline)
     accelerator, reason = judge(outcome, device)
-    verdict = Verdict(accelerator, reason)
+    verdict = Verdict(accelerator, reason, untried=_got_no_time(outcome))
     return remember(verdict, boot, directories) if boot and _is_lasting(outcome) else verdict
 
 
@@ -159,10 +176,12 @@ def judge(outcome: Outcome, device: str = DEVICE) -> tuple[Accelerator, str]:
     """What a try of the probe's guest says of this host."""
     if outcome.works:
         return Accelerator.KVM, "a test guest ran"
+    if _got_no_time(outcome):
+        return Accelerator.KVM, (
+            f"it was given no time to answer within {DEADLINES[-1]:.0f} s; this host is busy; {VARIABLE}=tcg emulates"
+        )
     where = _REACHED.get(outcome.marks[-1:], f"stopped after '{outcome.marks}'")
-    if outcome.end == HUNG and not _is_lasting(outcome):
-        why = f"KVM was given no time to answer within {DEADLINE:.0f} s; this host is busy"
-    elif outcome.end == HUNG:
+    if outcome.end == HUNG:
         why = f"{device} opens but runs no kernel: a test guest {where} and hung"
     elif outcome.end == SLOW:
         why = f"{device} runs guests far slower than QEMU's own emulation: {outcome.detail}"
@@ -176,10 +195,13 @@ def judge(outcome: Outcome, device: str = DEVICE) -> tuple[Accelerator, str]:
 
 
 def _is_lasting(outcome: Outcome) -> bool:
-    """Whether a second try in this boot would end the same: not where the guest hardly got any processor time."""
-    if outcome.end == HUNG:
-        return outcome.cpu is None or outcome.cpu > DEADLINE / 4
-    return outcome.works or outcome.end in (SLOW, FAILED)
+    """Whether a second try in this boot would end the same."""
+    return outcome.works or outcome.end in (SLOW, FAILED) or (outcome.end == HUNG and not _got_no_time(outcome))
+
+
+def _got_no_time(outcome: Outcome) -> bool:
+    """Whether nothing is known yet: it hung, and hardly got any processor time."""
+    return outcome.end == HUNG and outcome.cpu is not None and outcome.cpu <= _ENOUGH
 
 
 # -- memory

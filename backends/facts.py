@@ -19,6 +19,7 @@ class HostFacts:
 
     accelerator: Accelerator
     accelerator_reason: str = ""
+    kvm_untried: bool = False            # KVM is used, and could not be tried
     memory: int = 0
     cpus: int = 0                        # 0 where it is not known
     bridges: tuple[str, ...] = ()

@@ -33,6 +33,7 @@ def gather(
     return HostFacts(
         accelerator=verdict.accelerator,
         accelerator_reason="" if verdict.chosen else verdict.reason,
+        kvm_untried=verdict.untried,
         memory=host.memory,
         cpus=host.cpus,
         bridges=there,

@@ -204,4 +204,6 @@ def warnings(hypervisor: Hypervisor, guest: GuestConfig, facts: HostFacts) -> tu
     slow = None
     if facts.accelerator is Accelerator.TCG and facts.accelerator_reason:
         slow = f"'{guest.name}' runs emulated, without KVM: {facts.accelerator_reason}"
+    elif facts.kvm_untried:
+        slow = f"'{guest.name}' runs with KVM untried: {facts.accelerator_reason}"
     return tuple(filter(None, (slow, overcommitted(guest, facts.memory, hypervisor.domains()))))

@@ -37,12 +37,15 @@ class Host:
         self.directories = [str(directory)]
         self.outcome = outcome
         self.offers_kvm = offers_kvm
+        self.first: list[Outcome] = []  # of the tries before those that end with OUTCOME
         self.probes: list[str] = []
+        self.deadlines: list[float] = []
         self.questions = 0
 
-    def probe(self, device: str) -> Outcome:
+    def probe(self, device: str, deadline: float) -> Outcome:
         self.probes.append(device)
-        return self.outcome
+        self.deadlines.append(deadline)
+        return self.first.pop(0) if self.first else self.outcome
 
     def supports_kvm(self) -> bool:
         self.questions += 1
@@ -187,7 +190,6 @@ def test_another_architecture_emulates(tmp_path: Path, monkeypatch: pytest.Monke
               "(KVM internal error 1)"),
         (Outcome("R", HUNG, "", 2.9),
          "/dev/kvm opens but runs no kernel: a test guest stopped between real and protected mode and hung"),
-        (Outcome("", HUNG, "", 0.1), "KVM was given no time to answer within 3 s; this host is busy"),
         (Outcome("RPLTIM", SLOW, "345 ns an instruction"),
          "/dev/kvm runs guests far slower than QEMU's own emulation: 345 ns an instruction"),
         (Outcome("", REFUSED, "KVM_CREATE_VM: Device or resource busy"),
@@ -207,6 +209,55 @@ def test_only_the_whole_way_is_kvm() -> None:
         assert judge(Outcome(COMPLETE[:length], HALTED))[0] is Accelerator.TCG
     for end in (SLOW, REFUSED, FAILED, HUNG, BROKEN):
         assert judge(Outcome(COMPLETE, end))[0] is Accelerator.TCG
+
+
+# -- a host that is too busy
+
+BUSY = Outcome("", HUNG, "", 0.02)
+
+
+def test_a_host_that_is_busy_for_a_while_is_asked_with_more_time_and_uses_kvm(tmp_path: Path) -> None:
+    host = Host(tmp_path / "run", GOOD)
+    host.first = [BUSY]
+    verdict = host.decide()
+    assert (verdict.accelerator, verdict.reason, verdict.untried) == (Accelerator.KVM, "a test guest ran", False)
+    assert verdict.remembered
+    assert host.deadlines == [3.0, 30.0]
+
+
+def test_a_busy_host_whose_kvm_hangs_all_the_same_emulates(tmp_path: Path) -> None:
+    host = Host(tmp_path / "run", Outcome("R", HUNG, "", 2.0))
+    host.first = [BUSY]
+    verdict = host.decide()
+    assert (verdict.accelerator, bool(verdict.remembered)) == (Accelerator.TCG, True)
+
+
+def test_what_another_has_found_out_meanwhile_is_not_tried_again(tmp_path: Path) -> None:
+    host = Host(tmp_path / "run", BUSY)
+
+    def probe_beside_another(device: str, deadline: float) -> Outcome:
+        Host(tmp_path / "run", GOOD).decide()
+        return host.probe(device, deadline)
+
+    verdict = decide(
+        local=True, supports_kvm=lambda: True, environ={}, settings=Settings(), device=DEVICE, directories=host.directories,
+        run_probe=probe_beside_another,
+    )
+    assert (verdict.accelerator, verdict.untried, host.deadlines) == (Accelerator.KVM, False, [3.0])
+
+
+def test_a_host_that_is_too_busy_to_tell_uses_kvm_and_says_so_and_remembers_nothing(tmp_path: Path) -> None:
+    host = Host(tmp_path / "run", BUSY)
+    assert host.decide() == Verdict(
+        Accelerator.KVM,
+        "it was given no time to answer within 30 s; this host is busy; XMCOMPAT_ACCELERATOR=tcg emulates",
+        untried=True,
+    )
+    assert host.deadlines == [3.0, 30.0]
+    host.offers_kvm = False
+    verdict = host.decide()
+    assert (verdict.accelerator, verdict.untried) == (Accelerator.TCG, False)
+    assert verdict.reason.startswith("libvirt offers no KVM; ")
 
 
 # -- once per boot

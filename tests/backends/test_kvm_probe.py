@@ -178,6 +178,17 @@ def test_a_guest_that_hangs_under_kvm_itself_is_ended_too(tmp_path: Path) -> Non
     assert outcome.cpu > 0.2
 
 
+def test_the_child_whose_caller_is_gone_ends_by_itself_after_the_callers_own_deadline(tmp_path: Path) -> None:
+    """A guest that takes longer than the usual deadline is not given up before that of who has more patience."""
+    path = tmp_path / "slow.py"
+    source = Path(kvm_probe.__file__).read_text()
+    told = "    os.write(1, str(signal.alarm(0)).encode())\n"
+    path.write_text(source.replace("    end = run_guest(", f"{told}    end = run_guest("))
+    assert path.read_text() != source
+    assert probe("/dev/null", 30.0, program=str(path)).marks == "31"
+    assert probe("/dev/null", program=str(path)).marks == "4"
+
+
 def test_ctrl_c_takes_the_child_along(program: Path) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

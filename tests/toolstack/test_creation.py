@@ -11,9 +11,11 @@ import pytest
 from tests.fakes import FakeHypervisor, domain
 from tests.fakes_host import Host
 from xmcompat.backends import host_devices
+from xmcompat.backends.accelerator import Verdict
 from xmcompat.backends.devices import UsbHostdev
 from xmcompat.backends.domain_xml import parse, read_record
 from xmcompat.backends.hypervisor import DomainInfo, HostInfo
+from xmcompat.backends.machine import Accelerator
 from xmcompat.config.load import Loaded
 from xmcompat.creation import create
 from xmcompat.errors import (
@@ -134,6 +136,13 @@ def test_overcommitted_memory_is_said_but_not_refused(guest: GuestConfig) -> Non
     fake = FakeHypervisor.with_domains(domain("big", 1, memory=6 * 1024 * 1024))
     created = create(fake, loaded(replace(guest, memory=4096)), paused=False)
     assert "together may use 10240 MiB; this host has 8192 MiB" in created.warnings[0]
+
+
+def test_a_guest_whose_host_was_too_busy_to_try_kvm_is_told(guest: GuestConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    untried = Verdict(Accelerator.KVM, "this host is busy", untried=True)
+    monkeypatch.setattr("xmcompat.backends.gather.decide", lambda **_: untried)
+    created = create(FakeHypervisor(), loaded(guest), paused=False)
+    assert created.warnings == ("'web1' runs with KVM untried: this host is busy",)
 
 
 def test_a_classic_xen_kernel_is_refused_by_name(guest: GuestConfig, tmp_path: Path) -> None:
