@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from xmcompat.errors import StillWritten
 from xmcompat.storage.check import host_uses, identities, mount_table
 from xmcompat.storage.image_copy import size_of
 from xmcompat.storage.image_programs import ImageError, ImageInUse, ProgramFailed, own_path, reader, run
@@ -135,12 +136,13 @@ def signature(fd: int) -> str:
 
 @contextmanager
 def spoilt_on_failure(fd: int, path: str) -> Iterator[None]:
-    """A device that is filled in part must not look like a whole one: its first MiB becomes zeros."""
+    """A device that is filled in part must not look like a whole one: its first MiB becomes zeros, unless somebody else may
+    write it."""
     try:
         yield
     except BaseException as error:
         with suppress(OSError):
-            if not isinstance(error, ImageInUse):  # then it is somebody else's
+            if not isinstance(error, (ImageInUse, StillWritten)):  # then it is somebody else's
                 os.pwrite(fd, bytes(1 << 20), 0)
                 os.fsync(fd)
         if isinstance(error, ImageInUse):

@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+from xmcompat.errors import StillWritten
 from xmcompat.storage.image_programs import ImageError, ImageInUse
 
 
@@ -59,7 +60,7 @@ def draft(
 
     LIKE is the descriptor of a file whose owner and mode it takes. Nobody may read or write it who may not do so with the
     open files that it is MADE_OF. Raises ImageError where PATH is there and not FORCE,
-    and ImageInUse where another process is making it.
+    and ImageInUse where another process is making it. After StillWritten, the body's, the draft stays.
     """
     refuse_present(path, force)
     place = os.path.join(os.path.dirname(path) or ".", f".{os.path.basename(path)[:200]}.part")
@@ -74,6 +75,8 @@ def draft(
             os.replace(place, path)
         else:
             _give_name(place, path)
+    except StillWritten:
+        raise
     except OSError as error:
         _drop(place)
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -98,6 +101,7 @@ def _locked(place: str, path: str) -> int:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(found, os.lstat(place)):
                 if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1:
+                    _refuse_written(place, fd)
                     return fd
                 os.unlink(place)  # left by a process that was killed, or laid there by somebody else
         except BlockingIOError:
@@ -107,6 +111,15 @@ def _locked(place: str, path: str) -> int:
             pass
         os.close(fd)
     raise ImageInUse(f"{path} is being made by other processes", hint="try again")
+
+
+def _refuse_written(place: str, fd: int) -> None:
+    """Raises ImageInUse where an installer still writes the draft that its xmcompat has left."""
+    from xmcompat.storage.image_device import locked_by_qemu  # which loads much
+
+    if os.fstat(fd).st_size and locked_by_qemu(fd):
+        os.close(fd)
+        raise ImageInUse(f"{place} is in use: QEMU has it open", hint="end that guest first: see xm list")
 
 
 def _give_name(place: str, path: str) -> None:

@@ -194,6 +194,10 @@ class DiskRefused(DeviceError):
         self.user = user
 
 
+class StillWritten(XmError):
+    """A domain that may run on, and write a disk that is being made: that is left as it is, and may not be used again."""
+
+
 class DomainExists(XmError):
     """Name or uuid are taken. xm prints no usage for it."""
 

@@ -8,6 +8,7 @@ import stat
 import time
 import uuid as uuids
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from xmcompat.backends import domain_xml
@@ -17,8 +18,19 @@ from xmcompat.backends.gather import gather
 from xmcompat.backends.hypervisor import DomainInfo, GuestEvent, Hypervisor
 from xmcompat.backends.machine import DeviceBoot, DirectKernel, Machine
 from xmcompat.backends.settings import is_local
+from xmcompat.deferred import undisturbed
 from xmcompat.disk_files import who_denies
-from xmcompat.errors import DiskRefused, DomainNotFound, OperationError, XmError
+from xmcompat.errors import (
+    ConnectionLost,
+    DiskRefused,
+    DomainEnding,
+    DomainNotFound,
+    HypervisorUnreachable,
+    OperationError,
+    StillWritten,
+    XmError,
+)
+from xmcompat.losses import when_back
 from xmcompat.network import mac
 from xmcompat.preflight import KERNEL_HEAD, refuse_overlong
 from xmcompat.translate.kernel import kernel_verdict
@@ -109,12 +121,13 @@ def machine_for(installer: Installer, name: str, disk: str, driver: str, facts: 
 
 def run(
     hypervisor: Hypervisor, installer: Installer, name: str, disk: str, driver: str,
-    attend: Callable[[DomainInfo], None],
+    attend: Callable[[DomainInfo], None], again: Callable[[], Hypervisor],
 ) -> Outcome:  # fmt: skip
     """Have INSTALLER fill the DISK, which QEMU opens by its DRIVER; returns when the domain has gone.
 
     ATTEND is called with the domain before it runs; it may come back sooner or later than the domain ends. Whatever ends
-    this call, the end of this process too, ends the domain. Raises DomainExists, HypervisorError, OperationError.
+    this call, the end of this process too, ends the domain, over the connection that AGAIN makes where libvirtd went away:
+    such a domain outlives it. Raises DomainExists, HypervisorError, OperationError, and StillWritten where it may go on.
     """
     if not is_local(hypervisor.uri):
         raise OperationError(f"disks can only be filled on the host itself, not through {hypervisor.uri}")
@@ -129,12 +142,15 @@ def run(
         info = hypervisor.create(domain_xml.render(machine), paused=True, bound=True)
     except DiskRefused as error:
         raise who_denies(hypervisor, error) from None
+    except ConnectionLost:
+        _end(hypervisor, machine, disk, again)
+        raise
     try:
         attend(info)
         while _is_there(hypervisor, info.uuid):
             hypervisor.wait_event(1.0)
     except BaseException:
-        _end(hypervisor, info.uuid)
+        _end(hypervisor, machine, disk, again)
         raise
     _hear_out(hypervisor, events)
     return Outcome(how_it_ended(events))
@@ -164,8 +180,29 @@ def _is_there(hypervisor: Hypervisor, uuid: str) -> bool:
         return False
 
 
-def _end(hypervisor: Hypervisor, uuid: str) -> None:
+def _end(hypervisor: Hypervisor, machine: Machine, disk: str, again: Callable[[], Hypervisor]) -> None:
+    """Raises StillWritten, whatever else comes, where MACHINE may still write the DISK."""
+    failed: XmError | None = None
     try:
-        hypervisor.destroy(uuid)
-    except XmError:
-        return  # it has gone, or goes with the connection
+        with undisturbed():
+            try:
+                _destroy(hypervisor, machine, again)
+            except XmError as error:
+                failed = error
+    finally:
+        if failed is not None:
+            raise StillWritten(
+                f"'{machine.name}' could not be ended and may still write {disk}, which is left as it is: {failed.message}",
+                hint=failed.hint or f"end it with 'xm destroy {machine.name}', and try again",
+            )
+
+
+def _destroy(hypervisor: Hypervisor, machine: Machine, again: Callable[[], Hypervisor]) -> None:
+    def ended(now: Hypervisor) -> None:
+        with suppress(DomainNotFound, DomainEnding):
+            now.destroy(machine.uuid or "")
+
+    try:
+        ended(hypervisor)
+    except HypervisorUnreachable as error:
+        when_back(machine.name, ConnectionLost(error.message), again, ended)

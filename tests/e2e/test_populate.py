@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Bench
-from tests.lab.fixtures import CHECKOUT
+from tests.lab.fixtures import CHECKOUT, running_node
 from tests.lab.installers import MARK, iso, linux
 from tests.lab.terminal import Terminal
 from xmcompat.backends.hypervisor import GuestEvent
+from xmcompat.backends.libvirt_kvm import connect
 from xmcompat.populating import how_it_ended
 
 pytestmark = [pytest.mark.libvirt, pytest.mark.guest, pytest.mark.timeout(200)]
@@ -110,6 +111,34 @@ def test_whatever_ends_the_program_ends_the_installer(bench: Bench, number: int)
         assert left(bench) == ["web1.img"]
 
 
+def test_an_installer_whose_libvirtd_is_killed_is_ended_before_its_disk_goes(lab_directory: Path) -> None:
+    """Whose domain it is that ends with its connection is in libvirtd's memory alone."""
+    directory = lab_directory / "killed"
+    with running_node(directory, "killed") as node:
+        bench = Bench(node, connect(node.uri), directory / "guests")
+        bench.directory.mkdir()
+        iso(bench.directory / "a.iso", "hang")
+        with subprocess.Popen(
+            command(bench, "web1.img", "--size", "8M", "--cdrom", "a.iso"), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        ) as process:  # fmt: skip
+            assert process.stdout is not None
+            said = ""
+            while "DONE" not in said:
+                said += process.stdout.read(1)
+            daemon = node.daemon_pid()
+            assert daemon is not None
+            os.kill(daemon, signal.SIGKILL)
+            _, complaint = process.communicate(timeout=60)
+        bench.hypervisor.close()
+        assert (process.returncode, complaint.count("\n"), complaint[:7]) == (1, 1, "Error: "), complaint
+        qemus = subprocess.run(node.enter(["pgrep", "-f", "guest=install-web1"]), capture_output=True, check=False)
+        assert qemus.stdout == b""
+        now = connect(node.uri)
+        assert left(bench._replace(hypervisor=now)) == []
+        now.close()
+
+
 def processes() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
 
@@ -184,7 +213,7 @@ def attend(info):
 
 with Toolstack.open() as toolstack:
     installer = populating.Installer(cdrom="a.iso", memory=64)
-    print(populating.run(toolstack.hypervisor, installer, "late", sys.argv[1], "raw", attend).how)
+    print(populating.run(toolstack.hypervisor, installer, "late", sys.argv[1], "raw", attend, None).how)
 """
 
 

@@ -15,7 +15,7 @@ from xmcompat.tool.image_words import Format, Size, work
 from xmcompat.tool.output import printable
 
 if TYPE_CHECKING:
-    from xmcompat.backends.hypervisor import DomainInfo
+    from xmcompat.backends.hypervisor import DomainInfo, Hypervisor
     from xmcompat.toolstack import Toolstack
 
 _BUSES = ("virtio", "ide", "sata")
@@ -55,11 +55,17 @@ def populate(
         refuse_needed(out)
     with work(), Toolstack.open() as toolstack, empty_disk(out, size, format_, force=force) as disk:
         ended = populating.run(
-            toolstack.hypervisor, installer, name, disk, format_, lambda info: _attend(toolstack, info, vnc=vnc)
+            toolstack.hypervisor, installer, name, disk, format_, lambda info: _attend(toolstack, info, vnc=vnc),
+            lambda: _anew(toolstack),
         )
         if ended.how not in ("off", "reset"):
             why = {"crash": "it crashed", "untold": "libvirt has not told how it ended"}.get(ended.how, "somebody ended it")
             raise OperationError(f"the installer did not come to its end: {why}; nothing is left of {printable(out)}")
+
+
+def _anew(toolstack: Toolstack) -> Hypervisor:
+    toolstack.close()
+    return toolstack.hypervisor
 
 
 def _attend(toolstack: Toolstack, info: DomainInfo, *, vnc: bool) -> None:
