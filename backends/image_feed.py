@@ -15,6 +15,8 @@ from typing import Protocol
 
 #: Seconds between two looks whether somebody has opened the pipe, or it is to be closed.
 _LOOK = 0.001
+#: Seconds in which somebody who has found the pipe's name before it went, and was held up, opens it; and between two looks.
+_LATE, _LATE_LOOK = 0.5, 0.01
 #: Seconds of rest beside a full pipe, at first, at least and at most: who comes at each free page is woken too often, and
 #: who comes late finds a reader that waits.
 _REST, _SHORTEST_REST, _LONGEST_REST = 0.0001, 0.00002, 0.001
@@ -58,6 +60,7 @@ class Feed:
         self._second: Feed | None = None
         #: Whether somebody has opened it.
         self.opened = False
+        self._awaited = True
         self._stopped, self._over = threading.Event(), threading.Event()
         self._handle = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -76,12 +79,14 @@ class Feed:
             self._unlink()
             raise OSError(errno.EAGAIN, str(error)) from None
 
-    def stop(self) -> None:
-        """Whoever still reads has come to the end. May be repeated."""
+    def stop(self, *, over: bool = False) -> None:
+        """Whoever still reads has come to the end, also where he only is about to open it; OVER says that nobody is, and
+        spares the time to look. May be repeated."""
+        self._awaited = not over
         self._stopped.set()
         self._thread.join()
         if self._second is not None:
-            self._second.stop()
+            self._second.stop(over=over)
 
     def _run(self) -> None:
         target = None
@@ -126,14 +131,17 @@ class Feed:
             self._first._over.wait()
 
     def _end_waiting(self) -> None:
-        """Nobody can open it any more; whoever is about to has the end, instead of waiting for ever."""
+        """Nobody can find it any more; whoever is about to open it has the end, instead of waiting for ever."""
         try:
-            writer = os.open(self.path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            pipe = os.open(self.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
-            self._unlink()  # it is gone already, or this process may open no more
+            self._unlink()  # it is gone already, as where it was read, or this process may open no more
             return
-        self._unlink()
-        os.close(writer)
+        try:
+            self._unlink()
+            _end_reader(pipe, _LATE if self._awaited else 0)
+        finally:
+            os.close(pipe)
 
     def _unlink(self) -> None:
         try:
@@ -170,6 +178,20 @@ class Feed:
                 rest = next_rest(rest, count, min(size, _CHUNK))
             place, rested = place + count, False
         return place
+
+
+def _end_reader(pipe: int, seconds: float) -> None:
+    """Have whoever waits at the PIPE, or comes there within SECONDS, find its end. He waits for another who opens it for
+    writing, and who was there before him does not count: the kernel lets one after the other in, in any order."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            os.close(os.open(f"/proc/self/fd/{pipe}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+            return
+        except OSError as error:
+            if error.errno != errno.ENXIO or time.monotonic() >= deadline:  # it has no reader
+                return
+        time.sleep(_LATE_LOOK)
 
 
 def next_rest(rest: float, taken: int, most: int) -> float:

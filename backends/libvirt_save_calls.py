@@ -159,14 +159,18 @@ class SaveCalls(NamedTuple):
             feed = Feed(path, spans, along, twice=self.version() >= _OPENS_TWICE)
         except OSError:
             return False
+        over = True
         try:
             self._restore(uuid, feed.path, xml, feed.stop)
+        except HypervisorUnreachable:
+            over = False  # it may be about to open the image
+            raise
         except HypervisorError as error:
             if feed.opened and feed.path not in error.message:
                 raise
             return False
         finally:
-            feed.stop()
+            feed.stop(over=over)
         return True
 
     def _restore(self, uuid: str, path: str, xml: str, give_up: Callable[[], None] | None = None) -> None:

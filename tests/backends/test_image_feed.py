@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xmcompat.backends import image_feed
 from xmcompat.backends.image_feed import _LONGEST_REST, _SHORTEST_REST, Feed, copied, next_rest
 from xmcompat.migration.checksum import FlowingChecksum
 
@@ -195,6 +196,44 @@ def test_a_reader_that_is_about_to_open_one_that_is_stopped_is_not_left_waiting(
         feed.stop()
         reader.join(10)
         assert not reader.is_alive(), number
+    assert [path.name for path in source.parent.iterdir()] == ["web1.save"]
+
+
+@pytest.mark.parametrize("opens", [0, 1])
+def test_a_reader_that_was_held_up_on_his_way_to_one_that_is_stopped_is_not_left_waiting(source: Path, opens: int) -> None:
+    """He has found its name, and comes when that is gone and whoever held it open for him as well."""
+    ends: list[bytes] = []
+
+    def come_late() -> None:
+        while os.path.exists(feed.path):
+            time.sleep(0.001)
+        time.sleep(0.05)
+        with open(f"/proc/self/fd/{found}", "rb", buffering=0) as pipe:
+            ends.append(pipe.read(10))
+
+    feed = Feed(str(source), TAIL, twice=opens > 0)
+    with ExitStack() as stack:
+        for _ in range(opens):
+            assert stack.enter_context(open(feed.path, "rb", buffering=0)).read(10)
+        found = os.open(feed.path, os.O_PATH)
+        stack.callback(os.close, found)
+        reader = threading.Thread(target=come_late, daemon=True)
+        reader.start()
+        feed.stop()
+        reader.join(5)
+        assert ends == [b""]
+
+
+def test_no_reader_is_looked_for_where_it_was_read_or_nobody_comes(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_feed, "_LATE", 60)
+    feed = Feed(str(source), TAIL)
+    begun = time.monotonic()
+    feed.stop(over=True)
+    feed = Feed(str(source), TAIL)
+    with open(feed.path, "rb", buffering=0) as pipe:
+        feed.stop()
+        pipe.read(10)
+    assert time.monotonic() - begun < 10
     assert [path.name for path in source.parent.iterdir()] == ["web1.save"]
 
 
