@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from xmcompat.errors import XmError
+from xmcompat.script_store import lock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -105,6 +106,7 @@ def run(call: Call, store: Store, *, deadline: float = DEADLINE, log: str = LOG,
     tied = ("setpriv", "--pdeathsig", "KILL", "--") if bound else ()
     try:
         with open(store.output(), "w+b") as file:
+            lock(file.fileno())  # which the script inherits: it may outlive this process
             status = _ended((*tied, *argv), _environment(call, store), file, deadline)
             file.seek(max(file.seek(0, os.SEEK_END) - _MOST_OUTPUT, 0))
             text = file.read(_MOST_OUTPUT).decode("utf-8", "replace")

@@ -1,13 +1,14 @@
 """What scripts of Xen's ask XenStore for, where there is none: the values of one device, in files.
 
 The tools ``xenstore-read`` and their like stand at the head of the script's PATH. They read and write files in a directory
-of the caller's own, which goes with the call, but for the values where they are to be kept for the next one.
+of the caller's own, which goes with the call, but for the values where they are to be kept for the next one. What a caller
+has left that was killed goes with the next call: it is locked for as long as the caller lives, or the script.
 """
 
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from xmcompat.errors import XmError
@@ -118,11 +119,11 @@ def opened(nodes: Mapping[str, str], *, kept: str = "", purpose: str = "script")
     With KEPT the nodes lie there, beside those that an earlier call has left, and stay. Raises XmError.
     """
     import shutil
-    import tempfile
 
-    place = _place()
+    place, prefix = _place(), f"xmcompat-{purpose}-"
+    _sweep(place, prefix)
     try:
-        directory = tempfile.mkdtemp(prefix=f"xmcompat-{purpose}-", dir=place)
+        directory, held = _made(place, prefix)
     except OSError as error:
         raise XmError(f"no script can be run: {place}: {error.strerror}") from None
     try:
@@ -131,6 +132,63 @@ def opened(nodes: Mapping[str, str], *, kept: str = "", purpose: str = "script")
         yield store
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+        os.close(held)
+
+
+def lock(descriptor: int) -> None:
+    """Keep others from removing what a caller has left: as long as it, or what it has started, has DESCRIPTOR open, which
+    is one of the store's directory or of its output. Raises OSError."""
+    import fcntl
+
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+
+def _made(place: str, prefix: str) -> tuple[str, int]:
+    """A new directory, and the descriptor by which it is locked. Raises OSError."""
+    import tempfile
+
+    while True:
+        directory = tempfile.mkdtemp(prefix=prefix, dir=place)
+        with suppress(FileNotFoundError):  # another call came upon it before it was locked
+            held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                lock(held)
+                if os.path.samestat(os.fstat(held), os.lstat(directory)):
+                    return directory, held
+            except BaseException:
+                os.close(held)
+                raise
+            os.close(held)
+
+
+def _sweep(place: str, prefix: str) -> None:
+    """Remove what callers have left that were killed."""
+    with suppress(OSError), os.scandir(place) as entries:
+        for entry in entries:
+            if entry.name.startswith(prefix) and entry.is_dir(follow_symlinks=False):
+                with suppress(OSError):  # it is in use, or goes just now
+                    _remove_left(entry.path)
+
+
+def _remove_left(directory: str) -> None:
+    """Raises OSError where it is in use."""
+    import fcntl
+    import shutil
+
+    held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if os.fstat(held).st_uid != os.geteuid():
+            return
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(FileNotFoundError):
+            output = os.open(Store(directory).output(), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                fcntl.flock(output, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            finally:
+                os.close(output)
+        shutil.rmtree(directory, ignore_errors=True)
+    finally:
+        os.close(held)
 
 
 def below(path: str, values: Mapping[str, str]) -> dict[str, str]:

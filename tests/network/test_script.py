@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.lab.fixtures import CHECKOUT
+from xmcompat import script_store
 from xmcompat.network.programs import NetworkError
 from xmcompat.network.script import Call, ScriptFailed, find, offline, online
 from xmcompat.script_store import below, opened
@@ -181,3 +187,93 @@ def test_a_script_that_the_kernel_cannot_start_is_told(folder: Path, tmp_path: P
     path.chmod(0o755)
     with pytest.raises(NetworkError, match="cannot be run: No such file or directory"):
         up(str(path), tmp_path)
+
+
+#: Opens a store, runs what it is told in it, and waits.
+HOLDER = """
+import sys, time
+from xmcompat import hotplug_script, script_store
+script_store._PLACES = (sys.argv[1],)
+with script_store.opened({}) as store:
+    print(store.directory, flush=True)
+    if sys.argv[2:]:
+        call = hotplug_script.Call(sys.argv[2], (), "backend/vif/3/0", "vnet0", {})
+        hotplug_script.run(call, store, log=f"{sys.argv[1]}/log")
+    time.sleep(60)
+"""
+
+
+@contextmanager
+def holder(place: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """Another process with a store in PLACE, and its directory."""
+    argv = [sys.executable, "-c", HOLDER, str(place), *words]
+    with subprocess.Popen(argv, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process, Path(process.stdout.readline().strip())
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where stores are made."""
+    monkeypatch.setattr(script_store, "_PLACES", (str(tmp_path),))
+    return tmp_path
+
+
+def test_what_a_killed_caller_has_left_goes_with_the_next_one_and_what_is_in_use_stays(place: Path) -> None:
+    with holder(place) as (killed, left), holder(place) as (_, used):
+        killed.kill()
+        killed.wait()
+        other = place / "xmcompat-other-x"
+        other.mkdir()
+        assert (left / "bin").is_dir()
+        with opened({}) as store:
+            assert sorted(place.glob("xmcompat-*")) == sorted([used, other, Path(store.directory)])
+            assert (used / "bin/xenstore-read").exists()
+        with opened({}), opened({}) as inner, opened({}):  # several at once in one process
+            assert os.path.isdir(inner.programs)
+    assert sorted(place.glob("xmcompat-*")) == sorted([used, other])
+
+
+def test_what_a_script_uses_that_outlives_its_caller_stays_until_its_end(place: Path, folder: Path) -> None:
+    go = place / "go"
+    file = write(folder, f"echo $$ >{place}/pid; while [ ! -e {go} ]; do sleep 0.05; done; xenstore-write a/b done")
+    with holder(place, file) as (killed, left):
+        deadline = time.monotonic() + 20
+        while not (place / "pid").exists() or not (place / "pid").read_text().strip():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        killed.kill()
+        killed.wait()
+        with opened({}):
+            assert (left / "bin/xenstore-write").exists()
+        go.touch()
+        value = left / "store/a/b/.value"
+        while not value.exists() or value.read_text() != "done":
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        while left.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+            with opened({}):
+                pass
+
+
+def test_a_directory_that_another_has_swept_before_it_was_locked_is_made_anew(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def make(prefix: str, dir: str) -> str:
+        made.append(mkdtemp(prefix=prefix, dir=dir))
+        if len(made) == 1:
+            script_store._sweep(dir, prefix)
+        return made[-1]
+
+    mkdtemp = tempfile.mkdtemp
+    monkeypatch.setattr(tempfile, "mkdtemp", make)
+    with opened({}) as store:
+        assert [os.path.isdir(path) for path in made] == [False, True]
+        assert store.directory == made[1]
