@@ -109,7 +109,10 @@ MAY_IMPORT = {
     "tool": {*PROGRAM, "xend", "xm.verbs", "xm.helptexts", "xm.wanted",  # the tables, for the manual
              "xm.console", "xm.signals"},
     "xend": {*PROGRAM, "xm.signals", "xm.migrate"},
-    "tour": {*COMMON, "disk_needs", *(f"backends.{name}" for name in ("domain_xml", "libvirt_kvm", "private_libvirtd"))},
+    "tour": {
+        *COMMON, "deferred", "disk_needs",
+        *(f"backends.{name}" for name in ("domain_xml", "libvirt_kvm", "private_libvirtd")),
+    },
 }
 #: Heavy libraries, and the only files that may name them.
 LIBRARIES = {"libvirt": {"backends.libvirt_kvm"}}

@@ -9,10 +9,11 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from xmcompat.deferred import undisturbed
 from xmcompat.errors import XmError
 from xmcompat.tour.guest import build_guest
 from xmcompat.tour.packages import clear, default_cache
@@ -82,18 +83,21 @@ def _tour(options: Options) -> int:
     remove_leftovers(directory)
     (directory / LOG).unlink(missing_ok=True)
     place = choose(directory / LIBVIRTD)
-    prompt = Prompt(directory / LOG, program=xm_program(), environ={"XMCOMPAT_URI": place.uri})
     kept = failed = False
+    prompt = None
     try:
+        prompt = Prompt(directory / LOG, program=xm_program(), environ={"XMCOMPAT_URI": place.uri})
         _go(prompt, place, options)
         kept = options.keep
     except (XmError, OSError):
         failed = True
-        _keep_qemu_log(prompt, place.log(NAME))
+        if prompt is not None:
+            _keep_qemu_log(prompt, place.log(NAME))
         raise
     finally:
         with _unstoppable():
-            prompt.close()
+            if prompt is not None:
+                prompt.close()
             if not kept:
                 remove_leftovers(directory)
             if not kept and not failed:
@@ -166,20 +170,25 @@ def _keep_qemu_log(prompt: Prompt, log: Path) -> None:
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
     """One tour at a time. The directory goes at the end if nothing is in it."""
-    directory.mkdir(parents=True, exist_ok=True)
-    directory.chmod(0o755)  # QEMU's user must get at the images
-    with open(directory / "lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise Busy(f"another tour runs in {directory}") from None
-        try:
-            yield
-        finally:
-            if {path.name for path in directory.iterdir()} == {"lock"}:
-                shutil.rmtree(directory, ignore_errors=True)
-                with suppress(OSError):
-                    directory.parent.rmdir()
+    with ExitStack() as stack:
+        with undisturbed():  # what is made is known, and goes, before anything is raised
+            directory.mkdir(parents=True, exist_ok=True)
+            directory.chmod(0o755)  # QEMU's user must get at the images
+            file = stack.enter_context(open(directory / "lock", "w"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise Busy(f"another tour runs in {directory}") from None
+            stack.callback(_leave, directory)
+        yield
+
+
+def _leave(directory: Path) -> None:
+    with _unstoppable():
+        if {path.name for path in directory.iterdir()} == {"lock"}:
+            shutil.rmtree(directory, ignore_errors=True)
+            with suppress(OSError):
+                directory.parent.rmdir()
 
 
 Handler = Callable[[int, FrameType | None], None]
