@@ -93,6 +93,10 @@ class Refused(OperationError):
             super().__init__(f"'{name}' cannot move to {host}:\n" + "\n".join(f"  {line}" for line in stops))
 
 
+class _InFile(OperationError):
+    """A domain is off, and its memory is in a file: the text says in which."""
+
+
 class Migrating:
     """The operations over a TOOLSTACK."""
 
@@ -157,20 +161,33 @@ class Migrating:
         """The domain of INFO under a new id, as xm did with one that moves to the host on which it is.
 
         libvirt has no two of one uuid, so that it goes by way of a file. Differs from xm: it stands still meanwhile also
-        with --live. Raises as ``Saving.save`` and ``Saving.restore``; what only the file has is told with its name.
+        with --live. Whatever is raised, a signal that has waited for the end of the save too, it runs afterwards. Raises as
+        ``Saving.save`` and ``Saving.restore``; what only the file has is told with its name.
         """
-        saving = self._toolstack.saving
         os.makedirs(FOLDER, mode=0o700, exist_ok=True)
         path = os.path.join(FOLDER, f"{info.uuid}-{os.getpid()}.save")
-        saving.save(info.uuid, path)
-        with undisturbed():
-            try:
-                back = saving.restore(path)
-            except XmError as error:
-                raise OperationError(
-                    f"{error.line()}; '{info.name}' is off, and its memory is in {path}", hint=f"try: xm restore {path}"
-                ) from None
-            os.unlink(path)
+        before = _inode(path)  # of an earlier process of that number
+        try:
+            self._toolstack.saving.save(info.uuid, path)
+            with undisturbed():
+                return self._back(info, path)
+        except _InFile:
+            raise
+        except BaseException:
+            with undisturbed():
+                if _inode(path) not in (None, before):  # it was saved before that was raised
+                    self._back(info, path)
+            raise
+
+    def _back(self, info: DomainInfo, path: str) -> DomainInfo:
+        """Start what was saved, whose file goes. Raises _InFile."""
+        try:
+            back = self._toolstack.saving.restore(path)
+        except XmError as error:
+            raise _InFile(
+                f"{error.line()}; '{info.name}' is off, and its memory is in {path}", hint=f"try: xm restore {path}"
+            ) from None
+        os.unlink(path)
         return back
 
     # -- before anything is changed
@@ -267,3 +284,11 @@ def not_seen(wanted: Wanted, there: HostFacts) -> tuple[str, ...]:
 
 def _differs(disk: WantedDisk, seen: SeenDisk) -> bool:
     return seen.sight == Sight.MISSING or (seen.sight == Sight.FOUND and sameness(disk, seen)[0] is Sameness.NO)
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino

@@ -378,6 +378,54 @@ def test_a_signal_does_not_hide_what_went_wrong(
 # -- onto the host itself
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_at_the_end_of_its_save_does_not_leave_it_in_its_file_alone(
+    xm: Xm, web1: FakeHypervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """It has to wait until the guest is saved and off, and is raised then."""
+    monkeypatch.setattr("xmcompat.migrating.FOLDER", str(tmp_path / "moving"))
+    off: list[bool] = []
+
+    def interrupted(*_: object) -> None:
+        off.append(WEB1.uuid not in web1.known)
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr("xmcompat.vif_traces.gone", interrupted)
+    with pytest.raises(Ended):
+        xm("migrate", "web1", "localhost")
+    (back,) = web1.known.values()
+    assert (off, back.uuid, back.state) == ([True], WEB1.uuid, DomainState.RUNNING)
+    assert os.listdir(tmp_path / "moving") == []
+
+
+def test_an_error_at_the_end_of_its_save_does_not_either(
+    xm: Xm, web1: FakeHypervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xmcompat.migrating.FOLDER", str(tmp_path / "moving"))
+
+    def fail(*_: object) -> None:
+        raise OperationError("vif3.0 stays")
+
+    monkeypatch.setattr("xmcompat.vif_traces.gone", fail)
+    assert xm("migrate", "web1", "localhost").err.startswith("Error: vif3.0 stays\n")
+    assert [back.state for back in web1.known.values()] == [DomainState.RUNNING]
+    assert os.listdir(tmp_path / "moving") == []
+
+
+def test_a_file_of_an_earlier_process_is_not_started_where_the_save_fails(
+    xm: Xm, web1: FakeHypervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xmcompat.migrating.FOLDER", str(tmp_path))
+    (tmp_path / f"{WEB1.uuid}-{os.getpid()}.save").write_bytes(b"old")
+
+    def fail(*_: object, **__: object) -> None:
+        raise HypervisorError("no room")
+
+    monkeypatch.setattr(web1, "begin_save", fail)
+    assert xm("migrate", "web1", "localhost").err.startswith("Error: no room\n")
+    assert web1.known == {WEB1.uuid: WEB1}
+
+
 def test_a_signal_does_not_leave_it_in_its_file_alone(
     xm: Xm, web1: FakeHypervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other_thread: None
 ) -> None:
