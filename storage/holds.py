@@ -215,6 +215,11 @@ def _locked(place: str, *, wait: bool) -> int | None:
             fd = os.open(f"{place}/{_LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
             continue  # removed since a moment
+        except FileExistsError as error:
+            # the look at what mkdir found there came after whoever had it before has removed it
+            if not os.path.lexists(place) or os.path.isdir(place):
+                continue
+            raise StorageError(f"{place}: {error.strerror}") from None
         except OSError as error:
             hint = "only root may do that" if isinstance(error, PermissionError) else None
             raise StorageError(f"{error.filename or place}: {error.strerror}", hint=hint) from None

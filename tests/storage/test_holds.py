@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -425,6 +426,32 @@ def test_a_sweep_waits_for_nobody(shelf: Shelf, folder: str, monkeypatch: pytest
     monkeypatch.setattr(shelf, "assemble", lambda need, deadline: str(sweep((), folder=folder)))
     assert take(LUN, WEB1, folder=folder) == "()"
     assert held(folder)[0].holders == (WEB1,)
+
+
+def test_a_place_that_goes_while_it_is_made_is_made_again(
+    shelf: Shelf, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever had it before removes it between the kernel's word that it is there and the look at it."""
+    mkdir, gone = os.mkdir, []
+
+    def late(path: str, mode: int = 0o777) -> None:
+        if not gone and "/shelf-" in path:
+            gone.append(path)
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+        mkdir(path, mode)
+
+    monkeypatch.setattr(os, "mkdir", late)
+    assert take(LUN, WEB1, folder=folder) == f"{shelf.folder}/lun0"
+    assert gone and held(folder)[0].holders == (WEB1,)
+
+
+def test_a_place_that_is_no_folder_is_named(shelf: Shelf, folder: str) -> None:
+    take(LUN, WEB1, folder=folder)
+    give(LUN, WEB1, folder=folder)
+    place = holds._place(LUN, folder)
+    Path(place).touch()
+    with pytest.raises(StorageError, match=f"{place}: File exists"):
+        take(LUN, WEB1, folder=folder)
 
 
 def other_process(folder: str) -> int:
