@@ -97,15 +97,17 @@ def again(need: Need, is_up: Callable[[], bool], *, folder: str = FOLDER) -> boo
         return True
 
 
-def give(need: Need, holder: str, *, folder: str = FOLDER) -> None:
-    """HOLDER needs it no longer; it is taken down with its last holder. Silent where it is not held, and where another
-    process has begun meanwhile to start the same domain. Raises StorageError where it cannot be taken down: it is held no
-    more, and the next ``sweep`` tries again."""
+def give(need: Need, holder: str, living: Container[str] = (), *, folder: str = FOLDER) -> None:
+    """HOLDER needs it no longer; it is taken down with its last holder. Silent where it is not held, where another process
+    has begun meanwhile to start the same domain, and where that is one of LIVING (as in ``sweep``): it has done so. Raises
+    StorageError where it cannot be taken down: it is held no more, and the next ``sweep`` tries again."""
     if not os.path.isdir(_place(need, folder)):
         return
     with _turn(_place(need, folder)) as place:
         found, path = _read(place), f"{place}/{_HOLDER}{holder}"
         if _lives(path) and _lines(path)[0] != _this_process():
+            return
+        if os.path.exists(path) and owner_of(holder) in living:
             return
         with suppress(FileNotFoundError):
             os.unlink(path)
@@ -120,13 +122,14 @@ def take_back(need: Need, holder: str, *, folder: str = FOLDER) -> None:
         give(need, holder, folder=folder)
 
 
-def give_all(who: str, *, folder: str = FOLDER) -> None:
-    """Give back all that WHO has, a holder or an owner. Raises the first StorageError when all have been tried."""
+def give_all(who: str, living: Container[str] = (), *, folder: str = FOLDER) -> None:
+    """Give back all that WHO has, a holder or an owner, as ``give`` does. Raises the first StorageError when all have been
+    tried."""
     errors = []
     for hold in held(folder):
         for holder in (one for one in hold.holders if who in (one, owner_of(one))):
             try:
-                give(hold.need, holder, folder=folder)
+                give(hold.need, holder, living, folder=folder)
             except StorageError as error:
                 errors.append(error)
     if errors:

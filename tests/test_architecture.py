@@ -34,7 +34,7 @@ TOOLSTACK = {
     "saved_disks", "saved_guests", "standing", "moving",
     "vnets", "hostdevices", "passing", "passing_pci", "passing_scsi", "passing_usb",
     "host_settings", "managed", "suspending", "recorded", "endings", "connecting", "vifs", "vif_steps", "vif_nat", "vif_traces", "vif_repair", "mac_twins",
-    "disk_needs", "disk_paths", "disk_secrets", "composites",
+    "disk_needs", "disk_owners", "disk_paths", "disk_secrets", "composites",
     "migrating", "departing", "departure", "crossing", "vigil", "moving_secrets", "deferred", "moving_many", "evacuation",
     "receiving", "arrivals", "arrival_disks", "arrival_sweep", "vantage", "copies", "peers", "peer_lines", "enrolment", "enrolled",
 }  # fmt: skip
@@ -94,7 +94,7 @@ MAY_IMPORT = {
     "vnets": {*OPERATIONS, *TOOLSTACK},
     **{name: {*OPERATIONS, *TOOLSTACK} for name in ("hotplug", "hotplug_nics", "pluggable")},
     **{name: {*OPERATIONS, *TOOLSTACK} for name in ("hostdevices", "passing", "passing_pci", "passing_scsi", "passing_usb")},
-    **{name: {*OPERATIONS, *TOOLSTACK} for name in ("disk_needs", "disk_paths", "disk_secrets", "composites")},
+    **{name: {*OPERATIONS, *TOOLSTACK} for name in ("disk_needs", "disk_owners", "disk_paths", "disk_secrets", "composites")},
     **{name: {*OPERATIONS, *TOOLSTACK} for name in ("connecting", "vifs", "vif_steps", "vif_nat", "vif_traces", "vif_repair", "mac_twins")},
     "plugging": {*OPERATIONS, *TOOLSTACK, "render", "xend.config", "xend.client_options"},
     "losses": {"errors", "backends.hypervisor"},

@@ -20,7 +20,7 @@ from xmcompat import disk_needs, disk_secrets, guest_kernels
 from xmcompat.backends import domain_xml
 from xmcompat.backends.devices import BlockSource, Bus, Disk, FileSource, HostNeed, NetworkSource
 from xmcompat.backends.facts import HostFacts
-from xmcompat.backends.hypervisor import DomainInfo
+from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.backends.machine import Accelerator
 from xmcompat.creation import planned
 from xmcompat.errors import DeviceError
@@ -77,7 +77,7 @@ def test_what_a_path_shows_to_be_needed_is_brought_up_and_held(shelf: Shelf, pla
     assert ready(disk(plain), disk(shelf.folder / "lun0", "xvdb")) == [plain, f"{shelf.folder}/lun0"]
     assert "lun0" in shelf.there()
     assert holders() == [f"{WEB1}.51728"]
-    disk_needs.gone(WEB1)
+    disk_needs.gone(FakeHypervisor(), WEB1)
     assert shelf.there() == []
     assert not disk_needs.is_any()
 
@@ -108,7 +108,7 @@ before, looks[:] = set(sys.modules), []
 assert disk_needs.ready(here, (disk,), None, "x", check=False) == (disk,)
 at_start = len(looks)
 disk_needs.settle("x")
-assert disk_needs.gone("x") == ()
+assert disk_needs.gone(here, "x") == ()
 assert disk_needs.sweep(here) == disk_needs.repaired(here) == ()
 print(sorted(set(sys.modules) - before), at_start <= 5, all(str(one).startswith({str(tmp_path)!r}) for one in looks))
 """
@@ -143,7 +143,7 @@ def test_what_was_up_before_stays_so(shelf: Shelf) -> None:
     assert not disk_needs.is_any()
     ready(disk(shelf.folder / "lun2"), uuid=WEB2)
     ready(disk(shelf.folder / "lun1"))
-    disk_needs.gone(WEB1)
+    disk_needs.gone(FakeHypervisor(), WEB1)
     assert "lun1" in shelf.there()
     assert holders() == [f"{WEB2}.51712"]
 
@@ -153,9 +153,9 @@ def test_the_last_of_two_guests_takes_it_down(shelf: Shelf) -> None:
     lun = disk(shelf.folder / "lun0")
     for uuid in (WEB1, WEB2):
         disk_needs.ready(hypervisor, (lun,), GUEST, uuid, check=False)
-    disk_needs.gone(WEB1)
+    disk_needs.gone(FakeHypervisor(), WEB1)
     assert "lun0" in shelf.there()
-    disk_needs.gone(WEB2)
+    disk_needs.gone(FakeHypervisor(), WEB2)
     assert shelf.there() == []
 
 
@@ -210,14 +210,47 @@ def test_another_medium_in_the_drive(shelf: Shelf, plain: str) -> None:
 
 def test_one_disk_of_a_guest_is_given_back_alone(shelf: Shelf) -> None:
     ready(disk(shelf.folder / "lun0"), disk(shelf.folder / "lun1", "xvdb"))
-    disk_needs.gone(WEB1, "xvdb")
+    disk_needs.gone(FakeHypervisor(), WEB1, "xvdb")
     assert shelf.there() == ["lun0", "lun0.device", "lun0.session"]
+
+
+@pytest.mark.parametrize(("state", "shown", "lives"), [
+    (DomainState.RUNNING, "<domain type='kvm' id='4'><name>web1</name></domain>", True),
+    (DomainState.PAUSED, "<domain type='kvm' id='4'/>", True),
+    (DomainState.DYING, "<domain type='kvm' id='4'/>", True),
+    (DomainState.DYING, "<domain type='kvm'><devices id='4'/></domain>", False),
+    (DomainState.CRASHED, "<domain type='kvm'/>", False),
+    (DomainState.DEAD, "<domain type='kvm'/>", False),
+])  # fmt: skip
+def test_what_a_domain_has_stays_where_it_was_started_again_since_its_end(
+    shelf: Shelf, state: DomainState, shown: str, lives: bool
+) -> None:
+    """One that has ended may stay listed as if it were there: it has nothing more."""
+    hypervisor = FakeHypervisor.with_domains(there(4, "web1", WEB1)._replace(state=state))
+    hypervisor.xml[WEB1] = shown
+    ready(disk(shelf.folder / "lun0"), hypervisor=hypervisor)
+    disk_needs.settle(WEB1)
+    assert disk_needs.gone(hypervisor, WEB1) == ()
+    assert bool(shelf.there()) == lives
+
+
+def test_a_disk_that_was_plugged_in_again_keeps_what_it_needs(shelf: Shelf) -> None:
+    hypervisor = FakeHypervisor.with_domains(there(1, "web1", WEB1))
+    lun = disk(shelf.folder / "lun0", "xvdb")
+    ready(lun, hypervisor=hypervisor)
+    disk_needs.settle(WEB1)
+    hypervisor.xml[WEB1] = domain_xml.render(replace(planned(replace(GUEST, uuid=WEB1, memory=64), FACTS).machine, disks=(lun,)))
+    disk_needs.gone(hypervisor, WEB1, "xvdb")
+    assert holders() == [f"{WEB1}.51728"]
+    hypervisor.xml[WEB1] = hypervisor.xml[WEB1].replace("lun0", "lun1").replace("ua-xvdb", "ua-xvdc")
+    disk_needs.gone(hypervisor, WEB1, "xvdb")
+    assert shelf.there() == []
 
 
 def test_what_cannot_be_taken_down_is_said_and_tried_again(shelf: Shelf) -> None:
     ready(disk(shelf.folder / "lun0"))
     shelf.fails_at = "release"
-    assert disk_needs.gone(WEB1) == ("no release",)
+    assert disk_needs.gone(FakeHypervisor(), WEB1) == ("no release",)
     assert disk_needs.sweep(FakeHypervisor()) == ("no release",)
     shelf.fails_at = ""
     assert disk_needs.sweep(FakeHypervisor()) == ()
@@ -269,7 +302,7 @@ def test_volumes_are_joined_by_the_kernel_where_it_can(
     else:
         assert found == joined
         assert served_ones == [f"{partitions.FOLDER}/{WEB1}-xvda"]
-    assert disk_needs.gone(WEB1) == ()
+    assert disk_needs.gone(FakeHypervisor(), WEB1) == ()
     assert (kernel.there, served_ones) == ({}, [])
 
 
@@ -316,7 +349,7 @@ def test_a_guest_that_starts_anew_has_its_disk_joined_in_one_way_alone(tmp_path:
         monkeypatch.setattr(mapped, "possible", lambda possible=possible: possible)
         disk_needs.ready(FakeHypervisor(), (parts("/dev/null", "/dev/zero"),), GUEST, WEB1, check=False)
     assert order == ["kernel up", "kernel down", "server up", "server down", "kernel up"]
-    assert disk_needs.gone(WEB1) == ()
+    assert disk_needs.gone(FakeHypervisor(), WEB1) == ()
     assert order[5:] == ["kernel down"]
     assert not disk_needs.is_any()
 
@@ -336,7 +369,7 @@ def test_what_the_volumes_need_is_up_before_they_are_joined_and_goes_after(
     monkeypatch.setattr(mapped, "release", lambda need: order.append("parted"))
     disk_needs.ready(FakeHypervisor(), (parts(shelf.folder / "lun1", shelf.folder / "lun2"),), GUEST, WEB1, check=False)
     assert order == ["lun1 up", "lun2 up", "joined"]
-    disk_needs.gone(WEB1)
+    disk_needs.gone(FakeHypervisor(), WEB1)
     assert order[3:][0] == "parted"
     assert sorted(order[4:]) == ["lun1 down", "lun2 down"]
 
@@ -392,7 +425,7 @@ def test_a_link_to_what_is_not_up_says_what_is_needed(shelf: Shelf, tmp_path: Pa
     assert ready(disk(tmp_path / "outer"), uuid=WEB2) == [f"{shelf.folder}/lun0"]
     assert len(holders()) == 2, "what is up for another guest is held for this one too"
     for uuid in (WEB1, WEB2):
-        assert disk_needs.gone(uuid) == ()
+        assert disk_needs.gone(FakeHypervisor(), uuid) == ()
     assert shelf.there() == []
 
 

@@ -34,7 +34,7 @@ def sweep(hypervisor: Hypervisor, log: Callable[[str, str], None] = lambda level
             if copy.life in (Life.GONE, Life.OFF):
                 for sentence in removed(kept.promise, sure=False):
                     log("ERROR", sentence)
-                disk_needs.gone(one.uuid)
+                disk_needs.gone(hypervisor, one.uuid)
                 disk_secrets.gone(hypervisor, one.uuid)
             else:
                 disk_needs.settle(one.uuid)

@@ -296,7 +296,7 @@ class Departure:
         """Give back what the domain had of this host."""
         uuid = self._info.uuid
         vif_traces.gone(back_ends, self._info)
-        for told in disk_needs.gone(uuid):
+        for told in disk_needs.gone(self._hypervisor, uuid):
             self._listener.note(told)
         try:
             disk_secrets.gone(self._hypervisor, uuid)

@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 
-from xmcompat import disk_secrets, guest_kernels
-from xmcompat.errors import DeviceError, DomainNotFound, XmError
+from xmcompat import disk_owners, disk_secrets, guest_kernels
+from xmcompat.errors import DeviceError, XmError
 from xmcompat.storage import looking
 
 TYPE_CHECKING = False
@@ -239,9 +239,13 @@ def _holder(uuid: str, disk: Disk) -> str:
 
 
 def _holder_named(uuid: str, vdev: str) -> str:
+    return f"{uuid}.{_number(vdev)}"
+
+
+def _number(vdev: str) -> str:
     from xmcompat.vdev import vdev_number
 
-    return f"{uuid}.{vdev_number(vdev) or vdev.replace('/', '-')}"
+    return str(vdev_number(vdev) or vdev.replace("/", "-"))
 
 
 def settle(uuid: str) -> None:
@@ -268,16 +272,18 @@ def _give(held: Sequence[tuple[Need, str]], *, just_taken: bool = False) -> None
             continue  # the next sweep tries again
 
 
-def gone(uuid: str, vdev: str = "") -> tuple[str, ...]:
-    """The domain has gone, or its disk VDEV alone: give back what is held for it. Returns sentences of what could not be
-    taken down, which is tried again with the next start of a guest."""
+def gone(hypervisor: Hypervisor, uuid: str, vdev: str = "") -> tuple[str, ...]:
+    """The domain has gone, or its disk VDEV alone: give back what is held for it, unless another process has started the
+    domain since, or plugged the disk in. Returns sentences of what could not be taken down, which is tried again with the
+    next start of a guest."""
     if not is_any():
         return ()
     from xmcompat.storage import holds
     from xmcompat.storage.programs import StorageError
 
+    having = disk_owners.Having(hypervisor, _number(vdev), _number) if vdev else disk_owners.StartedAgain(hypervisor)
     try:
-        holds.give_all(_holder_named(uuid, vdev) if vdev else uuid, folder=FOLDER)
+        holds.give_all(_holder_named(uuid, vdev) if vdev else uuid, having, folder=FOLDER)
     except StorageError as error:
         return (error.line(),)
     return ()
@@ -309,8 +315,7 @@ def given_back(hypervisor: Hypervisor, uuid: str) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if is_any() and not _lives(hypervisor, uuid):
-            gone(uuid)
+        gone(hypervisor, uuid)
         disk_secrets.gone(hypervisor, uuid)
         guest_kernels.gone(hypervisor, uuid)
         raise
@@ -378,7 +383,7 @@ def sweep(hypervisor: Hypervisor) -> tuple[str, ...]:
         return ()
     from xmcompat.storage import holds
 
-    errors = holds.sweep(_Living(hypervisor), hypervisor=hypervisor.uri, folder=FOLDER)
+    errors = holds.sweep(disk_owners.Living(hypervisor), hypervisor=hypervisor.uri, folder=FOLDER)
     errors += holds.sweep((), hypervisor=holds.COMMAND, folder=FOLDER)
     return tuple(dict.fromkeys(error.line() for error in errors))
 
@@ -390,23 +395,3 @@ def sweep_after(uri: str) -> None:
         from xmcompat.storage import holds
 
         holds.sweep((), hypervisor=uri, folder=FOLDER)
-
-
-class _Living:
-    """The domains (uuids) that are there when they are asked for."""
-
-    def __init__(self, hypervisor: Hypervisor) -> None:
-        self._hypervisor = hypervisor
-
-    def __contains__(self, uuid: object) -> bool:
-        return _lives(self._hypervisor, str(uuid))
-
-
-def _lives(hypervisor: Hypervisor, uuid: str) -> bool:
-    """Whether the domain is there, or may be."""
-    try:
-        return hypervisor.find(uuid).domid is not None
-    except DomainNotFound:
-        return False
-    except XmError:
-        return True

@@ -60,7 +60,7 @@ class Endings:
                 back_ends = vif_traces.leaving(self.hypervisor, info)
                 self.done(self.hypervisor.destroy, info, designation)
                 vif_traces.gone(back_ends, info)
-                disk_needs.gone(info.uuid)
+                disk_needs.gone(self.hypervisor, info.uuid)
                 disk_secrets.gone(self.hypervisor, info.uuid)
                 guest_kernels.gone(self.hypervisor, info.uuid)
         except DomainNotFound:

@@ -100,7 +100,7 @@ class Devices(Nics):
             except XmError:
                 there = []
             if all(_number_of(one.disk) != _number_of(disk) for one in there):
-                disk_needs.gone(seen.info.uuid, disk.vdev)
+                disk_needs.gone(self._hypervisor, seen.info.uuid, disk.vdev)
                 disk_secrets.gone(self._hypervisor, seen.info.uuid, disk.vdev)
             raise
 
@@ -170,7 +170,7 @@ class Devices(Nics):
             self._plugging.take_away(seen, device, form)
         if seen.live and not force:
             self._plugging.wait(seen, device, os.environ)
-            disk_needs.gone(seen.info.uuid, found.disk.vdev or found.disk.target)
+            disk_needs.gone(self._hypervisor, seen.info.uuid, found.disk.vdev or found.disk.target)
             disk_secrets.gone(self._hypervisor, seen.info.uuid, found.disk.vdev or found.disk.target)
 
     def _vbd(self, uname: str, vdev: str, mode: str, backend: str) -> Vbd:

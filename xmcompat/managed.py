@@ -13,7 +13,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from xmcompat import connecting, creation, disk_needs, disk_secrets, guest_kernels, recorded, saved_guests, vif_traces
+from xmcompat import (
+    connecting,
+    creation,
+    disk_needs,
+    disk_secrets,
+    guest_kernels,
+    moving,
+    recorded,
+    saved_guests,
+    vif_traces,
+)
 from xmcompat.backends import domain_xml
 from xmcompat.backends.gather import gather
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
@@ -114,7 +124,7 @@ class Managed(Suspending):
             if info.uuid in self._hypervisor.suspended():  # since a moment
                 raise OperationError("Domain is not halted.") from None
             raise
-        disk_needs.gone(info.uuid)
+        disk_needs.gone(self._hypervisor, info.uuid)
         disk_secrets.gone(self._hypervisor, info.uuid)
         guest_kernels.gone(self._hypervisor, info.uuid)
 
@@ -229,6 +239,7 @@ class Managed(Suspending):
         info = self._toolstack.find(designation)
         if info.domid is not None or (not discard_saved and info.uuid in self._hypervisor.suspended()):
             raise OperationError("Domain is already running")
+        moving.refuse_on_its_way(self._hypervisor.uri, info.uuid, info.name)
         saved = None if discard_saved else saved_guests.find(self._hypervisor.uri, info.name, info.uuid)
         if saved is not None:
             saved_guests.refuse(saved)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PREFIX = "migrating-"
 _THIS_HOST = ("localhost", "localhost.localdomain", "127.0.0.1", "::1")
-_TRIES = 10
+_TRIES, _PAUSE = 10, 0.02
 #: In the file of a domain that stands still.
 _STANDS = b"stands still\n"
 
@@ -90,6 +90,15 @@ def restored(uri: str, uuid: str, name: str) -> Iterator[None]:
         yield
 
 
+def refuse_on_its_way(uri: str, uuid: str, name: str) -> None:
+    """Raises OperationError where the domain is being saved or moved, which gives back what its disks need once it has
+    ended, or is being restored, which may write its disks."""
+    for file, what in ((uuid, "saved, or moved"), (f"{uuid}.restored", "restored")):
+        path = os.path.join(moving_folder(uri), file)
+        if all(_is_locked(path, pause) for pause in (0.0, *[_PAUSE] * _TRIES)):  # who sweeps has it for a moment
+            raise OperationError(f"'{name}' is being {what}", hint="try again when that is over")
+
+
 @contextmanager
 def _held(uri: str, file: str) -> Iterator[tuple[bool, int | None]]:
     """Whether this process, and no other, has the lock on FILE, also where no file can be written; and the file."""
@@ -119,7 +128,7 @@ def _locked(path: str) -> int | None:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
-            time.sleep(0.02)
+            time.sleep(_PAUSE)
             continue
         if os.fstat(handle).st_nlink:
             return handle
@@ -140,7 +149,9 @@ def is_moving(uri: str, uuid: str) -> bool:
     return _is_locked(os.path.join(moving_folder(uri), uuid))
 
 
-def _is_locked(path: str) -> bool:
+def _is_locked(path: str, pause: float = 0.0) -> bool:
+    """Whether another process has it, after PAUSE seconds."""
+    time.sleep(pause)
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:

@@ -221,7 +221,7 @@ class PendingSave:
         """Nothing is to be left of one that was known for staying after its end alone, nor of its interfaces."""
         if not self._running:
             vif_traces.gone(self._back_ends, self.info)
-            disk_needs.gone(self.info.uuid)
+            disk_needs.gone(self._toolstack.hypervisor, self.info.uuid)
             guest_kernels.gone(self._toolstack.hypervisor, self.info.uuid)
             try:
                 self._toolstack.hypervisor.sweep(self.info.uuid)

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from xmcompat import saved_guests
+from xmcompat import moving, saved_guests
 from xmcompat.backends.machine import BlockSource, FileSource, Machine
 from xmcompat.errors import ConfigError, DeviceError, DomainExists, DomainNotFound, OperationError, XmError
 from xmcompat.guest import GuestConfig, GuestKind, KernelBoot, is_loader
@@ -39,7 +39,7 @@ def refuse_taken(hypervisor: Hypervisor, guest: GuestConfig, *, discard_saved: b
     """Raise DomainExists where name or uuid belong to another domain; those of Domain-0 always do.
 
     A halted, known domain of the same name *and* uuid is no obstacle: it runs with the new configuration. One whose memory
-    is saved raises OperationError, unless with DISCARD_SAVED.
+    is saved raises OperationError, unless with DISCARD_SAVED; so does one that is being saved, moved or restored.
     Source: xm-create's name rules, Xen 4.1.
     """
     if guest.name == DOM0_NAME or guest.uuid == DOM0_UUID:
@@ -57,6 +57,8 @@ def refuse_taken(hypervisor: Hypervisor, guest: GuestConfig, *, discard_saved: b
             raise DomainExists(holder.name, None)
         if not discard_saved:
             refuse_suspended(hypervisor, holder)
+    if guest.uuid:
+        moving.refuse_on_its_way(hypervisor.uri, guest.uuid, guest.name)
     saved = None if discard_saved else saved_guests.find(hypervisor.uri, guest.name, guest.uuid)
     if saved is not None:
         saved_guests.refuse(saved)

@@ -328,7 +328,7 @@ class Receiving:
         if self._coming is not None:
             with suppress(XmError):
                 connecting.gone(self._back_ends, self._coming, environ=self._environ)
-        for sentence in disk_needs.gone(uuid):
+        for sentence in disk_needs.gone(self._hypervisor, uuid):
             self._log("ERROR", sentence)
         disk_secrets.gone(self._hypervisor, uuid)
         guest_kernels.gone(self._hypervisor, uuid, self._environ)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xmcompat import connecting, disk_needs, guest_kernels, moving, recorded, vif_traces
+from xmcompat import connecting, disk_needs, disk_owners, guest_kernels, moving, recorded, vif_traces
 from xmcompat.backends import domain_xml
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.backends.settings import is_local
@@ -95,8 +95,8 @@ class Suspending:
             job.abort()
             raise
         vif_traces.gone(back_ends, info)
-        disk_needs.gone(info.uuid)
-        if self._hypervisor.marks(info.uuid)[1] is not None:
+        disk_needs.gone(self._hypervisor, info.uuid)
+        if self._hypervisor.marks(info.uuid)[1] is not None and not disk_owners.runs(self._hypervisor, info.uuid):
             self._hypervisor.set_mark(info.uuid, None, live=False)  # what ended it need not be guessed later
 
     def _after(self, info: DomainInfo) -> str:
@@ -127,6 +127,7 @@ class Suspending:
             raise OperationError(f"Cannot resume privileged domain {designation}")
         if info.domid is not None or info.uuid not in self._hypervisor.suspended():
             raise OperationError("Cannot resume domain that is not suspended.")
+        moving.refuse_on_its_way(self._hypervisor.uri, info.uuid, info.name)
         xml, machine = self._in_image(info)
         try:
             started = self._from_image(info, xml, machine, paused=paused)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import sys
@@ -487,6 +488,33 @@ def test_what_a_domain_has_that_was_started_meanwhile_is_not_taken_back(shelf: S
     holds.take_back(LUN, WEB1, folder=folder)
     assert shelf.there() == UP
     assert holds.has(LUN, WEB1, folder=folder)
+
+
+def test_what_a_domain_has_that_another_process_has_started_again_is_not_given_back(shelf: Shelf, folder: str) -> None:
+    """Its end was seen here; it is asked for with the lock held, when nobody else can take or settle it."""
+    take(LUN, f"{WEB1}.51712", folder=folder)
+    settle(WEB1, folder=folder)
+    child = os.fork()
+    if child == 0:
+        take(LUN, f"{WEB1}.51712", folder=folder)
+        settle(WEB1, folder=folder)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    asked: list[object] = []
+
+    class Living:
+        def __contains__(self, uuid: object) -> bool:
+            (lock,) = Path(folder).glob("*/lock")
+            with lock.open() as file, pytest.raises(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            asked.append(uuid)
+            return len(asked) == 1
+
+    give_all(WEB1, Living(), folder=folder)
+    assert (shelf.there(), asked) == (UP, [WEB1])
+    assert holds.has(LUN, f"{WEB1}.51712", folder=folder)
+    give_all(WEB1, Living(), folder=folder)
+    assert nothing_left(shelf, folder)
 
 
 def test_what_has_died_is_brought_up_again_while_it_is_held(shelf: Shelf, folder: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,10 @@ import pytest
 from tests.fakes import FakeHypervisor, domain
 from tests.xm.conftest import Xm
 from tests.xm.test_console import FakeSession
+from xmcompat import moving, vif_traces
 from xmcompat.backends.domain_xml import parse, read_record
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
+from xmcompat.backends.kept_mark import Mark, Phase
 from xmcompat.errors import (
     ConnectionLost,
     DomainBusy,
@@ -494,6 +498,49 @@ def test_every_error_of_resume_has_the_same_beginning(xm: Xm, halted: FakeHyperv
         "'xm start --discard-saved web1'\n"
     )
     assert halted.calls == []
+
+
+# -- on its way
+
+
+@pytest.mark.parametrize(("place", "what"), [(UUID, "saved, or moved"), (f"{UUID}.restored", "restored")])
+def test_nobody_starts_what_is_not_done_with_its_disks(
+    xm: Xm, halted: FakeHypervisor, config: Path, place: str, what: str
+) -> None:
+    """Who suspends it gives back what they need when it is off; who restores it may write them."""
+    said = f"'web1' is being {what}; try again when that is over\n"
+    with moving._held(halted.uri, place):
+        assert xm("start", "web1").err == f"Error: {said}"
+        assert xm("create", "-q", "web1.cfg").err == f"Error: {said}"
+        suspend(halted)
+        assert xm("resume", "web1").err == f"Error: Error occurred when resuming: {said}"
+        assert halted.calls == []
+    assert xm("resume", "web1") == (0, "", "")
+
+
+def test_who_looks_for_what_was_left_stops_no_start(
+    xm: Xm, halted: FakeHypervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """'xm list' has the file of a process that was killed for a moment."""
+    with ExitStack() as stack:
+        stack.enter_context(moving._held(halted.uri, UUID))
+        sleep, pauses = time.sleep, list[float]()
+        monkeypatch.setattr(time, "sleep", lambda pause: (pauses.append(pause), stack.close() if pause else None, sleep(pause)))
+        assert xm("start", "web1") == (0, "", "")
+    assert max(pauses) > 0
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_the_mark_of_a_guest_that_goes_on_already_stays(
+    xm: Xm, halted: FakeHypervisor, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    """Somebody else than xm may have let it go on while its interfaces are taken away."""
+    run(halted)
+    mark = Mark(Phase.RUNNING, 7, managed=True)
+    halted.set_mark(UUID, mark, live=False)
+    monkeypatch.setattr(vif_traces, "gone", lambda *_: run(halted, domid=8) if again else None)
+    assert xm("suspend", "web1") == (0, "", "")
+    assert halted.marks(UUID)[1] == (mark if again else None)
 
 
 # -- how they are shown

@@ -171,7 +171,7 @@ def test_one_that_has_gone_where_nobody_answers_leaves_nothing_of_it_here(
     xm: Xm, web1: FakeHypervisor, way: FakeWay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left: list[str] = []
-    monkeypatch.setattr("xmcompat.disk_needs.gone", lambda uuid: left.append(uuid) or ())
+    monkeypatch.setattr("xmcompat.disk_needs.gone", lambda hypervisor, uuid: left.append(uuid) or ())
 
     def never() -> FakePeer:
         raise PeerLost("node2 cannot be reached")
@@ -342,7 +342,7 @@ def test_a_signal_once_it_is_there_is_too_late_and_nothing_is_left_undone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     left: list[str] = []
-    monkeypatch.setattr("xmcompat.disk_needs.gone", lambda uuid: left.append(uuid) or ())
+    monkeypatch.setattr("xmcompat.disk_needs.gone", lambda hypervisor, uuid: left.append(uuid) or ())
 
     def interrupt(word: str) -> None:
         if word == "settle":

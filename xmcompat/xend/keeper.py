@@ -220,7 +220,7 @@ class Keeper:
         back_ends = vif_traces.leaving(self._hypervisor, info)
         call(uuid)
         vif_traces.gone(back_ends, info)
-        for sentence in disk_needs.gone(uuid) if for_good else ():
+        for sentence in disk_needs.gone(self._hypervisor, uuid) if for_good else ():
             self._log("ERROR", f"Domain {info.name}: {sentence}")
         if for_good:
             guest_kernels.gone(self._hypervisor, uuid)
@@ -287,7 +287,7 @@ class Keeper:
             raise
         except XmError as error:
             vif_traces.end(hypervisor, hypervisor.find(uuid), hypervisor.halt)
-            disk_needs.gone(uuid)
+            disk_needs.gone(hypervisor, uuid)
             hypervisor.set_mark(uuid, mark._replace(phase=Phase.HALTED, copy=""))
             self._log("ERROR", f"Domain {name} could not be started again: {error.line()}. It stays halted.")
             return
