@@ -37,6 +37,8 @@ _MAJOR_MINOR = re.compile(r"([0-9a-fA-F]{1,8}):([0-9a-fA-F]{1,8})")
 _TRIES, _PAUSE = 3, 0.3
 #: Seconds in which it must remove what it did not add to the end; an error is told at once.
 _PATIENCE = 10.0
+#: How often a disk's folder is made again that goes at once.
+_LINKS = 5
 _LAST_DOMID = 2**31 - 1
 
 
@@ -205,7 +207,18 @@ def _node(major: int, minor: int) -> str:
 
 
 def _link(path: str, device: str) -> None:
-    """Have PATH lead to DEVICE, whose folders QEMU's user can pass through."""
+    """Have PATH lead to DEVICE, whose folders QEMU's user can pass through. The last of them may be removed meanwhile, with
+    another disk of the guest."""
+    for _ in range(_LINKS - 1):
+        try:
+            _link_once(path, device)
+            return
+        except (FileNotFoundError, FileExistsError):
+            continue
+    _link_once(path, device)
+
+
+def _link_once(path: str, device: str) -> None:
     folder = os.path.dirname(path)
     os.makedirs(folder, 0o755, exist_ok=True)
     for one in (folder, os.path.dirname(folder), os.path.dirname(os.path.dirname(folder))):

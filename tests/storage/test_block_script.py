@@ -246,6 +246,33 @@ def test_two_disks_of_one_guest_do_not_see_each_other(site: Site) -> None:
     assert site.left() == []
 
 
+@pytest.mark.parametrize("step", ["stat", "symlink"])
+def test_a_folder_that_goes_with_another_disk_of_the_guest_is_made_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    site.script()
+    call, removed = getattr(os, step), list[str]()
+
+    def late(path: str, *words: object, **more: object) -> object:
+        if not removed and str(site.link.parent) in (path, *map(os.path.dirname, map(str, words))):
+            removed.append(path)
+            os.rmdir(site.link.parent)
+        return call(path, *words, **more)
+
+    monkeypatch.setattr(os, step, late)
+    assert os.path.realpath(block_script.assemble(site.need(), 5)) == str(site.device)
+    assert removed and site.called() == ["1 add"]
+
+
+def test_a_folder_that_cannot_be_made_is_told(site: Site) -> None:
+    site.script()
+    site.link.parents[1].mkdir()
+    site.link.parent.touch()
+    with pytest.raises(StorageError, match=f"{site.link.parent}: File exists"):
+        block_script.assemble(site.need(), 5)
+    assert site.called() == ["1 add", "1 remove"]
+
+
 #: Where a process that takes a disk is killed: before the script, in it, after it, at the link.
 MOMENTS = {
     "before the script": "xmcompat.hotplug_script.run",
