@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from xmcompat.errors import DeviceError, DiskBusy
-from xmcompat.storage import looking
+from xmcompat.storage import device_locks, looking
 from xmcompat.storage.sharing import Held, HostUse, Identity, Mount, conflict, parse_mountinfo
 
 
@@ -52,6 +52,8 @@ def assemble(sources: Sequence[Source], *, others: Sequence[Held], mountinfo: st
             )
             if taken:
                 raise _busy(source, taken.why, hint=taken.holder)
+            if any(one.kind == "block" for one in found[index]):
+                _refuse_filled(source, paths[index], _left(end))
     return paths
 
 
@@ -88,6 +90,14 @@ def _refuse_read_only(source: Source, found: os.stat_result) -> None:
             f"{_complaint(source)} {source.path} is a read-only device, and not for a guest to write to",
             hint="give it with the mode r; 'lvchange -prw' makes a volume writable, 'blockdev --setrw' another device",
         )
+
+
+def _refuse_filled(source: Source, path: str, deadline: float) -> None:
+    """Differs from xm, which asked nobody: an image that is being written to the device would go on over the guest's own
+    writes."""
+    if who := device_locks.filled_by(path, deadline):
+        why = f"Device {source.path} is being filled, or changed, by another process."
+        raise _busy(source, why, hint=f"{who} has locked it; wait for it")
 
 
 def _missing(source: Source, path: str) -> DeviceError:

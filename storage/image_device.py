@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from xmcompat.errors import StillWritten
+from xmcompat.storage import device_locks
 from xmcompat.storage.check import host_uses, identities, mount_table
 from xmcompat.storage.image_copy import size_of
 from xmcompat.storage.image_programs import ImageError, ImageInUse, ProgramFailed, own_path, reader, run
@@ -91,10 +92,8 @@ def device_to_fill(path: str, size: int, force: bool) -> Iterator[int]:
             raise ImageInUse(f"{path} is in use: this host has it mounted, or a volume stands on it") from None
         raise ImageError(f"{path}: {error.strerror}") from None
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ImageInUse(f"{path} is being filled by another process", hint="wait for it") from None
+        if not device_locks.take(fd):
+            raise ImageInUse(f"{path} is being filled by another process", hint="wait for it")
         if locked_by_qemu(fd):
             raise ImageInUse(f"{path} is in use: QEMU has it open", hint="shut the guest down first")
         _refuse_opened(path, fd)

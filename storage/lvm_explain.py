@@ -52,6 +52,9 @@ def usable(need: Need) -> Lv:
     )  # fmt: skip
     if what:
         raise StorageError(f"{need.words['path']}: {need.name} is {what}, and no disk", hint="give a volume")
+    if lvm_read.HALF_MADE in lv.tags and "half_made" not in need.words:
+        why = f"{need.words['path']}: {need.name} is half made: the copy into it was cut off, or is going on"
+        raise StorageError(why, hint="wait for it, or make it again")
     return lv
 
 

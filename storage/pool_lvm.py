@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import count
 
 from xmcompat.storage import holds, lvm, lvm_read
@@ -250,6 +251,8 @@ def ready(volume: Volume) -> Iterator[str]:
     need = lvm.need_of(volume.path)
     if need is None:
         raise gone(volume)
+    if volume.half_made:  # who names it knows that, and mostly is at it
+        need = replace(need, words={**need.words, "half_made": "y"})
     holder = f"command-{os.getpid()}-{next(_holders)}"
     path = holds.take(need, holder, hypervisor=holds.COMMAND) or volume.path
     try:

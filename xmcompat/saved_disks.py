@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from xmcompat import composites
@@ -21,7 +21,7 @@ from xmcompat.migration import disk_stamps
 from xmcompat.vdev import split_vdev
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from xmcompat.backends.machine import Machine
 
@@ -243,15 +243,33 @@ def put_back(saved: SavedDisks, path: str, disks: Sequence[Disk]) -> None:
     wanted = [(_target(disk, disks), copy, disk) for copy, disk in copies]
     for copy in dict.fromkeys(copy for copy, _ in copies):
         _refuse_led_away(copy)
-    for target, copy, disk in wanted:
-        try:
-            run(_writing(copy, disk, target), confined=Confinement(capabilities=_WRITER))
-        except (XmError, OSError) as error:
-            told = error.line() if isinstance(error, XmError) else error.strerror
-            raise OperationError(
-                f"Restore failed: the disk {disk.vdev} ({_path(target)}) is not put back: {told}",
-                hint=f"mend that, and call 'xm restore --disks {path}' again before anybody uses the disk",
-            ) from None
+    with _alone([_path(target) for target, _, _ in wanted]):
+        for target, copy, disk in wanted:
+            try:
+                run(_writing(copy, disk, target), confined=Confinement(capabilities=_WRITER))
+            except (XmError, OSError) as error:
+                told = error.line() if isinstance(error, XmError) else error.strerror
+                raise OperationError(
+                    f"Restore failed: the disk {disk.vdev} ({_path(target)}) is not put back: {told}",
+                    hint=f"mend that, and call 'xm restore --disks {path}' again before anybody uses the disk",
+                ) from None
+
+
+@contextmanager
+def _alone(paths: Sequence[str]) -> Iterator[None]:
+    """Nobody else fills those of PATHS that are devices, nor starts a guest on them, while the body runs. Files QEMU's
+    programs lock by themselves. Raises OperationError."""
+    from xmcompat.storage import device_locks
+
+    with ExitStack() as stack:
+        for path in dict.fromkeys(paths):
+            try:
+                if stat.S_ISBLK(os.stat(path).st_mode):
+                    stack.enter_context(device_locks.taken(path))
+            except (XmError, OSError) as error:
+                told = error.line() if isinstance(error, XmError) else f"{path}: {error.strerror}"
+                raise OperationError(f"Restore failed: the disks cannot be put back: {told}") from None
+        yield
 
 
 def _target(disk: SavedDisk, disks: Sequence[Disk]) -> Disk:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
+import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from xmcompat.errors import DeviceError, DiskBusy
-from xmcompat.storage import looking
+from xmcompat.storage import device_locks, looking
 from xmcompat.storage.check import Source, assemble, host_uses, identities
 from xmcompat.storage.sharing import Held, Identity
 
@@ -171,6 +174,53 @@ def test_a_device_that_another_guest_holds_is_taken_whatever_its_node(node: Path
     os.mknod(other, 0o600 | stat.S_IFBLK, os.makedev(259, 4094))
     assert refusal(source(node, kind="block"), others=(held(again),)) == f"{CONNECTED}\n{IN_GUEST.format(node)}"
     assert assemble([source(node, kind="block")], others=[held(other)], mountinfo="") == [str(node)]
+
+
+@pytest.fixture
+def device(image: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that stands in for a block device."""
+    monkeypatch.setattr(stat, "S_ISBLK", lambda mode: stat.S_IFMT(mode) == stat.S_IFREG)
+    monkeypatch.setattr(device_locks, "PATIENCE", 0.5)
+    return image
+
+
+@contextmanager
+def locked(path: Path, seconds: float = 30.0) -> Iterator[int]:
+    """As by a process that fills it; its number."""
+    fills = ["python3", "-c", "import fcntl, sys, time\nfile = open(sys.argv[1])\nfcntl.flock(file, fcntl.LOCK_EX)\n"
+             "print('locked', flush=True)\ntime.sleep(float(sys.argv[2]))", str(path), str(seconds)]  # fmt: skip
+    with subprocess.Popen(fills, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        try:
+            child.stdout.readline()
+            yield child.pid
+        finally:
+            child.kill()
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_device_that_is_being_filled_is_given_to_no_guest(device: Path, writable: bool) -> None:
+    wanted = source(device, kind="block", writable=writable)
+    with locked(device) as pid:
+        assert refusal(wanted) == f"{CONNECTED}\nDevice {device} is being filled, or changed, by another process."
+        with pytest.raises(DiskBusy) as error:
+            assemble([wanted], others=[], mountinfo="")
+        assert error.value.lines()[-1] == f"Hint: 'python3' (process {pid}) has locked it; wait for it"
+        shared = source(device, kind="block", shareable=True)
+        assert assemble([shared], others=[], mountinfo="") == [str(device)]
+    assert assemble([wanted], others=[], mountinfo="") == [str(device)]
+
+
+def test_who_has_a_device_for_a_moment_hinders_nobody(device: Path) -> None:
+    with locked(device, 0.1):
+        assert assemble([source(device, kind="block")], others=[], mountinfo="") == [str(device)]
+
+
+def test_who_only_looks_at_a_device_hinders_nobody(device: Path) -> None:
+    """As udev does."""
+    with device.open() as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        assert assemble([source(device, kind="block")], others=[], mountinfo="") == [str(device)]
 
 
 def test_the_holder_is_named_on_a_line_of_its_own(image: Path) -> None:

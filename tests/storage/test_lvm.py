@@ -4,6 +4,7 @@ has device-mapper; what each part does there is in ``lvm_inside``."""
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from tests.lab.storage_uml import LVM_MODULES
 from tests.lab.uml import python_in_uml
 from xmcompat import programs
-from xmcompat.storage import holds, lvm
+from xmcompat.storage import holds, lvm, lvm_explain, lvm_read
 from xmcompat.storage.needs import Need, need_of
 from xmcompat.storage.programs import ProgramFailed, StorageError
 
@@ -71,6 +72,18 @@ def test_a_path_names_a_volume(path: str, name: str) -> None:
 )  # fmt: skip
 def test_other_paths_name_none(path: str) -> None:
     assert lvm.need_of(path) is None
+
+
+def test_a_volume_that_is_not_filled_yet_is_for_who_fills_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    lv = lvm_read.Lv("vg0", "copy", "x", 1 << 20, roles=frozenset({"public"}), layout=frozenset({"linear"}))
+    assert lv.is_for_guests
+    monkeypatch.setattr(lvm_explain, "is_there", lambda program: True)
+    monkeypatch.setattr(lvm_read, "volumes", lambda name: (lv._replace(tags=frozenset({lvm_read.HALF_MADE})),))
+    need = lvm.need_of("/dev/vg0/copy")
+    assert need is not None
+    with pytest.raises(StorageError, match="vg0/copy is half made: the copy into it was cut off, or is going on"):
+        lvm_explain.usable(need)
+    assert lvm_explain.usable(replace(need, words={**need.words, "half_made": "y"})).name == "copy"
 
 
 # -- up and down

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import Sequence
@@ -660,6 +661,31 @@ def test_no_disk_is_written_where_another_is_not_there(tmp_path: Path) -> None:
     assert disk.read_bytes() == before
     saved_disks.put_back(SavedDisks(both[:1], folder.name, True), str(tmp_path / "f"), [target])
     assert disk.read_bytes() == bytes(65536)
+
+
+def test_a_disk_that_another_process_fills_is_not_put_back_and_nobody_fills_it_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xmcompat.backends.devices import BlockSource, Bus, Disk
+    from xmcompat.storage import device_locks, image_programs
+
+    volume, folder = tmp_path / "volume", tmp_path / "f.disks-12345678"
+    volume.touch()
+    folder.mkdir()
+    (folder / "a").touch()
+    monkeypatch.setattr(stat, "S_ISBLK", stat.S_ISREG)  # stands in for a device
+    monkeypatch.setattr(device_locks, "PATIENCE", 0.1)
+    monkeypatch.setattr(saved_disks, "_refuse_led_away", lambda copy: None)
+    written: list[str] = []
+    monkeypatch.setattr(image_programs, "run", lambda *_, **__: written.append(device_locks.filled_by(str(volume))))
+    saved = SavedDisks((SavedDisk("vda", "", "", "a"),), folder.name, True)
+    target = Disk(source=BlockSource(path=str(volume)), target="vda", bus=Bus.VIRTIO, driver="raw")
+    with device_locks.taken(str(volume)), pytest.raises(OperationError, match=f"{volume} is being filled, or changed, by "):
+        saved_disks.put_back(saved, str(tmp_path / "f"), [target])
+    assert written == []
+    saved_disks.put_back(saved, str(tmp_path / "f"), [target])
+    assert written == ["another process"]
+    assert device_locks.filled_by(str(volume)) == ""
 
 
 # -- given up
