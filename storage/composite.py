@@ -82,8 +82,11 @@ def _nothing(_name: str) -> None:
     """No step is looked at."""
 
 
-def assemble(composite: Composite, owner: tuple[int, int], step: Step = _nothing) -> None:
-    """Have the disk served at its socket, for the user OWNER (uid, gid) alone. What an earlier try left is replaced.
+def assemble(
+    composite: Composite, owner: tuple[int, int], step: Step = _nothing, *, deadline: float = 0.0
+) -> None:  # fmt: skip
+    """Have the disk served at its socket, for the user OWNER (uid, gid) alone. What an earlier try left is replaced, once
+    its server has written what its guest had last, at most DEADLINE seconds.
 
     Returns when QEMU may connect; takes 20 to 50 ms. Raises DeviceError, and StorageError where it is never its turn;
     nothing is left then. STEP is called before each step, with its name.
@@ -93,6 +96,8 @@ def assemble(composite: Composite, owner: tuple[int, int], step: Step = _nothing
     root = os.path.dirname(composite.folder)
     try:
         os.makedirs(root, mode=0o711, exist_ok=True)
+        # The turn is others' meanwhile. Whether a guest runs, all processes are looked at for.
+        _until(lambda: not _is_busy(composite.folder) or _runs(composite.domain), deadline, pause=0.2)
         with _turn(root):
             step("clear")
             _end(composite.folder, composite.domain)
@@ -178,12 +183,12 @@ def _is_locked(path: str) -> bool:
     return False
 
 
-def _until(free: Callable[[], bool], patience: float = PATIENCE) -> bool:
+def _until(free: Callable[[], bool], patience: float = PATIENCE, pause: float = 0.01) -> bool:
     deadline = time.monotonic() + patience
     while not free():
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.01)
+        time.sleep(pause)
     return True
 
 
@@ -191,11 +196,25 @@ def _until(free: Callable[[], bool], patience: float = PATIENCE) -> bool:
 
 
 def _end(folder: str, domain: str) -> None:
-    """End the server in FOLDER, unless a guest has its disk. Raises DeviceError then."""
-    if not _until(lambda: not _is_locked(f"{folder}/busy")):
-        raise DeviceError(f"the disk in {folder} is in use by a running guest", hint=f"see 'xm list {domain}'")
+    """End the server in FOLDER, unless a guest has its disk, or it has not written all of that. Raises DeviceError then."""
+    if not _until(lambda: not _is_busy(folder)):
+        if _runs(domain):
+            raise DeviceError(f"the disk in {folder} is in use by a running guest", hint=f"see 'xm list {domain}'")
+        why = f"the disk in {folder} is not free yet: its server still writes what '{domain}' had, or a program has it open"
+        raise DeviceError(why, hint="try again when that is done")
     _kill(folder)
     _remove(folder)
+
+
+def _is_busy(folder: str) -> bool:
+    """Whether the server in FOLDER has a client, or has not written yet what that had."""
+    return _is_locked(f"{folder}/busy")
+
+
+def _runs(domain: str) -> bool:
+    from xmcompat.storage.processes import running
+
+    return bool(running(domain))
 
 
 def _kill(folder: str) -> None:

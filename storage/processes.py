@@ -60,6 +60,11 @@ def having_open(device: int) -> list[Process]:
     return _processes(lambda pid: any(map(has, _files(pid))))
 
 
+def running(guest: str) -> list[Process]:
+    """Those that run the GUEST of that name."""
+    return [found for found in _processes(lambda pid: True) if found.guest == guest]
+
+
 def having_tap(name: str) -> list[Process]:
     """Those that hold the tap of that NAME, without which it would not be there; of this network namespace or another."""
     return _processes(lambda pid: any(line.split() == ["iff:", name] for line in _told(pid, "iff:")))

@@ -42,8 +42,11 @@ def is_up(need: Need) -> bool:
 
 
 def assemble(need: Need, deadline: float) -> str:
-    """Serve it to QEMU's user; returns "". Raises DeviceError."""
-    composite.assemble(composite_of(need), composite.socket_owner())
+    """Serve it to QEMU's user, once what served it before has written all, within DEADLINE seconds; returns "".
+
+    Raises DeviceError.
+    """
+    composite.assemble(composite_of(need), composite.socket_owner(), deadline=deadline)
     return ""
 
 

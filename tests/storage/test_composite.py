@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import signal
@@ -172,6 +173,7 @@ def test_a_disk_that_a_guest_has_is_not_taken_away(
     made: Callable[..., Composite], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("xmcompat.storage.composite.PATIENCE", 0.2)
+    monkeypatch.setattr("xmcompat.storage.processes.running", lambda guest: ["QEMU"] if guest == "web1" else [])
     composite = made({1: MIB})
     assemble(composite, ME)
     guest = subprocess.Popen(
@@ -181,7 +183,7 @@ def test_a_disk_that_a_guest_has_is_not_taken_away(
         guest.stdin.write(b"read 0 512\n")
         guest.stdin.flush()
         guest.stdout.readline()
-        for change in (lambda: assemble(composite, ME), lambda: release(composite)):
+        for change in (lambda: assemble(composite, ME, deadline=60), lambda: release(composite)):
             with pytest.raises(DeviceError, match="in use by a running guest"):
                 change()
         sweep(os.path.dirname(composite.folder))
@@ -189,6 +191,25 @@ def test_a_disk_that_a_guest_has_is_not_taken_away(
     finally:
         guest.communicate(timeout=20)
     assert Path(composite.parts[0].path).read_bytes()[:512] == b"\7" * 512
+
+
+def test_a_server_that_still_writes_what_its_guest_had_is_waited_for(
+    made: Callable[..., Composite], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as a disk may take to come up; and no guest is said to have it."""
+    monkeypatch.setattr("xmcompat.storage.composite.PATIENCE", 0.1)
+    composite = made({1: MIB})
+    assemble(composite, ME)
+    with open(f"{composite.folder}/busy", "rb") as busy:
+        fcntl.flock(busy, fcntl.LOCK_EX)
+        for change in (lambda: assemble(composite, ME, deadline=0.3), lambda: release(composite)):
+            with pytest.raises(DeviceError, match="is not free yet: its server still writes what 'web1' had"):
+                change()
+        timer = threading.Timer(0.6, lambda: fcntl.flock(busy, fcntl.LOCK_UN))
+        timer.start()
+        assemble(composite, ME, deadline=30)
+        timer.join()
+    assert is_served(composite.folder)
 
 
 def test_a_server_that_has_just_ended_may_let_go_of_its_volumes_a_little_later(made: Callable[..., Composite]) -> None:
