@@ -287,10 +287,9 @@ def sweep(hypervisor: Hypervisor) -> None:
     except OSError:
         return
     for uuid in names:
-        kept = _kept(uuid)
-        if kept.get("hypervisor") != hypervisor.uri or _is_there(hypervisor, uuid):
+        if _kept(uuid).get("hypervisor") != hypervisor.uri or _is_young(uuid) or _is_saved(uuid):
             continue
-        if not _is_saved(uuid) and not _is_young(uuid):
+        if not _is_there(hypervisor, uuid):  # asked last: what was being made until now is there
             with suppress(HypervisorError):
                 _forget(hypervisor, uuid)
 

@@ -14,6 +14,7 @@ from tests.fakes import FakeHypervisor, domain
 from tests.translate.guests import PV
 from xmcompat import disk_secrets
 from xmcompat.backends.devices import BlockSource, Bus, Disk, HostNeed, NetworkSource
+from xmcompat.backends.hypervisor import DomainInfo
 from xmcompat.config.specs import parse_disk
 from xmcompat.disk_logins import secret_name
 from xmcompat.errors import DeviceError
@@ -166,6 +167,27 @@ def test_a_domain_that_is_being_made_and_one_of_another_hypervisor_are_not_swept
     disk_secrets.sweep(FakeHypervisor(uri="other:///"))
     assert disk_secrets.is_any()
     prepare(kept, f"iscsi://alice%s3cret@a/{IQN}/1")  # anew
+    disk_secrets.sweep(kept)
+    assert list(kept.kept_secrets) == [NAME]
+
+
+def test_a_domain_that_comes_while_it_is_looked_for_keeps_its_password(
+    kept: FakeHypervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is being made, and is there and settled the moment after nobody knew it."""
+    del kept.known[WEB1.uuid]
+    prepare(kept, f"iscsi://alice%s3cret@a/{IQN}/1")
+    find = FakeHypervisor.find
+
+    def late(self: FakeHypervisor, designation: str) -> DomainInfo:
+        try:
+            return find(self, designation)
+        finally:
+            kept.known[WEB1.uuid] = WEB1
+            disk_secrets.settle(WEB1.uuid)
+
+    monkeypatch.setattr(FakeHypervisor, "find", late)
+    disk_secrets.sweep(kept)
     disk_secrets.sweep(kept)
     assert list(kept.kept_secrets) == [NAME]
 
