@@ -151,7 +151,8 @@ def is_moving(uri: str, uuid: str) -> bool:
 
 def _is_locked(path: str, pause: float = 0.0) -> bool:
     """Whether another process has it, after PAUSE seconds."""
-    time.sleep(pause)
+    if pause:
+        time.sleep(pause)
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
