@@ -13,13 +13,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from xmcompat.backends.domain_lock import locked
+from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.backends.local_host import moving_folder
 from xmcompat.errors import OperationError
 
 if TYPE_CHECKING:
-    from xmcompat.backends.hypervisor import DomainInfo
+    from xmcompat.backends.hypervisor import Hypervisor
 
 PREFIX = "migrating-"
+#: Seconds that somebody who changes a domain's devices is waited for.
+DEVICES = 10.0
 _THIS_HOST = ("localhost", "localhost.localdomain", "127.0.0.1", "::1")
 _TRIES, _PAUSE = 10, 0.02
 #: In the file of a domain that stands still.
@@ -88,6 +92,17 @@ def restored(uri: str, uuid: str, name: str) -> Iterator[None]:
         if is_moving(uri, uuid):
             raise OperationError(f"'{name}' is being saved, or moved", hint="try again when that is over")
         yield
+
+
+def settled(hypervisor: Hypervisor, info: DomainInfo) -> DomainInfo:
+    """INFO; looked at anew where it is paused: who plugs an interface in has the domain stand still for a moment.
+
+    Raises DomainNotFound.
+    """
+    if info.state == DomainState.PAUSED:
+        with suppress(BlockingIOError), locked(info.uuid, os.environ, patience=DEVICES):
+            return hypervisor.find(info.uuid)
+    return info
 
 
 def refuse_on_its_way(uri: str, uuid: str, name: str) -> None:

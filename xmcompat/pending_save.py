@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from xmcompat import (
@@ -44,6 +44,8 @@ from xmcompat.saved_disks import SavedDisk, SavedDisks
 from xmcompat.standing import Guard, await_given_up
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from xmcompat.toolstack import Toolstack
 
 RUNS = (DomainState.RUNNING, DomainState.BLOCKED)
@@ -73,7 +75,7 @@ class PendingSave:
         self._moving = ExitStack()
         begun = False
         try:
-            with undisturbed():  # a file without a save, or the reverse, must not be left
+            with self._devices_kept(), undisturbed():  # a file without a save, or the reverse, must not be left
                 self._lock = self._moving.enter_context(moving.held(toolstack.hypervisor.uri, info))
                 self._begin()
                 begun = True
@@ -83,6 +85,22 @@ class PendingSave:
             else:
                 self._moving.close()
             raise
+
+    @contextmanager
+    def _devices_kept(self) -> Iterator[None]:
+        """Until it is marked as standing still, nobody changes the devices of a domain whose disks are copied, or has it
+        stand still for that. Raises OperationError where somebody does for long."""
+        if not self._copy:
+            yield
+            return
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.info.uuid, os.environ, patience=moving.DEVICES))
+            except BlockingIOError:
+                raise OperationError(
+                    f"the devices of '{self.info.name}' are being changed", hint="try again when that is over"
+                ) from None
+            yield
 
     def _begin(self) -> None:
         hypervisor, uuid = self._toolstack.hypervisor, self.info.uuid
@@ -124,8 +142,7 @@ class PendingSave:
         self._copies = dict(zip(copied, files, strict=True))
         self._guard = Guard(self._toolstack.hypervisor.uri, self.info.uuid, self._made, self._folder, self._lock)
         if self._lock is not None:
-            with locked(self.info.uuid, os.environ):  # who plugs an interface in may have it stand still just now
-                moving.stand_still(self._lock, True)
+            moving.stand_still(self._lock, True)
 
     def _look_at_disks(self) -> None:
         """What its disks are like: those that were copied have that of their copies' moment."""

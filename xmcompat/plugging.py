@@ -88,13 +88,12 @@ class Device(NamedTuple):
 class Stopped:
     """A guest that does not run until it is to ``go_on``: while an interface is added it could send what it must not.
 
-    One that does not run already is left alone. It is looked at here, with its lock held (``Plugging.domain``): who makes
-    a checkpoint says so with that lock. Raises OperationError where one is made; DomainNotFound, HypervisorError.
+    One that does not run already is left alone: it is looked at here, with its lock held (``Plugging.domain``). Raises
+    DomainNotFound, HypervisorError.
     """
 
     def __init__(self, hypervisor: Hypervisor, info: DomainInfo) -> None:
         self._hypervisor, self._uuid = hypervisor, info.uuid
-        moving.refuse_standing(hypervisor.uri, info)
         self._stopped = hypervisor.find(info.uuid).state in _RUNS
         try:
             if self._stopped:
@@ -120,12 +119,14 @@ class Plugging:
 
     @contextmanager
     def domain(self, designation: str) -> Iterator[DomainInfo]:
-        """The domain, whose devices nobody else changes meanwhile. Raises DomainNotFound."""
+        """The domain, whose devices nobody else changes meanwhile. Raises DomainNotFound; and OperationError where it stands
+        still for a checkpoint, which is of the disks that it has then. Who begins one says so with that lock held."""
         info = self._toolstack.find(designation)
         if info.uuid == DOM0_UUID or not is_local(self._hypervisor.uri):
             yield info
             return
         with locked(info.uuid, os.environ):
+            moving.refuse_standing(self._hypervisor.uri, info)
             yield info
 
     def look(self, info: DomainInfo, designation: str) -> Seen:

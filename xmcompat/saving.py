@@ -106,7 +106,7 @@ class Saving:
 
         Raises OperationError for Domain-0, a domain that does not run or must not be moved, a path that cannot be one.
         """
-        info = self._toolstack.find(designation)
+        info = moving.settled(self._hypervisor, self._toolstack.find(designation))
         if info.uuid == DOM0_UUID:
             raise OperationError(f"Cannot save privileged domain {designation}")
         if info.state not in RUNS and not (paused_too and info.state == DomainState.PAUSED):

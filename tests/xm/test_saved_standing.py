@@ -6,7 +6,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.errors import ConnectionLost, HypervisorError, HypervisorUnreachable, OperationError
 from xmcompat.migration import save_file
 from xmcompat.pending_save import PendingSave
-from xmcompat.plugging import Stopped
+from xmcompat.plugging import Plugging, Stopped
 from xmcompat.toolstack import Toolstack
 from xmcompat.xm.signals import Ended
 
@@ -80,17 +81,19 @@ def test_a_guest_that_stands_still_for_its_disks_goes_on_by_itself_alone(
 
 
 @pytest.mark.parametrize("begun", [False, True])
-def test_who_plugs_an_interface_in_lets_no_guest_go_that_stands_still_for_its_disks(
-    web1: FakeHypervisor, begun: bool
-) -> None:
-    """QEMU falls where it goes on while it makes the copies' files."""
+def test_no_device_of_a_guest_is_changed_while_it_stands_still_for_its_disks(web1: FakeHypervisor, begun: bool) -> None:
+    """A checkpoint is of the disks that it had; and who plugs an interface in would let it go, whose QEMU falls then."""
     with moving.held(web1.uri, WEB1) as lock:
         assert lock is not None
         moving.stand_still(lock, True)
         web1.known[UUID] = WEB1._replace(state=DomainState.PAUSED if begun else DomainState.RUNNING)
-        with pytest.raises(OperationError, match="'web1' is being saved, and goes on by itself when its disks are copied"):
-            Stopped(web1, WEB1)  # WEB1 was looked at when it ran
-    assert web1.calls == []
+        with (
+            pytest.raises(OperationError, match="'web1' is being saved, and goes on by itself when its disks are copied"),
+            Plugging(Toolstack(lambda: web1)).domain("web1"),
+        ):
+            raise AssertionError("its devices may be changed")
+    with Plugging(Toolstack(lambda: web1)).domain("web1") as info:
+        assert info.name == "web1"
 
 
 def test_who_plugs_an_interface_in_leaves_a_guest_alone_that_was_paused_since_it_was_looked_at(web1: FakeHypervisor) -> None:
@@ -99,31 +102,79 @@ def test_who_plugs_an_interface_in_leaves_a_guest_alone_that_was_paused_since_it
     assert web1.calls == []
 
 
-def test_a_checkpoint_begins_when_nobody_plugs_an_interface_in(
+def is_free(uuid: str) -> bool:
+    """Whether another process may change the devices of the domain."""
+    if (child := os.fork()) == 0:
+        with suppress(BlockingIOError), locked(uuid, {}, patience=0.1):
+            os._exit(0)
+        os._exit(1)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def test_a_checkpoint_is_of_the_disks_that_there_are_when_nobody_changes_them(
     web1: FakeHypervisor, xm: Xm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The guest may be made to stand still for that, and would be taken for one that somebody has paused."""
-    stand_still, taken = moving.stand_still, list[bool]()
+    """One that is plugged in after they were looked at would be missing; and who plugs an interface in may have the guest
+    stand still, which would be taken for somebody's pause."""
+    look, stand_still, free = web1.domain_xml, moving.stand_still, list[tuple[str, bool]]()
+
+    def looked(uuid: str, **words: bool) -> str:
+        free.append(("looked", is_free(UUID)))
+        return look(uuid, **words)
 
     def marked(handle: int, stands: bool) -> None:
-        if stands:
-            taken.append(os.waitpid(other_process_has_to_wait(), 0)[1] == 0)
+        free.extend([("marked", is_free(UUID))] if stands else [])
         stand_still(handle, stands)
 
-    def other_process_has_to_wait() -> int:
-        if (child := os.fork()) == 0:
-            signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
-            signal.alarm(1)
-            try:
-                with locked(UUID, {}):
-                    os._exit(1)
-            finally:
-                os._exit(2)
-        return child
-
+    monkeypatch.setattr(web1, "domain_xml", looked)
     monkeypatch.setattr(moving, "stand_still", marked)
     assert xm("save", "-c", "web1", str(tmp_path / "f")).status == 0
-    assert taken == [True]
+    marks = free.index(("marked", False))
+    assert free[marks - 1] == ("looked", False)
+
+
+def test_a_checkpoint_waits_for_a_while_for_who_changes_devices(
+    web1: FakeHypervisor, xm: Xm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moving, "DEVICES", 0.3)
+    ours, theirs = os.pipe()
+    if (child := os.fork()) == 0:
+        with locked(UUID, {}):
+            os.write(theirs, b".")
+            time.sleep(60)
+        os._exit(0)
+    try:
+        assert os.read(ours, 1) == b"."
+        said = xm("save", "-c", "web1", str(tmp_path / "f"))
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(ours)
+        os.close(theirs)
+    assert (said.status, said.err) == (1, "Error: the devices of 'web1' are being changed; try again when that is over\n")
+    assert list(tmp_path.glob("f*")) == []
+    assert xm("save", "-c", "web1", str(tmp_path / "f")).status == 0
+
+
+@pytest.mark.parametrize("verb", ["save", "migrate"])
+def test_a_guest_that_stands_still_for_a_moment_for_an_interface_counts_as_one_that_runs(
+    web1: FakeHypervisor, xm: Xm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """'Domain is not running' would be said of it; or it would come back paused, and stay so."""
+    web1.known[UUID] = WEB1._replace(state=DomainState.PAUSED)
+    lock, waits = moving.locked, list[str]()
+
+    @contextmanager
+    def plugged(uuid: str, environ: object, *, patience: float | None = None) -> Iterator[None]:
+        waits.append(uuid)
+        web1.known[UUID] = WEB1  # by whoever had the lock
+        with lock(uuid, {}, patience=patience):
+            yield
+
+    monkeypatch.setattr(moving, "locked", plugged)
+    monkeypatch.setattr("xmcompat.migrating.FOLDER", str(tmp_path / "moving"))
+    said = xm(verb, "web1", str(tmp_path / "f") if verb == "save" else "localhost")
+    assert (said, waits) == ((0, "", ""), [UUID])
 
 
 @pytest.mark.parametrize("words", [("shutdown", "web1"), ("shutdown", "-a"), ("reboot", "web1")], ids=" ".join)
