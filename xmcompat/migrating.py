@@ -17,7 +17,7 @@ from xmcompat.backends.settings import is_local
 from xmcompat.backends.settings import read as read_settings
 from xmcompat.deferred import undisturbed
 from xmcompat.departure import Departure, Moved, Plan
-from xmcompat.errors import DomainNotFound, OperationError, XmError
+from xmcompat.errors import ConnectionLost, DomainNotFound, OperationError, XmError
 from xmcompat.migration import settings as migration_settings
 from xmcompat.migration.facts import FileKind, Sight
 from xmcompat.migration.preflight import findings
@@ -183,17 +183,19 @@ class Migrating:
         """Start what was saved, whose file goes. Raises _InFile."""
         try:
             back = self._toolstack.saving.restore(path)
+        except ConnectionLost as error:  # which says what is known of it
+            raise _InFile(f"{error.message}; its memory is in {path} as well", hint=error.hint) from None
         except XmError as error:
             raise _InFile(
                 f"{error.line()}; '{info.name}' is off, and its memory is in {path}", hint=f"try: xm restore {path}"
             ) from None
-        os.unlink(path)
+        _remove(info.name, path)
         return back
 
     # -- before anything is changed
 
     def _found(self, designation: str, request: Request) -> DomainInfo:
-        info = self._toolstack.find(designation)
+        info = moving.settled(self._hypervisor, self._toolstack.find(designation))
         if info.uuid == DOM0_UUID:
             raise OperationError(f"Cannot migrate privileged domain {designation}")
         if info.state not in _RUNS and not (request.paused_too and info.state == DomainState.PAUSED):
@@ -284,6 +286,14 @@ def not_seen(wanted: Wanted, there: HostFacts) -> tuple[str, ...]:
 
 def _differs(disk: WantedDisk, seen: SeenDisk) -> bool:
     return seen.sight == Sight.MISSING or (seen.sight == Sight.FOUND and sameness(disk, seen)[0] is Sameness.NO)
+
+
+def _remove(name: str, path: str) -> None:
+    """What is in the file is of no use: the domain NAME is there. Raises _InFile."""
+    try:
+        os.unlink(path)
+    except OSError as error:
+        raise _InFile(f"'{name}' is there again, but {path} is not removed: {error.strerror}", hint="remove it") from None
 
 
 def _inode(path: str) -> tuple[int, int] | None:

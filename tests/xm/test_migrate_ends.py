@@ -18,9 +18,16 @@ from tests.fakes_peer import URI, FakePeer, FakeWay
 from tests.fakes_saving import xml_of
 from tests.xm.conftest import Xm
 from xmcompat import departure
-from xmcompat.backends.hypervisor import DomainState
+from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.backends.migration import MigrationState, Transfer
-from xmcompat.errors import DomainThere, HypervisorError, MigrationLost, OperationError
+from xmcompat.errors import (
+    ConnectionLost,
+    DomainThere,
+    HypervisorError,
+    HypervisorUnreachable,
+    MigrationLost,
+    OperationError,
+)
 from xmcompat.migration.facts import Copy, Finding, HostFacts, Life, Prepared, Resolved, Settled
 from xmcompat.migration.wire import Connected, PeerLost
 from xmcompat.xm.signals import Ended
@@ -410,6 +417,48 @@ def test_an_error_at_the_end_of_its_save_does_not_either(
     assert xm("migrate", "web1", "localhost").err.startswith("Error: vif3.0 stays\n")
     assert [back.state for back in web1.known.values()] == [DomainState.RUNNING]
     assert os.listdir(tmp_path / "moving") == []
+
+
+def test_what_is_said_after_a_loss_is_what_is_known(
+    xm: Xm, web1: FakeHypervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows whether it is off."""
+    monkeypatch.setattr("xmcompat.migrating.FOLDER", str(tmp_path))
+    monkeypatch.setattr("xmcompat.saving.BACK", 0.1)
+    find = web1.find
+
+    def lost(_uuid: str) -> None:
+        monkeypatch.setattr(web1, "find", gone)
+        raise ConnectionLost("gone")
+
+    def gone(_designation: str) -> DomainInfo:
+        raise HypervisorUnreachable("no libvirtd")
+
+    monkeypatch.setattr(web1, "unpause", lost)
+    said = xm("migrate", "web1", "localhost").err
+    monkeypatch.setattr(web1, "find", find)
+    (file,) = tmp_path.glob("*.save")
+    assert said.count("\n") == 1
+    assert f"'web1' may be there, running or paused; its memory is in {file} as well; see 'xm list'" in said
+
+
+def test_a_file_that_stays_is_told_of_a_guest_that_runs(
+    xm: Xm, web1: FakeHypervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xmcompat.migrating.FOLDER", str(tmp_path))
+    unlink = os.unlink
+
+    def fail(path: str, **words: int) -> None:
+        if path.endswith(".save"):
+            raise OSError(30, "Read-only file system")
+        unlink(path, **words)
+
+    monkeypatch.setattr("os.unlink", fail)
+    said = xm("migrate", "web1", "localhost").err
+    monkeypatch.setattr("os.unlink", unlink)
+    assert "Error: 'web1' is there again, but " in said
+    assert "is not removed: Read-only file system; remove it\n" in said
+    assert [back.state for back in web1.known.values()] == [DomainState.RUNNING]
 
 
 def test_a_file_of_an_earlier_process_is_not_started_where_the_save_fails(
