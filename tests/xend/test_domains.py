@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from tests.fakes import FakeHypervisor, domain
+from xmcompat import moving
 from xmcompat.backends import domain_xml
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.backends.machine import XenRecord
@@ -126,6 +128,19 @@ def test_what_becomes_of_running_domains_when_xend_stops(world: World) -> None:
         ("INFO", "Domain asleep (4) has been suspended, as its on_xend_stop says."),
         ("WARNING", "Domain odd (7) has on_xend_stop = explode: it is left alone."),
     ]
+
+
+def test_one_of_which_a_checkpoint_has_begun_since_is_told_and_not_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(moving, "moving_folder", lambda uri: str(tmp_path))
+    info = world.add("web1", 3, "(on_xend_stop shutdown)")
+    with moving.held("fake:///", info) as lock:
+        assert lock is not None
+        moving.stand_still(lock, True)
+        world.domains.stop()
+    ((level, said),) = world.logged
+    assert (level, "'web1' is being saved, and goes on by itself when its disks are copied" in said) == ("ERROR", True)
 
 
 def test_an_error_of_one_does_not_keep_xend_from_the_next(world: World) -> None:

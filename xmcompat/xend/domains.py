@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from xmcompat import moving
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.errors import DomainNotFound, HypervisorUnreachable, XmError
 from xmcompat.managed import Managed
@@ -48,12 +49,16 @@ class Domains:
             shown = f"Domain {info.name} ({info.domid})"
             if what == "shutdown":
                 with _Logged(self._log, info, "could not be shut down"):
-                    self._toolstack.shutdown(info.uuid)
+                    self._toolstack.shutdown(info.uuid, on_wait=self._refuse)
                     self._log("INFO", f"{shown} has been asked to power off, as its on_xend_stop says.")
             else:
                 with _Logged(self._log, info, "could not be suspended"):
                     self._managed.suspend(info.uuid)
                     self._log("INFO", f"{shown} has been suspended, as its on_xend_stop says.")
+
+    def _refuse(self, info: DomainInfo) -> None:
+        """A checkpoint has begun of it since it was looked at: the others are not to wait for its disks."""
+        moving.refuse_standing(self._toolstack.hypervisor.uri, info)
 
     def _leaving(self) -> Iterator[tuple[DomainInfo, str]]:
         for info in self._toolstack.hypervisor.domains():
