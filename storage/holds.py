@@ -122,14 +122,14 @@ def take_back(need: Need, holder: str, *, folder: str = FOLDER) -> None:
         give(need, holder, folder=folder)
 
 
-def give_all(who: str, living: Container[str] = (), *, folder: str = FOLDER) -> None:
-    """Give back all that WHO has, a holder or an owner, as ``give`` does. Raises the first StorageError when all have been
-    tried."""
+def give_all(who: str, living: Callable[[Need], Container[str]] = lambda need: (), *, folder: str = FOLDER) -> None:
+    """Give back all that WHO has, a holder or an owner, as ``give`` does; LIVING says for each need who still has it.
+    Raises the first StorageError when all have been tried."""
     errors = []
     for hold in held(folder):
         for holder in (one for one in hold.holders if who in (one, owner_of(one))):
             try:
-                give(hold.need, holder, living, folder=folder)
+                give(hold.need, holder, living(hold.need), folder=folder)
             except StorageError as error:
                 errors.append(error)
     if errors:

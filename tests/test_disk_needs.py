@@ -247,6 +247,17 @@ def test_a_disk_that_was_plugged_in_again_keeps_what_it_needs(shelf: Shelf) -> N
     assert shelf.there() == []
 
 
+def test_a_volume_goes_where_another_was_plugged_in_by_its_name(shelf: Shelf) -> None:
+    hypervisor = FakeHypervisor.with_domains(there(1, "web1", WEB1))
+    lun0, lun1 = disk(shelf.folder / "lun0", "xvdb"), disk(shelf.folder / "lun1", "xvdb")
+    ready(lun0, hypervisor=hypervisor)
+    ready(lun1, hypervisor=hypervisor)
+    disk_needs.settle(WEB1)
+    hypervisor.xml[WEB1] = domain_xml.render(replace(planned(replace(GUEST, uuid=WEB1, memory=64), FACTS).machine, disks=(lun1,)))
+    disk_needs.gone(hypervisor, WEB1, "xvdb")
+    assert shelf.there() == ["lun1", "lun1.device", "lun1.session"]
+
+
 def test_what_cannot_be_taken_down_is_said_and_tried_again(shelf: Shelf) -> None:
     ready(disk(shelf.folder / "lun0"))
     shelf.fails_at = "release"
@@ -478,7 +489,7 @@ def test_a_guest_whose_disk_is_served_again_is_looked_at_until_nothing_fails_any
     monkeypatch.setattr(fake, "paused_by_error", paused_by_error)
     monkeypatch.setattr(fake, "unpause", lambda uuid: fake.calls.append(("unpause", uuid)))
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    assert disk_needs._goes_on(fake, "uuid")
+    assert disk_needs._goes_on(fake, "uuid", 10.0)
     assert (len(fake.calls), len(seen)) == (unpaused, looks)
 
 
@@ -486,5 +497,13 @@ def test_a_guest_whose_disk_fails_time_and_again_is_told(monkeypatch: pytest.Mon
     fake = FakeHypervisor()
     monkeypatch.setattr(fake, "paused_by_error", lambda _uuid: True)
     monkeypatch.setattr(fake, "unpause", lambda _uuid: None)
-    monkeypatch.setattr(disk_needs, "_GOES_ON", 0.5)
-    assert not disk_needs._goes_on(fake, "uuid")
+    assert not disk_needs._goes_on(fake, "uuid", 0.5)
+
+
+def test_a_guest_whose_disks_are_served_is_let_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others wait for it: whoever unpauses a guest, and xend."""
+    fake = FakeHypervisor()
+    monkeypatch.setattr(fake, "paused_by_error", lambda _uuid: True)
+    monkeypatch.setattr(fake, "unpause", lambda uuid: fake.calls.append(("unpause", uuid)))
+    assert not disk_needs._goes_on(fake, "uuid", 0.0)
+    assert fake.calls == [("unpause", "uuid")]

@@ -17,7 +17,7 @@ from xmcompat.storage import looking
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
     from xmcompat.backends.devices import Disk, DiskSource
     from xmcompat.backends.hypervisor import Hypervisor
@@ -281,12 +281,29 @@ def gone(hypervisor: Hypervisor, uuid: str, vdev: str = "") -> tuple[str, ...]:
     from xmcompat.storage import holds
     from xmcompat.storage.programs import StorageError
 
-    having = disk_owners.Having(hypervisor, _number(vdev), _number) if vdev else disk_owners.StartedAgain(hypervisor)
+    number = _number(vdev)
+
+    def living(need: Need) -> Container[str]:
+        def is_meant(disk: Disk) -> bool:
+            return _number(disk.vdev or disk.target) == number and _may_need(disk, need)
+
+        return disk_owners.Having(hypervisor, is_meant) if vdev else disk_owners.StartedAgain(hypervisor)
+
     try:
-        holds.give_all(_holder_named(uuid, vdev) if vdev else uuid, having, folder=FOLDER)
+        holds.give_all(_holder_named(uuid, vdev) if vdev else uuid, living, folder=FOLDER)
     except StorageError as error:
         return (error.line(),)
     return ()
+
+
+def _may_need(disk: Disk, need: Need) -> bool:
+    """Whether DISK, as libvirt has it, may be of NEED: not every path tells."""
+    from xmcompat.backends.devices import BlockSource, FileSource
+    from xmcompat.storage import needs
+
+    path = disk.source.path if isinstance(disk.source, FileSource | BlockSource) else ""
+    wanted = needs.need_of(os.path.abspath(path)) if path else None
+    return wanted is None or wanted.same(need)
 
 
 @contextmanager
@@ -329,6 +346,7 @@ def repaired(hypervisor: Hypervisor) -> tuple[str, ...]:
     from xmcompat.storage import composite, holds, served
 
     sentences = []
+    guests = dict[str, tuple[str, bool]]()  # by their uuids: their names, and whether a disk is served anew
     for hold in holds.held(FOLDER):
         owners = [holds.owner_of(holder) for holder in hold.holders]
         if hold.need.kind != served.KIND or not owners or not _is_there(hypervisor, owners[0]):
@@ -339,27 +357,32 @@ def repaired(hypervisor: Hypervisor) -> tuple[str, ...]:
             try:
                 if holds.again(hold.need, lambda name=name: composite.is_served(name), folder=FOLDER):  # type: ignore[misc]
                     sentences.append(f"What served a disk of '{domain}' had died; it is served again.")
+                    guests[owners[0]] = domain, True
             except XmError as error:
                 sentences.append(f"What served a disk of '{domain}' has died: {error.line()}")
                 continue
-        if not _goes_on(hypervisor, owners[0]):
+        guests.setdefault(owners[0], (domain, False))
+    for uuid, (domain, anew) in guests.items():
+        if not _goes_on(hypervisor, uuid, _GOES_ON if anew else 0.0):
             sentences.append(f"'{domain}' stands still, since a disk of its cannot be read or written.")
     return tuple(sentences)
 
 
-def _goes_on(hypervisor: Hypervisor, uuid: str) -> bool:
-    """Whether the domain runs, or is paused for another reason than an error of its disks; QEMU finds a new server at the
-    second or third try, and tells of each that failed only later."""
+def _goes_on(hypervisor: Hypervisor, uuid: str, patience: float) -> bool:
+    """Whether the domain runs, or is paused for another reason than an error of its disks. It is let run for PATIENCE
+    seconds, at least once: QEMU finds a new server at the second or third try, and tells of each that failed only later."""
     import time
 
-    deadline, good = time.monotonic() + _GOES_ON, _GOOD - 1
+    deadline, good = time.monotonic() + patience, _GOOD - 1
+    tried = False
     try:
         while good < _GOOD:
             good = 0 if hypervisor.paused_by_error(uuid) else good + 1
             if not good:
-                if time.monotonic() > deadline:
+                if tried and time.monotonic() > deadline:
                     return False
                 hypervisor.unpause(uuid)
+                tried = True
             if good < _GOOD:
                 time.sleep(0.2)
     except XmError:

@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from xmcompat.backends.devices import Disk
     from xmcompat.backends.hypervisor import Hypervisor
 
 #: As these a domain may be listed that has ended: by its mark.
@@ -37,11 +38,11 @@ class StartedAgain(Living):
 
 
 class Having(Living):
-    """The domains that have the disk of this NUMBER, as NUMBER_OF counts them, when they are asked for."""
+    """The domains that have a disk which IS_MEANT, when they are asked for."""
 
-    def __init__(self, hypervisor: Hypervisor, number: str, number_of: Callable[[str], str]) -> None:
+    def __init__(self, hypervisor: Hypervisor, is_meant: Callable[[Disk], bool]) -> None:
         super().__init__(hypervisor)
-        self._number, self._number_of = number, number_of
+        self._is_meant = is_meant
 
     def __contains__(self, uuid: object) -> bool:
         from xmcompat.backends.domain_xml_hotplug import plugged_disks
@@ -52,7 +53,7 @@ class Having(Living):
             return False
         except XmError:
             return True
-        return any(self._number_of(disk.vdev or disk.target) == self._number for disk in disks)
+        return any(map(self._is_meant, disks))
 
 
 def lives(hypervisor: Hypervisor, uuid: str) -> bool:

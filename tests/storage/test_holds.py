@@ -510,10 +510,11 @@ def test_what_a_domain_has_that_another_process_has_started_again_is_not_given_b
             asked.append(uuid)
             return len(asked) == 1
 
-    give_all(WEB1, Living(), folder=folder)
+    living = Living()
+    give_all(WEB1, lambda need: living, folder=folder)
     assert (shelf.there(), asked) == (UP, [WEB1])
     assert holds.has(LUN, f"{WEB1}.51712", folder=folder)
-    give_all(WEB1, Living(), folder=folder)
+    give_all(WEB1, lambda need: living, folder=folder)
     assert nothing_left(shelf, folder)
 
 
