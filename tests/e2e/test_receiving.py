@@ -60,9 +60,9 @@ class Pair:
     def destination(self) -> MovingHost:
         return self.hosts.nodes[1]
 
-    def guest(self, name: str, *, vif: str = "", kvm: bool = True, busy: bool = False) -> str:
+    def guest(self, name: str, *, vif: str = "", kvm: bool = True) -> str:
         """Start one at the source, with an interface of the words VIF; its uuid."""
-        xml = tick_xml(name, self.hosts.shared, bridges=("xenbr0",) if vif else (), kvm=kvm, busy=busy)
+        xml = tick_xml(name, self.hosts.shared, bridges=("xenbr0",) if vif else (), kvm=kvm)
         xml = xml.replace("<interface type='bridge'>", f"<interface type='bridge'><mac address='{MAC}'/>")
         hypervisor = self.source.hypervisor
         uuid = hypervisor.create(xml, paused=False).uuid
@@ -222,7 +222,7 @@ def test_xm_migrate_takes_that_port_by_itself_and_when_it_is_told(pair: Pair) ->
 
 
 def test_a_guest_has_its_filters_before_it_runs_here(pair: Pair) -> None:
-    uuid = pair.guest("filt1", vif="(ip 203.0.113.5) (rate 1MB/s)", busy=True)  # there is memory to copy for as long as it takes
+    uuid = pair.guest("filt1", vif="(ip 203.0.113.5) (rate 1MB/s)")
     ended = moved(pair, uuid)
     assert (ended.early, ended.life, ended.told) == (True, "running", ())
     rules = pair.destination.run("nft", "list", "table", "netdev", "xmcompat")
