@@ -9,6 +9,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +23,7 @@ from tests.lab.guests import tick_xml
 from tests.lab.hosts import Hosts, MovingHost, eventually, new_hosts
 from xmcompat.backends import domain_xml
 from xmcompat.backends.machine import XenRecord
-from xmcompat.backends.migration import Transfer
+from xmcompat.backends.migration import MigrationPhase, Transfer
 
 pytestmark = pytest.mark.libvirt
 
@@ -60,9 +61,9 @@ class Pair:
     def destination(self) -> MovingHost:
         return self.hosts.nodes[1]
 
-    def guest(self, name: str, *, vif: str = "", kvm: bool = True) -> str:
+    def guest(self, name: str, *, vif: str = "", kvm: bool = True, busy: bool = False) -> str:
         """Start one at the source, with an interface of the words VIF; its uuid."""
-        xml = tick_xml(name, self.hosts.shared, bridges=("xenbr0",) if vif else (), kvm=kvm)
+        xml = tick_xml(name, self.hosts.shared, bridges=("xenbr0",) if vif else (), kvm=kvm, busy=busy)
         xml = xml.replace("<interface type='bridge'>", f"<interface type='bridge'><mac address='{MAC}'/>")
         hypervisor = self.source.hypervisor
         uuid = hypervisor.create(xml, paused=False).uuid
@@ -125,6 +126,7 @@ def moved(pair: Pair, uuid: str, *, leave_after: str = "") -> Ended:
 
     def move() -> Ended:
         from xmcompat import departing, peers
+        from xmcompat.errors import XmError
         from xmcompat.toolstack import Toolstack
 
         with Toolstack.open() as toolstack:
@@ -149,9 +151,11 @@ def moved(pair: Pair, uuid: str, *, leave_after: str = "") -> Ended:
                 assert not job.ended(0.0), job.result()
             pending.result()
             early = not job.ended(0.0)
-            hypervisor.set_bandwidth(uuid, None)
-            while not job.ended(1.0):
-                continue
+            while not job.ended(0.05):
+                with suppress(XmError):  # it is over meanwhile
+                    seen = hypervisor.migration_progress(uuid)
+                    if seen is not None and seen.phase != MigrationPhase.SETUP:
+                        hypervisor.set_bandwidth(uuid, None)  # libvirt takes it once it copies memory
             job.result()
             settled = way.peer.settle(uuid)
             way.close()
@@ -222,7 +226,7 @@ def test_xm_migrate_takes_that_port_by_itself_and_when_it_is_told(pair: Pair) ->
 
 
 def test_a_guest_has_its_filters_before_it_runs_here(pair: Pair) -> None:
-    uuid = pair.guest("filt1", vif="(ip 203.0.113.5) (rate 1MB/s)")
+    uuid = pair.guest("filt1", vif="(ip 203.0.113.5) (rate 1MB/s)", busy=True)
     ended = moved(pair, uuid)
     assert (ended.early, ended.life, ended.told) == (True, "running", ())
     rules = pair.destination.run("nft", "list", "table", "netdev", "xmcompat")
