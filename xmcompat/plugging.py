@@ -119,7 +119,7 @@ class Plugging:
 
     @contextmanager
     def domain(self, designation: str) -> Iterator[DomainInfo]:
-        """The domain, whose devices nobody else changes meanwhile. Raises DomainNotFound; and OperationError where it stands
+        """The domain, whose devices nobody else changes meanwhile. Raises DomainNotFound; OperationError where it stands
         still for a checkpoint, which is of the disks that it has then. Who begins one says so with that lock held."""
         info = self._toolstack.find(designation)
         if info.uuid == DOM0_UUID or not is_local(self._hypervisor.uri):
