@@ -39,6 +39,7 @@ _LONGEST = 107
 _SWAP_MAGIC, _PAGES = (b"SWAPSPACE2", b"SWAP-SPACE"), (4096, 8192, 16384, 65536)
 _FILES = (SOCKET, "alive", "busy", "pid", "about", "log")
 _OOM_SCORE = "-500"
+_UUID = 36  # characters
 
 
 class Part(NamedTuple):
@@ -54,7 +55,8 @@ class Part(NamedTuple):
 
 
 class Composite(NamedTuple):
-    """A disk of PARTS for the guest DOMAIN, served in FOLDER, which lies in a folder of such folders."""
+    """A disk of PARTS for the guest DOMAIN, served in FOLDER, which lies in a folder of such folders, and whose name begins
+    with the guest's UUID."""
 
     folder: str
     domain: str
@@ -97,7 +99,7 @@ def assemble(
     try:
         os.makedirs(root, mode=0o711, exist_ok=True)
         # The turn is others' meanwhile. Whether a guest runs, all processes are looked at for.
-        _until(lambda: not _is_busy(composite.folder) or _runs(composite.domain), deadline, pause=0.2)
+        _until(lambda: not _is_busy(composite.folder) or _runs(composite.folder), deadline, pause=0.2)
         with _turn(root):
             step("clear")
             _end(composite.folder, composite.domain)
@@ -198,7 +200,7 @@ def _until(free: Callable[[], bool], patience: float = PATIENCE, pause: float = 
 def _end(folder: str, domain: str) -> None:
     """End the server in FOLDER, unless a guest has its disk, or it has not written all of that. Raises DeviceError then."""
     if not _until(lambda: not _is_busy(folder)):
-        if _runs(domain):
+        if _runs(folder):
             raise DeviceError(f"the disk in {folder} is in use by a running guest", hint=f"see 'xm list {domain}'")
         why = f"the disk in {folder} is not free yet: its server still writes what '{domain}' had, or a program has it open"
         raise DeviceError(why, hint="try again when that is done")
@@ -211,10 +213,11 @@ def _is_busy(folder: str) -> bool:
     return _is_locked(f"{folder}/busy")
 
 
-def _runs(domain: str) -> bool:
+def _runs(folder: str) -> bool:
+    """Whether the guest runs whose disk is served in FOLDER."""
     from xmcompat.storage.processes import running
 
-    return bool(running(domain))
+    return bool(running(os.path.basename(folder)[:_UUID]))
 
 
 def _kill(folder: str) -> None:

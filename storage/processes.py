@@ -60,9 +60,11 @@ def having_open(device: int) -> list[Process]:
     return _processes(lambda pid: any(map(has, _files(pid))))
 
 
-def running(guest: str) -> list[Process]:
-    """Those that run the GUEST of that name."""
-    return [found for found in _processes(lambda pid: True) if found.guest == guest]
+def running(uuid: str) -> list[Process]:
+    """Those that run the guest with that UUID, as libvirt tells it QEMU. Names do not tell: another libvirt, in a container,
+    may have a guest that is called the same."""
+    wanted = f"\0-uuid\0{uuid}\0"
+    return _processes(lambda pid: wanted in _text(f"/proc/{pid}/cmdline"))
 
 
 def having_tap(name: str) -> list[Process]:

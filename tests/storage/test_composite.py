@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -173,7 +174,7 @@ def test_a_disk_that_a_guest_has_is_not_taken_away(
     made: Callable[..., Composite], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("xmcompat.storage.composite.PATIENCE", 0.2)
-    monkeypatch.setattr("xmcompat.storage.processes.running", lambda guest: ["QEMU"] if guest == "web1" else [])
+    monkeypatch.setattr("xmcompat.storage.processes.running", lambda uuid: ["QEMU"])
     composite = made({1: MIB})
     assemble(composite, ME)
     guest = subprocess.Popen(
@@ -198,6 +199,7 @@ def test_a_server_that_still_writes_what_its_guest_had_is_waited_for(
 ) -> None:
     """As long as a disk may take to come up; and no guest is said to have it."""
     monkeypatch.setattr("xmcompat.storage.composite.PATIENCE", 0.1)
+    monkeypatch.setattr("xmcompat.storage.processes.running", lambda uuid: [])
     composite = made({1: MIB})
     assemble(composite, ME)
     with open(f"{composite.folder}/busy", "rb") as busy:
@@ -210,6 +212,28 @@ def test_a_server_that_still_writes_what_its_guest_had_is_waited_for(
         assemble(composite, ME, deadline=30)
         timer.join()
     assert is_served(composite.folder)
+
+
+def test_a_guest_is_known_by_its_uuid_and_another_of_its_name_has_no_part_in_its_disk(
+    made: Callable[..., Composite], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as that of another libvirt, in a container."""
+    monkeypatch.setattr("xmcompat.storage.composite.PATIENCE", 0.1)
+    own, other = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+    with tempfile.TemporaryDirectory() as root:  # whose path is short enough for the socket
+        composite = made({1: MIB})._replace(folder=f"{root}/{own}-xvda")
+        assemble(composite, ME)
+        for uuid, expected in ((other, "is not free yet"), (own, "is in use by a running guest")):
+            words = ["-c", "input()", "-name", "guest=web1,debug-threads=on", "-uuid", uuid, "-no-user-config"]
+            qemu = subprocess.Popen([sys.executable, *words], stdin=subprocess.PIPE)
+            try:
+                with open(f"{composite.folder}/busy", "rb") as busy:
+                    fcntl.flock(busy, fcntl.LOCK_EX)
+                    with pytest.raises(DeviceError, match=expected):
+                        assemble(composite, ME)
+            finally:
+                qemu.communicate(b"\n", timeout=20)
+        release(composite)
 
 
 def test_a_server_that_has_just_ended_may_let_go_of_its_volumes_a_little_later(made: Callable[..., Composite]) -> None:
