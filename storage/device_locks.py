@@ -28,11 +28,12 @@ def take(fd: int) -> bool:
 
 def filled_by(path: str, deadline: float = looking.DEADLINE) -> str:
     """Who has the device at PATH alone, in words; "" where nobody has, and for one that cannot be opened, or not within
-    DEADLINE seconds."""
+    DEADLINE seconds. It is looked at for as long as it takes to know, however little of that is left."""
     try:
-        return looking.answered(path, lambda: _who_keeps(path), deadline)
+        kept = looking.answered(path, lambda: _is_kept(path), max(deadline, PATIENCE + 1.0))
     except (OSError, ValueError):
         return ""
+    return _named(path) if kept else ""
 
 
 @contextmanager
@@ -47,10 +48,10 @@ def taken(path: str) -> Iterator[None]:
         os.close(fd)
 
 
-def _who_keeps(path: str) -> str:
+def _is_kept(path: str) -> bool:
     fd = os.open(path, _FLAGS)
     try:
-        return "" if _taken(fd, fcntl.LOCK_SH) else _named(path)
+        return not _taken(fd, fcntl.LOCK_SH)
     finally:
         os.close(fd)
 

@@ -211,6 +211,15 @@ def test_a_device_that_is_being_filled_is_given_to_no_guest(device: Path, writab
     assert assemble([wanted], others=[], mountinfo="") == [str(device)]
 
 
+def test_a_device_that_is_being_filled_is_seen_also_where_other_looks_have_used_up_the_time(
+    device: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At images of other guests, on a server that is away."""
+    monkeypatch.setattr(looking, "DEADLINE", 0.0)
+    with locked(device), pytest.raises(DiskBusy, match="is being filled, or changed, by another process"):
+        assemble([source(device, kind="block")], others=[], mountinfo="")
+
+
 def test_who_has_a_device_for_a_moment_hinders_nobody(device: Path) -> None:
     with locked(device, 0.1):
         assert assemble([source(device, kind="block")], others=[], mountinfo="") == [str(device)]
