@@ -1,7 +1,8 @@
 """The lock by which a block device is one program's alone while it is filled: flock, on the device's own file.
 
 udev and systemd hold to it as well (https://systemd.io/BLOCK_DEVICE_LOCKING): who looks at a device takes it shared, for a
-moment, and who changes what is on it takes it alone. QEMU does not know it.
+moment, and who changes what is on it takes it alone. QEMU does not know it. What a program has locked for what it starts,
+such as flock or "udevadm lock", is free for that.
 """
 
 from __future__ import annotations
@@ -57,12 +58,16 @@ def _is_kept(path: str) -> bool:
 
 
 def _taken(fd: int, how: int) -> bool:
+    from xmcompat.storage.processes import handed_down
+
     end = time.monotonic() + PATIENCE
     while True:
         try:
             fcntl.flock(fd, how | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
+            if handed_down(os.fstat(fd)):
+                return True
             if time.monotonic() > end:
                 return False
         time.sleep(_PAUSE)

@@ -38,11 +38,36 @@ def below(folder: str) -> list[Process]:
 def locking(path: str) -> list[Process]:
     """Those that hold a lock on the file at PATH, QEMU's among them; locks of other hosts are not seen."""
     try:
-        found = os.stat(path)
+        place = _place(os.stat(path))
     except (OSError, ValueError):
         return []
-    place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
     return _processes(lambda pid: any(place in line.split() for line in _told(pid, "lock:")))
+
+
+def handed_down(found: os.stat_result) -> bool:
+    """Whether a process that this one descends from has the file FOUND alone, by flock, or has left it to this one so: in
+    "flock /dev/vg0/web1 xm create web1.cfg" the lock is taken for the very program that asks. What this process has locked
+    itself is closed at an exec, and does not count."""
+    words = {"FLOCK", "WRITE", _place(found)}
+
+    def has(file: str) -> bool:
+        return any(words <= {*line.split()} for line in file.splitlines() if line.startswith("lock:"))
+
+    left = (file for file in _infos("self") if not _flags(file) & os.O_CLOEXEC)
+    return any(map(has, left)) or any(has(file) for pid in _ancestors() for file in _infos(pid))
+
+
+def _place(found: os.stat_result) -> str:
+    """As the kernel names a file of which it tells a lock."""
+    return f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+
+
+def _ancestors() -> Iterator[str]:
+    """The processes that this one descends from, as far as they are seen from here."""
+    pid = str(os.getppid())
+    while pid != "0":
+        yield pid
+        pid = next((line.split()[1] for line in _text(f"/proc/{pid}/status").splitlines() if line.startswith("PPid:")), "0")
 
 
 def having_open(device: int) -> list[Process]:
@@ -61,8 +86,8 @@ def having_open(device: int) -> list[Process]:
 
 
 def running(uuid: str) -> list[Process]:
-    """Those that run the guest with that UUID, as libvirt tells it QEMU. Names do not tell: another libvirt, in a container,
-    may have a guest that is called the same."""
+    """Those that run the guest with that UUID, as libvirt tells it QEMU. Names do not tell: another libvirt, in a
+    container, may have a guest that is called the same."""
     wanted = f"\0-uuid\0{uuid}\0"
     return _processes(lambda pid: wanted in _text(f"/proc/{pid}/cmdline"))
 
@@ -97,9 +122,19 @@ def _files(pid: str) -> Iterator[str]:
 
 def _told(pid: str, what: str) -> Iterator[str]:
     """The lines that begin with WHAT in what the kernel says of its open files."""
+    for file in _infos(pid):
+        yield from (line for line in file.splitlines() if line.startswith(what))
+
+
+def _infos(pid: str) -> Iterator[str]:
+    """What the kernel says of each of its open files."""
     with suppress(OSError):
-        for name in os.listdir(f"/proc/{pid}/fdinfo"):
-            yield from (line for line in _text(f"/proc/{pid}/fdinfo/{name}").splitlines() if line.startswith(what))
+        yield from (_text(f"/proc/{pid}/fdinfo/{name}") for name in os.listdir(f"/proc/{pid}/fdinfo"))
+
+
+def _flags(file: str) -> int:
+    """Those that a file was opened with, in what the kernel says of it."""
+    return next((int(line.split()[1], 8) for line in file.splitlines() if line.startswith("flags:")), 0)
 
 
 def _link(path: str) -> str:

@@ -6,6 +6,7 @@ import fcntl
 import os
 import stat
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.fixtures import CHECKOUT
 from xmcompat.errors import DeviceError, DiskBusy
 from xmcompat.storage import device_locks, looking
 from xmcompat.storage.check import Source, assemble, host_uses, identities
@@ -223,6 +225,36 @@ def test_a_device_that_is_being_filled_is_seen_also_where_other_looks_have_used_
 def test_who_has_a_device_for_a_moment_hinders_nobody(device: Path) -> None:
     with locked(device, 0.1):
         assert assemble([source(device, kind="block")], others=[], mountinfo="") == [str(device)]
+
+
+ASKS = """
+import sys
+from xmcompat.storage import device_locks
+device_locks.PATIENCE = 0.5
+with open(sys.argv[1]) as file:
+    print(repr(device_locks.filled_by(sys.argv[1])), device_locks.take(file.fileno()))
+"""
+
+
+@pytest.mark.parametrize(
+    "wrapper",
+    ["flock DEV ASK", "flock -o DEV ASK", "flock -o DEV sh -c 'ASK; :'", "sh -c 'exec 9<DEV; flock 9; exec ASK'"],
+    ids=["flock", "without its lock", "above a shell", "left by a shell"],
+)
+def test_a_device_that_was_locked_for_the_very_command_is_free_for_it(device: Path, wrapper: str) -> None:
+    """So that nobody else starts the same guest meanwhile."""
+    program = device.parent / "ask.py"
+    program.write_text(ASKS)
+    words = wrapper.replace("ASK", f"{sys.executable} {program} {device}").replace("DEV", str(device))
+    done = subprocess.run(
+        ["sh", "-c", f"exec {words}"], capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    )
+    assert (done.stdout, done.stderr) == ("'' True\n", "")
+
+
+def test_what_this_process_fills_itself_is_being_filled(device: Path) -> None:
+    with device_locks.taken(str(device)):
+        assert device_locks.filled_by(str(device)) == "another process"
 
 
 def test_who_only_looks_at_a_device_hinders_nobody(device: Path) -> None:
