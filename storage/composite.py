@@ -202,10 +202,20 @@ def _end(folder: str, domain: str) -> None:
     if not _until(lambda: not _is_busy(folder)):
         if _runs(folder):
             raise DeviceError(f"the disk in {folder} is in use by a running guest", hint=f"see 'xm list {domain}'")
-        why = f"the disk in {folder} is not free yet: its server still writes what '{domain}' had, or a program has it open"
-        raise DeviceError(why, hint="try again when that is done")
+        raise _not_free(folder, domain)
     _kill(folder)
     _remove(folder)
+
+
+def unwritten(folder: str, domain: str, patience: float) -> DeviceError | None:
+    """Why the disk in FOLDER cannot be served anew for DOMAIN, which has ended: what that had is not written after PATIENCE
+    seconds. None where it can, and where nothing is served."""
+    return None if _until(lambda: not _is_busy(folder), patience) else _not_free(folder, domain)
+
+
+def _not_free(folder: str, domain: str) -> DeviceError:
+    why = f"the disk in {folder} is not free yet: its server still writes what '{domain}' had, or a program has it open"
+    return DeviceError(why, hint="try again when that is done")
 
 
 def _is_busy(folder: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from xmcompat.backends import domain_xml
 from xmcompat.backends.devices import BlockSource, Disk, FileSource
 from xmcompat.backends.local_host import run_folder
-from xmcompat.errors import XmError
+from xmcompat.errors import DeviceError, XmError
 from xmcompat.guest import FirmwareBoot, GuestConfig
 from xmcompat.vdev import split_vdev, vdev_number
 
@@ -94,6 +95,18 @@ def sweep(uri: str) -> None:
     from xmcompat.storage import composite
 
     composite.sweep(folder(uri))
+
+
+def unwritten(xml: str, patience: float) -> DeviceError | None:
+    """Why the domain of XML, which has ended, cannot have its disks again yet: within PATIENCE seconds, servers have not
+    written what it had. None where it can."""
+    from xmcompat.storage import composite
+    from xmcompat.translate.partitions import served_folder
+
+    machine, end = domain_xml.parse(xml), time.monotonic() + patience
+    folders = filter(None, map(served_folder, machine.disks))
+    errors = (composite.unwritten(folder, machine.name, end - time.monotonic()) for folder in folders)
+    return next(filter(None, errors), None)
 
 
 def sized(parts: tuple[Part, ...], sizes: Mapping[str, int]) -> tuple[Part, ...]:

@@ -13,7 +13,7 @@ import uuid as uuids
 from collections.abc import Callable
 from typing import NamedTuple
 
-from xmcompat import connecting, disk_needs, guest_kernels, vif_traces
+from xmcompat import composites, connecting, disk_needs, guest_kernels, vif_traces
 from xmcompat.backends import domain_xml, kept_xml
 from xmcompat.backends.hypervisor import DomainInfo, DomainState, GuestEvent, Hypervisor
 from xmcompat.backends.kept_mark import Mark, Phase
@@ -34,6 +34,10 @@ MEMORY = 3600.0
 
 #: Seconds in which guests that restart together are stopped, before the first is built anew.
 GATHERING = 0.05
+
+#: Seconds for which all wait for what a guest has written to be on its volumes, before it waits beside the others; and
+#: between two looks then. Longer, and what happens to others is seen late.
+MOMENT = 0.25
 
 _RESTARTS = (EventAction.RESTART, EventAction.RENAME_RESTART, EventAction.COREDUMP_RESTART, EventAction.SOFT_RESET)
 
@@ -79,6 +83,7 @@ class Keeper:
         self._options = options or Options()
         self._due: list[tuple[DomainInfo, XenRecord, Mark]] = []
         self._ends: dict[str, GuestEvent] = {}
+        self._waiting: dict[str, tuple[str, float]] = {}  # the names of those that wait for their disks, and until when
 
     @property
     def _hypervisor(self) -> Hypervisor:
@@ -89,6 +94,7 @@ class Keeper:
         """See from now on what happens to guests."""
         self._ends.clear()
         self._due.clear()
+        self._waiting.clear()
         self._hypervisor.watch_guests(self.on_event)
 
     def catch_up(self) -> None:
@@ -106,6 +112,10 @@ class Keeper:
         """End what has been begun, before nobody waits for events any more: no guest is to stay stopped."""
         while self._due:
             self._next()
+        while self._waiting:
+            time.sleep(MOMENT)
+            for uuid in [*self._waiting]:
+                self._try_again(uuid)
 
     def on_event(self, event: GuestEvent) -> None:
         """What QEMU says of a guest: an end is remembered, and acted on when the guest starts anew."""
@@ -266,7 +276,8 @@ class Keeper:
         self._end(uuid, self._hypervisor.halt, for_good=False)
         self._start_new(uuid, name, mark)
 
-    def _start_new(self, uuid: str, name: str, mark: Mark) -> None:
+    def _start_new(self, uuid: str, name: str, mark: Mark, end: float = 0.0) -> None:
+        """END: until when (monotonic time) it may still wait for its disks; 0 at the first try."""
         hypervisor = self._hypervisor
         if mark.copy and not self._is_there(mark.copy):
             dead = _dead(mark)._replace(managed=False, keeps=True)
@@ -276,8 +287,13 @@ class Keeper:
         _, known = hypervisor.marks(uuid)
         if known is None or known.phase != Phase.REBUILDING:
             raise DomainNotFound(name)  # somebody has destroyed it
+        unwritten = composites.unwritten(hypervisor.definition(uuid), 0.0 if end else MOMENT)
+        if unwritten and (not end or time.monotonic() < end):
+            return self._wait(uuid, name, end)
         self._step("start")
         try:
+            if unwritten:
+                raise unwritten
             self._have_disks(uuid)
             hypervisor.start_again(uuid, paused=self._waits(uuid))
             disk_needs.settle(uuid)
@@ -292,6 +308,19 @@ class Keeper:
             self._log("ERROR", f"Domain {name} could not be started again: {error.line()}. It stays halted.")
             return
         self._settle(uuid, name, mark)
+
+    def _wait(self, uuid: str, name: str, end: float) -> None:
+        """Try once more when others have had their turns: a slow volume takes its time."""
+        if not end:
+            self._log("INFO", f"Domain {name} waits for its disks: what it had is still being written.")
+        self._waiting[uuid] = (name, end or time.monotonic() + disk_needs.DEADLINE)
+        self._hypervisor.call_later(MOMENT, lambda: self._try_again(uuid))
+
+    def _try_again(self, uuid: str) -> None:
+        """Unless it waits no longer; somebody may have destroyed it meanwhile, or started it, and it may have its turn."""
+        name, end = self._waiting.pop(uuid, ("", 0.0))
+        if name and all(info.uuid != uuid for info, _, _ in self._due):
+            self._guarded(name, lambda: self._finish(uuid, name, end))
 
     def _have_disks(self, uuid: str) -> None:
         if is_local(self._hypervisor.uri):
@@ -335,11 +364,11 @@ class Keeper:
 
     # -- what a keeper that has died left
 
-    def _finish(self, uuid: str, name: str) -> None:
+    def _finish(self, uuid: str, name: str, end: float = 0.0) -> None:
         live, known = self._hypervisor.marks(uuid)
         if live is None:
             if known is not None and known.phase == Phase.REBUILDING:
-                self._start_new(uuid, name, known)
+                self._start_new(uuid, name, known, end)
             elif known is not None:
                 self._hypervisor.sweep(uuid)
         elif live.phase == Phase.REBUILDING:
