@@ -40,7 +40,11 @@ _SAYINGS = (
 
 
 def usable(need: Need) -> Lv:
-    """What LVM says of the volume. Raises StorageError for what no guest can have, and where it is not to be seen."""
+    """What LVM says of the volume. Raises StorageError for what no guest can have, and where it is not to be seen.
+
+    Asked of what is to be activated alone: of a volume that is up, also one that is half made and that the host has
+    activated when it started, nothing is asked, for that would cost each start a program.
+    """
     if not is_there("lvm"):
         why = f"{need.words['path']} is not there, and could be a volume of LVM alone"
         raise StorageError(why, hint=package_hint("lvm"))
