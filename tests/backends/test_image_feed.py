@@ -200,8 +200,11 @@ def test_a_reader_that_is_about_to_open_one_that_is_stopped_is_not_left_waiting(
 
 
 @pytest.mark.parametrize("opens", [0, 1])
-def test_a_reader_that_was_held_up_on_his_way_to_one_that_is_stopped_is_not_left_waiting(source: Path, opens: int) -> None:
+def test_a_reader_that_was_held_up_on_his_way_to_one_that_is_stopped_is_not_left_waiting(
+    source: Path, monkeypatch: pytest.MonkeyPatch, opens: int
+) -> None:
     """He has found its name, and comes when that is gone and whoever held it open for him as well."""
+    monkeypatch.setattr(image_feed, "_LATE", 60)
     ends: list[bytes] = []
 
     def come_late() -> None:
