@@ -4,7 +4,8 @@ In this order: what the user chose (XMCOMPAT_ACCELERATOR, then the setting ``acc
 another host, what it says of itself; on this host, a guest is run (``kvm_probe`` says which, and why nothing less
 will do), once per boot: the verdict is remembered in /run/xmcompat, by an ordinary user in his XDG_RUNTIME_DIR.
 A host that is too busy to run that guest, as one where many start at its boot, has proved nothing: it is asked with more
-time, and where that tells nothing either, KVM is taken. Emulation would be for the guest's whole life.
+time, and where that tells nothing either, KVM is taken. Emulation would be for the guest's whole life. Busy is a host that
+has kept the test guest waiting; a KVM that sleeps where nothing holds it up does not work.
 Xen has no counterpart.
 """
 
@@ -26,12 +27,14 @@ DEVICE = "/dev/kvm"
 ROOT_DIRECTORY = "/run/xmcompat"
 
 #: Changes whenever the probe does, so that an older probe's verdict does not count.
-PROBE_VERSION = 1
+PROBE_VERSION = 2
 
-#: Seconds that each try has: a further one is made where the guest of the one before hardly got any processor time.
+#: Seconds that each try has: a further one is made where the host kept the guest of the one before waiting.
 DEADLINES = (DEADLINE, 30.0)
 #: Seconds of processor time that the guest, which needs some hundredths, must have had to count as hanging.
 _ENOUGH = DEADLINE / 4
+#: The share of its time for which a guest must have been kept waiting by its host, for that to be why it came to no end.
+_HELD_UP = 0.5
 
 _WORDS = {"auto": None, "kvm": Accelerator.KVM, "tcg": Accelerator.TCG}
 _INSTEAD = f"{VARIABLE}=kvm uses it all the same"
@@ -195,13 +198,15 @@ def judge(outcome: Outcome, device: str = DEVICE) -> tuple[Accelerator, str]:
 
 
 def _is_lasting(outcome: Outcome) -> bool:
-    """Whether a second try in this boot would end the same."""
-    return outcome.works or outcome.end in (SLOW, FAILED) or (outcome.end == HUNG and not _got_no_time(outcome))
+    """Whether a second try in this boot would end the same. One that slept, or of which too little is known, might not."""
+    ran = outcome.cpu is not None and outcome.cpu > _ENOUGH
+    return outcome.works or outcome.end in (SLOW, FAILED) or (outcome.end == HUNG and ran)
 
 
 def _got_no_time(outcome: Outcome) -> bool:
-    """Whether nothing is known yet: it hung, and hardly got any processor time."""
-    return outcome.end == HUNG and outcome.cpu is not None and outcome.cpu <= _ENOUGH
+    """Whether nothing is known yet: it hung, hardly got any processor time, and this host is why."""
+    little = outcome.cpu is not None and outcome.cpu <= _ENOUGH
+    return outcome.end == HUNG and little and outcome.held_up >= _HELD_UP
 
 
 # -- memory

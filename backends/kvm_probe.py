@@ -19,6 +19,10 @@ some 350 ns an instruction, hundreds of times slower than QEMU's own emulation (
 no breakpoint in 64-bit mode: it ends with KVM_EXIT_INTERNAL_ERROR before T, after a few milliseconds; the one that
 knows it fails at M. The marks tell where it ended, and those before it that the probe itself works.
 
+A guest that comes to no end within the deadline proves something only where it could have gone on. So before the first
+mark, the child says when Python was loaded, which may take long from a disk that others keep busy; and before it is killed,
+it is looked at how long it has waited for a processor. One that was ready to go on and has slept since is asleep in KVM.
+
 This file is a program: ``probe()`` runs it in a process of its own, under a deadline, because a KVM that hangs
 must not take the caller along. It imports nothing of the package. The guest writes its marks to port 0xE9, where
 QEMU has its debug console, so that the same bytes can be tried under TCG.
@@ -31,6 +35,7 @@ import json
 import os
 import struct
 import sys
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -109,12 +114,16 @@ EXIT_NAMES = {
 
 
 class Outcome(NamedTuple):
-    """How the try went. ``cpu`` is the processor time (seconds) the child used, None where it is not known."""
+    """How the try went. ``cpu`` is the processor time (seconds) the child used, None where it is not known.
+
+    ``held_up``, where it hung, is the share of its time in which not KVM but this host had it wait: 0 to 1.
+    """
 
     marks: str
     end: str
     detail: str = ""
     cpu: float | None = None
+    held_up: float = 0.0
 
     @property
     def works(self) -> bool:
@@ -139,23 +148,55 @@ def probe(device: str = "/dev/kvm", deadline: float = DEADLINE, *, program: str 
         )
     except OSError as error:
         return Outcome("", BROKEN, f"cannot start {arguments[0]}: {error.strerror}")
+    start = time.monotonic()
+    cpu, waited = None, 0.0
     try:
         output, _ = child.communicate(timeout=deadline)
-        hung = False
+        if hung := child.returncode == -14:  # its own alarm: this process was held up itself, and could not look
+            waited = deadline
     except subprocess.TimeoutExpired as expired:
         output, hung = expired.output or b"", True
+        cpu, waited = times_of(child.pid)
     finally:
         _end(child)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return read_outcome(output, hung=hung or child.returncode == -14, cpu=cpu)
+    if child.returncode is not None:  # else it is not among those whose time is counted
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    # What it waited for while Python was loaded counts twice: at worst it is tried once more, and longer.
+    held_up = min((_loading(output, start) + waited) / deadline, 1.0) if hung else 0.0
+    return read_outcome(output, hung=hung, cpu=cpu, held_up=held_up)
 
 
-def read_outcome(output: bytes, *, hung: bool, cpu: float | None = None) -> Outcome:
-    """The outcome that the child's output (marks, then a line of JSON) tells."""
+def times_of(pid: int, proc: str = "/proc") -> tuple[float | None, float]:
+    """Seconds that process PID ran, None where the kernel does not tell, and that it waited for a processor, and for a
+    disk where the kernel counts that. Infinite where it wants a processor just now: what it waits yet is in no count."""
+    ran, waited = None, 0.0
+    try:
+        with open(f"{proc}/{pid}/stat", encoding="latin-1") as file:
+            fields = file.read().rpartition(")")[2].split()  # from the third on
+        waited = float("inf") if fields[0] == "R" else int(fields[39]) / os.sysconf("SC_CLK_TCK")
+        with open(f"{proc}/{pid}/schedstat", encoding="ascii") as file:
+            on, queued, times = (int(word) for word in file.read().split())
+    except (OSError, ValueError, IndexError):
+        return ran, waited
+    return (on / 1e9, waited + queued / 1e9) if times else (ran, waited)  # zeros: it counts nothing
+
+
+def _loading(output: bytes, start: float) -> float:
+    """Seconds from START until the child was ready to run the guest, by its OUTPUT; infinite where it was not."""
+    word, told, _ = output.partition(b" ")
+    try:
+        return max(float(word) - start, 0.0) if told else 0.0 if output else float("inf")
+    except ValueError:
+        return 0.0
+
+
+def read_outcome(output: bytes, *, hung: bool, cpu: float | None = None, held_up: float = 0.0) -> Outcome:
+    """The outcome that the child's output (the time when it was ready, marks, then a line of JSON) tells."""
     marks, _, rest = output.decode("latin-1").partition("\n")
+    marks = marks.rpartition(" ")[2]
     if hung:
-        return Outcome(marks, HUNG, "", cpu)
+        return Outcome(marks, HUNG, "", cpu, held_up)
     try:
         end, detail = json.loads(rest)
     except ValueError:
@@ -255,8 +296,6 @@ class Vcpu:
 
 def run_guest(device: str, code: bytes, on_mark: Callable[[str], None]) -> tuple[str, str]:
     """Run CODE on DEVICE until it ends; ON_MARK gets each mark at once. Returns the end and its details."""
-    import time
-
     try:
         vcpu = Vcpu(device, code)
         loop_start = 0.0
@@ -276,12 +315,15 @@ def _tell(mark: str) -> None:
 
 
 def main() -> None:
-    """The child: marks to stdout as they come, then the end and its details as a line of JSON."""
+    """The child: when it is ready, and marks as they come, to stdout; then the end and its details as a line of JSON."""
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(int(float(sys.argv[2])) + 1)  # should the parent be gone
+    for name in ("ctypes", "mmap", "fcntl"):
+        __import__(name)  # what the guest needs: nothing is loaded any more once it is ready
+    _tell(f"{time.monotonic():.3f} ")
     end = run_guest(sys.argv[1], GUEST_CODE, _tell)
     os.write(1, b"\n" + json.dumps(end).encode())
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xmcompat.backends import accelerator
+from xmcompat.backends import accelerator, kvm_probe
 from xmcompat.backends.accelerator import Boot, Verdict, decide, judge, read_word, recall, remember, this_boot
 from xmcompat.backends.kvm_probe import BROKEN, COMPLETE, FAILED, HALTED, HUNG, REFUSED, SLOW, Outcome, probe
 from xmcompat.backends.machine import Accelerator
@@ -72,6 +72,27 @@ def test_auto_on_this_host_is_what_the_probe_proves(tmp_path: Path) -> None:
     assert verdict.accelerator is (Accelerator.KVM if outcome.works else Accelerator.TCG)
     assert verdict.reason
     assert not verdict.chosen
+
+
+@pytest.mark.parametrize("step", ["CREATE_VM", "RUN"])
+def test_a_kvm_that_sleeps_on_a_host_with_time_is_not_used(tmp_path: Path, step: str) -> None:
+    path = tmp_path / "asleep.py"
+    source = Path(kvm_probe.__file__).read_text()
+    asleep = (
+        f"        __import__('time').sleep(60 if name == {step!r} else 0)\n"
+        "        return {'GET_API_VERSION': 12}.get(name, 4096)\n"
+    )
+    path.write_text(source.replace("        import fcntl\n\n", asleep).replace("mmap.mmap(self._vcpu,", "mmap.mmap(-1,"))
+    for number in range(5):  # until the host has time, so that nothing else holds it up
+        host = Host(tmp_path / str(number))
+        verdict = decide(
+            local=True, supports_kvm=lambda: True, environ={}, settings=Settings(), device=DEVICE,
+            directories=host.directories, run_probe=lambda device, deadline: probe(device, deadline, program=str(path)),
+        )
+        if verdict.accelerator is Accelerator.TCG:
+            break
+    assert (verdict.accelerator, verdict.untried, verdict.remembered) == (Accelerator.TCG, False, "")
+    assert verdict.reason.startswith(f"{DEVICE} opens but runs no kernel: a test guest did not run its first instruction and")
 
 
 # -- who decides
@@ -213,7 +234,7 @@ def test_only_the_whole_way_is_kvm() -> None:
 
 # -- a host that is too busy
 
-BUSY = Outcome("", HUNG, "", 0.02)
+BUSY = Outcome("", HUNG, "", 0.02, 0.9)
 
 
 def test_a_host_that_is_busy_for_a_while_is_asked_with_more_time_and_uses_kvm(tmp_path: Path) -> None:
@@ -258,6 +279,18 @@ def test_a_host_that_is_too_busy_to_tell_uses_kvm_and_says_so_and_remembers_noth
     verdict = host.decide()
     assert (verdict.accelerator, verdict.untried) == (Accelerator.TCG, False)
     assert verdict.reason.startswith("libvirt offers no KVM; ")
+
+
+@pytest.mark.parametrize(
+    "outcome", [Outcome("", HUNG, "", 0.02, 0.05), Outcome("RPL", HUNG, "", 0.0), Outcome("R", HUNG, "", None, 1.0)]
+)
+def test_a_kvm_that_sleeps_where_nothing_holds_it_up_is_none_and_no_more_time_is_given(
+    tmp_path: Path, outcome: Outcome
+) -> None:
+    host = Host(tmp_path / "run", outcome)
+    verdict = host.decide()
+    assert (verdict.accelerator, verdict.untried, host.deadlines) == (Accelerator.TCG, False, [3.0])
+    assert verdict.reason.endswith(f" and hung{INSTEAD}")
 
 
 # -- once per boot

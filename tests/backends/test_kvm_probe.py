@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ from xmcompat.backends.kvm_probe import (
     probe,
     read_outcome,
     run_guest,
+    times_of,
 )
 
 KVM = "/dev/kvm"
@@ -158,6 +160,104 @@ def test_a_hanging_guest_is_ended_at_the_deadline_and_its_marks_are_known(progra
     assert (outcome.marks, outcome.end) == ("RPL", HUNG)
     pid = (program.parent / "pid").read_text()
     assert not os.path.exists(f"/proc/{pid}")
+
+
+def test_a_child_that_sleeps_once_it_is_ready_was_not_held_up_by_its_host(program: Path) -> None:
+    for deadline in (1.0, 4.0, 16.0):  # until it has come as far in a part of it
+        outcome = probe(deadline=deadline, program=str(program))
+        if outcome.held_up < 0.5:
+            break
+    assert (outcome.marks, outcome.end) == ("RPL", HUNG)
+    assert outcome.held_up < 0.5
+    assert outcome.cpu is not None
+
+
+def test_a_child_that_was_not_loaded_by_the_deadline_was_held_up_all_the_time(tmp_path: Path) -> None:
+    (tmp_path / "loading.py").write_text("import time; time.sleep(60)")
+    outcome = probe(deadline=0.5, program=str(tmp_path / "loading.py"))
+    assert (outcome.marks, outcome.end, outcome.held_up) == ("", HUNG, 1.0)
+
+
+def test_a_child_that_was_loaded_late_was_held_up_until_then(tmp_path: Path) -> None:
+    (tmp_path / "late.py").write_text(
+        "import os, time; time.sleep(1.5); os.write(1, b'%.3f ' % time.monotonic() + b'R'); time.sleep(60)"
+    )
+    outcome = probe(deadline=2.0, program=str(tmp_path / "late.py"))
+    assert outcome.end == HUNG
+    assert 0.7 < outcome.held_up <= 1.0
+
+
+def test_a_child_whose_processor_others_have_was_held_up(tmp_path: Path) -> None:
+    processor = min(os.sched_getaffinity(0))
+    take = f"import os; os.sched_setaffinity(0, [{processor}])"
+    (tmp_path / "starved.py").write_text(
+        f"{take}; os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0)); os.write(1, b'R')\nwhile True: pass\n"
+    )
+    others = [subprocess.Popen([sys.executable, "-c", f"{take}\nwhile True: pass\n"]) for _ in range(2)]
+    try:
+        for deadline in (2.0, 4.0, 16.0):  # until it has been loaded within it, and they have long been there
+            outcome = probe(deadline=deadline, program=str(tmp_path / "starved.py"))
+            if outcome.marks and outcome.cpu is not None and outcome.cpu < deadline / 4:
+                break
+    finally:
+        for one in others:
+            one.kill()
+            one.wait()
+    assert (outcome.marks, outcome.end) == ("R", HUNG)
+    assert outcome.held_up > 0.5
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_child_that_cannot_be_collected_has_had_what_the_kernel_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tells: bool
+) -> None:
+    """It is not among those whose time is summed up, which is none then, whatever it used."""
+    (tmp_path / "busy.py").write_text("import os; os.write(1, b'R')\nwhile True: pass\n")
+    left: list[subprocess.Popen[bytes]] = []
+    monkeypatch.setattr(kvm_probe, "_end", left.append)
+    if not tells:
+        monkeypatch.setattr(kvm_probe, "times_of", lambda _pid: (None, 0.0))
+    for deadline in (2.0, 4.0, 16.0):  # until it has had its share of a processor within it
+        outcome = probe(deadline=deadline, program=str(tmp_path / "busy.py"))
+        child = left.pop()
+        child.kill()
+        child.communicate()
+        if outcome.cpu is None or outcome.cpu > 0.75:
+            break
+    assert outcome.end == HUNG
+    assert (outcome.cpu or 0.0) > 0.75 if tells else outcome.cpu is None
+
+
+def test_a_child_that_its_own_alarm_ended_was_held_up_as_its_caller_was(tmp_path: Path) -> None:
+    (tmp_path / "alarm.py").write_text("import os, signal; os.write(1, b'R'); os.kill(os.getpid(), signal.SIGALRM)")
+    outcome = probe(deadline=30.0, program=str(tmp_path / "alarm.py"))
+    assert (outcome.marks, outcome.end, outcome.held_up) == ("R", HUNG, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("state", "counts", "expected"),
+    [
+        ("S", "250000000 1500000000 7\n", (0.25, 1.5 + 0.5)),
+        ("D", "250000000 0 7\n", (0.25, 0.5)),
+        ("R", "250000000 1500000000 7\n", (0.25, float("inf"))),
+        ("S", "0 0 0\n", (None, 0.5)),
+        ("S", None, (None, 0.5)),
+        ("R", None, (None, float("inf"))),
+        ("S", "garbled", (None, 0.5)),
+        (None, None, (None, 0.0)),
+    ],
+)
+def test_what_a_process_had_and_waited_for_is_read_as_far_as_the_kernel_tells(
+    tmp_path: Path, state: str | None, counts: str | None, expected: tuple[float | None, float]
+) -> None:
+    (tmp_path / "7").mkdir()
+    if state is not None:
+        rest = " ".join(["0"] * 38)
+        delay = os.sysconf("SC_CLK_TCK") // 2
+        (tmp_path / "7/stat").write_text(f"7 (py) S thon) {state} {rest} {delay} 0 0\n")
+    if counts is not None:
+        (tmp_path / "7/schedstat").write_text(counts)
+    assert times_of(7, str(tmp_path)) == expected
 
 
 def test_a_guest_that_hangs_under_kvm_itself_is_ended_too(tmp_path: Path) -> None:
