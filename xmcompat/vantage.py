@@ -44,6 +44,7 @@ from xmcompat.toolstack import DOM0_NAME, DOM0_UUID
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from xmcompat.backends.accelerator import Verdict
     from xmcompat.backends.hypervisor import DiskUse, Hypervisor
     from xmcompat.backends.machine import Machine
 
@@ -64,7 +65,9 @@ def host_facts(
     me, machine = hypervisor.migration_host(), hypervisor.host()
     listening = _listening_ports()
     free = set(range(own.ports[0], own.ports[1] + 1)) - listening
-    kvm = accelerator(hypervisor, environ=environ, settings=settings).accelerator is Accelerator.KVM
+    verdict = accelerator(hypervisor, environ=environ, settings=settings)
+    # A new guest that hangs under a KVM that nobody has tried is started again; one that moves there would be lost.
+    kvm = verdict.accelerator is Accelerator.KVM and not verdict.untried
     return HostFacts(
         hostname=os.uname().nodename, uuid=me.uuid, addresses=tuple(own_addresses()), libvirt=me.libvirt,
         emulator=me.emulator, program=__version__, arch=os.uname().machine,
@@ -77,7 +80,8 @@ def host_facts(
         taken=_taken(hypervisor, wanted), names=(_resolved(other),) if other else (), free_ports=len(free),
         busy_ports=tuple(screen.port for screen in wanted.screens if screen.port in listening),
         missing_files=tuple(path for path in wanted.files if not _is_there(path)), security=_security(),
-        lock_manager=lockspace.manager().kind, clock=time.time(), told=tuple(_told(wanted, environ)),
+        lock_manager=lockspace.manager().kind, clock=time.time(),
+        told=(*_untried(hypervisor, wanted, verdict), *_told(wanted, environ)),
     )  # fmt: skip
 
 
@@ -269,6 +273,15 @@ def _security() -> str:
             if file.read().strip() in values:
                 return name
     return ""
+
+
+def _untried(hypervisor: Hypervisor, wanted: Wanted, verdict: Verdict) -> Iterator[Finding]:
+    """Why this host offers no KVM to a guest that needs it and does not run here, though it uses it for new ones."""
+    if not verdict.untried or wanted.accelerator != Accelerator.KVM.value:
+        return
+    if not any(info.uuid == wanted.uuid and info.started for info in hypervisor.domains()):
+        what = f"KVM could not be tried on {os.uname().nodename}, which is too busy"
+        yield Finding(stops=False, what=what, do="try again when it is less so")
 
 
 def _told(wanted: Wanted, environ: Mapping[str, str]) -> Iterator[Finding]:
