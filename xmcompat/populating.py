@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
+from xmcompat import losses
 from xmcompat.backends import domain_xml
+from xmcompat.backends.call_thread import Call
 from xmcompat.backends.devices import BlockSource, Bus, CharDevice, Disk, DiskDevice, FileSource, Graphics, Nic, Video
 from xmcompat.backends.facts import HostFacts
 from xmcompat.backends.gather import gather
@@ -30,7 +32,6 @@ from xmcompat.errors import (
     StillWritten,
     XmError,
 )
-from xmcompat.losses import when_back
 from xmcompat.network import mac
 from xmcompat.preflight import KERNEL_HEAD, refuse_overlong
 from xmcompat.translate.kernel import kernel_verdict
@@ -40,6 +41,8 @@ _TARGETS = {"virtio": (Bus.VIRTIO, "vda"), "ide": (Bus.IDE, "hda"), "sata": (Bus
 BUSES = tuple(_TARGETS)
 #: Seconds that libvirt has to tell how a domain ended, once it has gone.
 TOLD = 10.0
+#: Seconds that libvirtd has to end a domain, beside those in which it may come back.
+ENDING = 15.0
 
 
 class Installer(NamedTuple):
@@ -181,12 +184,16 @@ def _is_there(hypervisor: Hypervisor, uuid: str) -> bool:
 
 
 def _end(hypervisor: Hypervisor, machine: Machine, disk: str, again: Callable[[], Hypervisor]) -> None:
-    """Raises StillWritten, whatever else comes, where MACHINE may still write the DISK."""
-    failed: XmError | None = None
+    """Raises StillWritten, whatever else comes, where MACHINE may still write the DISK. Back soon also where libvirtd takes
+    calls and does not answer: Ctrl-C is not heard meanwhile."""
+    failed: XmError | None = XmError("libvirtd does not answer")
     try:
         with undisturbed():
             try:
-                _destroy(hypervisor, machine, again)
+                ending = Call(lambda: _destroy(hypervisor, machine, again))
+                if ending.ended(losses.BACK + ENDING):
+                    ending.result()
+                    failed = None
             except XmError as error:
                 failed = error
     finally:
@@ -205,4 +212,4 @@ def _destroy(hypervisor: Hypervisor, machine: Machine, again: Callable[[], Hyper
     try:
         ended(hypervisor)
     except HypervisorUnreachable as error:
-        when_back(machine.name, ConnectionLost(error.message), again, ended)
+        losses.when_back(machine.name, ConnectionLost(error.message), again, ended)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,10 +16,12 @@ import pytest
 from tests.fakes import FakeHypervisor
 from xmcompat import losses, populating
 from xmcompat.backends.hypervisor import DomainInfo
-from xmcompat.errors import ConnectionLost, HypervisorError, HypervisorUnreachable, StillWritten
+from xmcompat.errors import ConnectionLost, HypervisorError, HypervisorUnreachable, OperationError, StillWritten, XmError
 from xmcompat.storage.image_device import spoilt_on_failure
 from xmcompat.storage.image_populate import empty_disk
 from xmcompat.storage.image_programs import ImageInUse
+from xmcompat.tool.image_populate import populate
+from xmcompat.toolstack import Toolstack
 
 LOST = "Xend has probably crashed!"
 ISO = "/dev/null"  # which nobody looks at here
@@ -120,6 +126,76 @@ def test_an_installer_that_libvirt_cannot_end_keeps_its_disk_also_after_ctrl_c(
         "process 4711 with SIGKILL: Device or resource busy; end it with 'xm destroy install-web1', and try again"
     )
     assert back.draft.exists()
+
+
+@pytest.fixture
+def silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Set at the end of the test, or by it: what waits for it gets no answer until then."""
+    monkeypatch.setattr(populating, "ENDING", 0.2)
+    over = threading.Event()
+    yield over
+    over.set()
+
+
+@pytest.mark.parametrize("what", ["destroy", "again"])
+def test_ctrl_c_comes_back_where_libvirtd_does_not_answer_and_the_disk_is_left_as_it_is(
+    back: Back, silence: threading.Event, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def wait(*_: object) -> FakeHypervisor:
+        silence.wait(10)
+        return back
+
+    monkeypatch.setattr(back, what, wait)
+    begun = time.monotonic()
+    with pytest.raises((StillWritten, KeyboardInterrupt)) as caught:
+        fill(back, interrupted=True)
+    assert time.monotonic() - begun < 10
+    assert isinstance(caught.value, StillWritten)
+    assert caught.value.line() == (
+        f"'install-web1' could not be ended and may still write {back.draft}, which is left as it is: libvirtd does not "
+        "answer; end it with 'xm destroy install-web1', and try again"
+    )
+    assert (len(back.known), back.draft.stat().st_size) == (1, 1 << 20)
+
+
+def test_ctrl_c_beside_a_libvirtd_that_does_not_answer_at_once_ends_the_installer_first(
+    back: Back, silence: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every further Ctrl-C is heard when it is known what became of the installer, and the disk goes then."""
+    monkeypatch.setattr(populating, "ENDING", 30.0)
+    destroy = back.destroy
+
+    def late(uuid: str) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        silence.wait(0.3)
+        destroy(uuid)
+
+    monkeypatch.setattr(back, "destroy", late)
+    with pytest.raises(KeyboardInterrupt):
+        fill(back, interrupted=True)
+    assert (back.drafts, back.known, list(back.draft.parent.iterdir())) == ([True], {}, [])
+
+
+@pytest.mark.parametrize("error", [None, OperationError("it crashed"), StillWritten("it may go on")])
+def test_the_connection_is_left_alone_where_the_installer_could_not_be_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: XmError | None
+) -> None:
+    """To close one whose libvirtd does not answer would wait for that for ever."""
+    closed: list[Toolstack] = []
+
+    def run(*_: object) -> populating.Outcome:
+        if error is not None:
+            raise error
+        return populating.Outcome("off")
+
+    monkeypatch.setattr(populating, "run", run)
+    monkeypatch.setattr(Toolstack, "hypervisor", FakeHypervisor())
+    monkeypatch.setattr(Toolstack, "close", lambda toolstack: closed.append(toolstack))
+    words = [str(tmp_path / "web1.img"), "--size", "1M", "--cdrom", ISO]
+    monkeypatch.setattr(populating, "refuse_unfit", lambda *_: None)
+    with nullcontext() if error is None else pytest.raises(type(error)):
+        populate.main(words, standalone_mode=False)
+    assert len(closed) == (0 if isinstance(error, StillWritten) else 1)
 
 
 def test_a_volume_that_an_installer_may_still_write_is_not_emptied(tmp_path: Path) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
-from xmcompat.errors import OperationError
+from xmcompat.errors import OperationError, StillWritten
 from xmcompat.tool.image_words import Format, Size, work
 from xmcompat.tool.output import printable
 
@@ -53,7 +54,7 @@ def populate(
     populating.refuse_unfit(installer, name)
     if force:
         refuse_needed(out)
-    with work(), Toolstack.open() as toolstack, empty_disk(out, size, format_, force=force) as disk:
+    with work(), _left_open(Toolstack.open()) as toolstack, empty_disk(out, size, format_, force=force) as disk:
         ended = populating.run(
             toolstack.hypervisor, installer, name, disk, format_, lambda info: _attend(toolstack, info, vnc=vnc),
             lambda: _anew(toolstack),
@@ -61,6 +62,20 @@ def populate(
         if ended.how not in ("off", "reset"):
             why = {"crash": "it crashed", "untold": "libvirt has not told how it ended"}.get(ended.how, "somebody ended it")
             raise OperationError(f"the installer did not come to its end: {why}; nothing is left of {printable(out)}")
+
+
+@contextmanager
+def _left_open(toolstack: Toolstack) -> Iterator[Toolstack]:
+    """TOOLSTACK, closed at the end; but not after StillWritten: libvirtd may not answer to that either, and another thread
+    may use it yet. It goes with the program."""
+    try:
+        yield toolstack
+    except StillWritten:
+        raise
+    except BaseException:
+        toolstack.close()
+        raise
+    toolstack.close()
 
 
 def _anew(toolstack: Toolstack) -> Hypervisor:
