@@ -185,8 +185,9 @@ def _is_locked(path: str) -> bool:
     return False
 
 
-def _until(free: Callable[[], bool], patience: float = PATIENCE, pause: float = 0.01) -> bool:
-    deadline = time.monotonic() + patience
+def _until(free: Callable[[], bool], patience: float | None = None, pause: float = 0.01) -> bool:
+    """Whether it is FREE within so many seconds, PATIENCE where nothing is said."""
+    deadline = time.monotonic() + (PATIENCE if patience is None else patience)
     while not free():
         if time.monotonic() > deadline:
             return False

@@ -130,8 +130,17 @@ def test_waiting_for_a_reboot(xm: Xm, guests: FakeHypervisor) -> None:
     assert xm("reboot", "web", "-w") == (0, "Domain web rebooted\nAll domains rebooted\n", "")
 
 
-def test_a_domain_that_stays_away_was_destroyed_for_failing_to_reboot(xm: Xm, guests: FakeHypervisor) -> None:
-    guests.on_wait = lambda: guests.known.clear()
+def test_a_domain_that_stays_away_was_destroyed_for_failing_to_reboot(
+    xm: Xm, guests: FakeHypervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("xmcompat.endings.time.monotonic", lambda: now[0])
+
+    def look() -> None:
+        guests.known.clear()
+        now[0] += 1.0
+
+    guests.on_wait = look
     out = "Domain web destroyed for failing to reboot\nAll domains rebooted\n"
     assert xm("reboot", "-w", "web") == (0, out, "")
 
