@@ -247,6 +247,19 @@ def test_a_disk_that_was_plugged_in_again_keeps_what_it_needs(shelf: Shelf) -> N
     assert shelf.there() == []
 
 
+def test_what_no_path_tells_of_is_kept_by_a_guest_that_has_a_disk_of_that_name(shelf: Shelf) -> None:
+    """A script's disk is a link to a device, which may be a volume of a kind of its own."""
+    hypervisor = FakeHypervisor.with_domains(there(1, "web1", WEB1))
+    lun = disk(shelf.folder / "lun0", "xvdb", HostNeed(kind="block_script", name="script"))
+    ready(lun, hypervisor=hypervisor)
+    disk_needs.settle(WEB1)
+    hypervisor.xml[WEB1] = domain_xml.render(replace(
+        planned(replace(GUEST, uuid=WEB1, memory=64), FACTS).machine, disks=(disk(shelf.folder / "lun1", "xvdb"),)
+    ))  # fmt: skip
+    disk_needs.gone(hypervisor, WEB1, "xvdb")
+    assert holders() == [f"{WEB1}.51728"]
+
+
 def test_a_volume_goes_where_another_was_plugged_in_by_its_name(shelf: Shelf) -> None:
     hypervisor = FakeHypervisor.with_domains(there(1, "web1", WEB1))
     lun0, lun1 = disk(shelf.folder / "lun0", "xvdb"), disk(shelf.folder / "lun1", "xvdb")

@@ -303,7 +303,7 @@ def _may_need(disk: Disk, need: Need) -> bool:
 
     path = disk.source.path if isinstance(disk.source, FileSource | BlockSource) else ""
     wanted = needs.need_of(os.path.abspath(path)) if path else None
-    return wanted is None or wanted.same(need)
+    return wanted is None or need.kind in needs.UNSEEN or wanted.same(need)
 
 
 @contextmanager
@@ -351,6 +351,8 @@ def repaired(hypervisor: Hypervisor) -> tuple[str, ...]:
         owners = [holds.owner_of(holder) for holder in hold.holders]
         if hold.need.kind != served.KIND or not owners or not _is_there(hypervisor, owners[0]):
             continue
+        if not disk_owners.runs(hypervisor, owners[0]):
+            continue  # it is being built anew
         domain = hold.need.words["domain"]
         name = hold.need.name
         if not composite.is_served(name):

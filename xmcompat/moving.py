@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from xmcompat.backends.domain_lock import locked
 from xmcompat.backends.hypervisor import DomainInfo, DomainState
 from xmcompat.backends.local_host import moving_folder
-from xmcompat.errors import OperationError
+from xmcompat.errors import DomainNotFound, OperationError
 
 if TYPE_CHECKING:
     from xmcompat.backends.hypervisor import Hypervisor
@@ -100,8 +100,11 @@ def settled(hypervisor: Hypervisor, info: DomainInfo) -> DomainInfo:
     Raises DomainNotFound.
     """
     if info.state == DomainState.PAUSED:
-        with suppress(BlockingIOError), locked(info.uuid, os.environ, patience=DEVICES):
-            return hypervisor.find(info.uuid)
+        try:
+            with suppress(BlockingIOError), locked(info.uuid, os.environ, patience=DEVICES):
+                return hypervisor.find(info.uuid)
+        except DomainNotFound:
+            raise DomainNotFound(info.name) from None
     return info
 
 

@@ -65,7 +65,6 @@ class PendingSave:
         self._toolstack = toolstack
         self._running = running
         self._over = False
-        self._config = sxp.pretty(describe(toolstack.hypervisor, info, toolstack.record(info)), 80)
         self._copy = running and copies
         self._seen: tuple[SavedDisk, ...] = ()
         self._folder, self._copies = "", dict[str, str]()
@@ -104,6 +103,7 @@ class PendingSave:
 
     def _begin(self) -> None:
         hypervisor, uuid = self._toolstack.hypervisor, self.info.uuid
+        self._config = sxp.pretty(describe(hypervisor, self.info, self._toolstack.record(self.info)), 80)
         self._made = unfinished(self.path)
         try:
             self._checksum = GrowingChecksum(self._made, IMAGE_HEADER)
@@ -218,7 +218,8 @@ class PendingSave:
 
     def _disks(self) -> SavedDisks:
         if not self._running:
-            return SavedDisks(saved_disks.seen(self._machine))
+            # who plugs an interface in may just have it stand still
+            return SavedDisks(saved_disks.seen(self._machine), running=self.info.state in RUNS)
         if self._copies:
             return SavedDisks(self._seen, os.path.basename(self._folder), True, self.info.state in RUNS)
         unknown = tuple(disk._replace(stamp="") for disk in saved_disks.seen(self._machine))

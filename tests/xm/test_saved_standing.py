@@ -177,6 +177,39 @@ def test_a_guest_that_stands_still_for_a_moment_for_an_interface_counts_as_one_t
     assert (said, waits) == ((0, "", ""), [UUID])
 
 
+def test_a_guest_that_stands_still_for_an_interface_when_its_save_begins_comes_back_running(
+    web1: FakeHypervisor, xm: Xm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin_save = web1.begin_save
+
+    def stands(uuid: str, path: str, **words: object) -> object:
+        web1.known[UUID] = WEB1._replace(state=DomainState.PAUSED)
+        return begin_save(uuid, path, **words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(web1, "begin_save", stands)
+    assert xm("save", "web1", str(tmp_path / "f")).status == 0
+    assert xm("restore", str(tmp_path / "f")) == (0, "", "")
+    assert [info.state for info in web1.known.values()] == [DomainState.RUNNING]
+
+
+@pytest.mark.parametrize("verb", ["save", "migrate"])
+def test_a_guest_that_ends_while_it_stands_still_is_named_as_it_was(
+    web1: FakeHypervisor, xm: Xm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    web1.known[UUID] = WEB1._replace(state=DomainState.PAUSED)
+    lock = moving.locked
+
+    @contextmanager
+    def ended(uuid: str, environ: object, *, patience: float | None = None) -> Iterator[None]:
+        web1.known.clear()
+        with lock(uuid, {}, patience=patience):
+            yield
+
+    monkeypatch.setattr(moving, "locked", ended)
+    said = xm(verb, "web1", str(tmp_path / "f") if verb == "save" else "localhost")
+    assert "Domain 'web1' does not exist." in said.err
+
+
 @pytest.mark.parametrize("words", [("shutdown", "web1"), ("shutdown", "-a"), ("reboot", "web1")], ids=" ".join)
 def test_a_guest_that_stands_still_for_its_disks_is_asked_to_end_after_that(
     web1: FakeHypervisor, xm: Xm, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
