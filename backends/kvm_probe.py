@@ -142,13 +142,13 @@ def probe(device: str = "/dev/kvm", deadline: float = DEADLINE, *, program: str 
 
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     arguments = [sys.executable or "python3", "-I", "-S", program or os.path.abspath(__file__), device, str(deadline)]
+    start = time.monotonic()
     try:
         child = subprocess.Popen(
             arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
     except OSError as error:
         return Outcome("", BROKEN, f"cannot start {arguments[0]}: {error.strerror}")
-    start = time.monotonic()
     cpu, waited = None, 0.0
     try:
         output, _ = child.communicate(timeout=deadline)

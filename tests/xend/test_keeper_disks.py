@@ -143,3 +143,25 @@ def test_one_that_somebody_deals_with_while_it_waits_is_left_to_him(writes: Writ
     world.libvirt.run()
     assert states(world) == before
     assert "ERROR" not in world.levels()
+
+
+def test_what_others_hold_is_not_looked_at_each_time_one_that_waits_is(
+    writes: Writes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look lets guests run whose disks fail, and tries again to give back what could not be taken down."""
+    world = World()
+    world.libvirt.boot(writes.guest)
+    rebooted(world, UUID)
+    looks: list[str] = []
+    monkeypatch.setattr(disk_needs, "sweep", lambda _hypervisor: looks.append("look") or ())
+    world.keeper.tend()
+    for _ in range(5):
+        turn(world)
+        world.keeper.tend()
+    assert states(world) == {"web1": DomainState.DYING}
+    assert looks == ["look"]
+    writes.end()
+    turn(world)
+    world.keeper.tend()
+    assert states(world) == {"web1": DomainState.RUNNING}
+    assert looks == ["look", "look"]

@@ -38,6 +38,8 @@ GATHERING = 0.05
 #: Seconds for which all wait for what a guest has written to be on its volumes, before it waits beside the others; and
 #: between two looks then. Longer, and what happens to others is seen late.
 MOMENT = 0.25
+#: Seconds from one time to the next at which what others hold is looked at, while some wait so.
+TENDED = 10.0
 
 _RESTARTS = (EventAction.RESTART, EventAction.RENAME_RESTART, EventAction.COREDUMP_RESTART, EventAction.SOFT_RESET)
 
@@ -83,6 +85,7 @@ class Keeper:
         self._options = options or Options()
         self._due: list[tuple[DomainInfo, XenRecord, Mark]] = []
         self._ends: dict[str, GuestEvent] = {}
+        self._tended = 0.0
         self._waiting: dict[str, tuple[str, float]] = {}  # the names of those that wait for their disks, and until when
 
     @property
@@ -104,7 +107,12 @@ class Keeper:
         self.tend()
 
     def tend(self) -> None:
-        """Give back what disks of guests needed that have gone, and serve those again whose servers have died."""
+        """Give back what disks of guests needed that have gone, and serve those again whose servers have died. Not at each
+        look at those that wait for their disks."""
+        now = time.monotonic()
+        if self._waiting and now < self._tended + TENDED:
+            return
+        self._tended = now
         for sentence in (*disk_needs.sweep(self._hypervisor), *disk_needs.repaired(self._hypervisor)):
             self._log("ERROR", sentence)
 
