@@ -18,7 +18,8 @@ import termios
 import time
 import tty
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -157,7 +158,7 @@ class LinuxGuest:
         with _server(place, address, port) as server:
             self.check(f"(timeout {int(seconds * 2 + 8)} nc {address} {port} </dev/zero >/dev/null 2>&1 &)")
             connection, _ = server.accept()
-            with connection:
+            with connection, self._explained():
                 return received_rate(connection, seconds)
 
     def receives_at(self, place: Place, address: str, *, seconds: float = 3.0, port: int = 5001) -> float:
@@ -165,8 +166,17 @@ class LinuxGuest:
         with _server(place, address, port) as server:
             self.check(f"(timeout {int(seconds * 2 + 8)} nc {address} {port} </dev/null >/dev/null 2>&1 &)")
             connection, _ = server.accept()
-            with connection:
+            with connection, self._explained():
                 return sent_rate(connection, seconds)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Where the body has waited in vain: with what the guest says of its connections. Where it says nothing, with that."""
+        try:
+            yield
+        except TimeoutError:
+            said = self.run("cat /proc/net/dev /proc/net/tcp; ps; dmesg | tail -5", timeout=30.0)[1]
+            raise AssertionError(f"nothing came or went; {self.name} says: {said}") from None
 
     def await_shell(self, timeout: float = SHELL_DEADLINE) -> None:
         """Wait until it has booted; also to be called after a restore or a migration, which gives it another console."""
