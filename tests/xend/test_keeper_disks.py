@@ -19,6 +19,7 @@ from xmcompat.backends import domain_xml
 from xmcompat.backends.devices import Bus, Disk, NetworkSource
 from xmcompat.backends.hypervisor import DomainState, GuestEvent
 from xmcompat.backends.machine import XenRecord
+from xmcompat.errors import HypervisorError
 from xmcompat.xend import keeper
 
 OTHER = "22222222-2222-4222-8222-222222222222"
@@ -165,3 +166,20 @@ def test_what_others_hold_is_not_looked_at_each_time_one_that_waits_is(
     world.keeper.tend()
     assert states(world) == {"web1": DomainState.RUNNING}
     assert looks == ["look", "look"]
+
+
+def test_one_whose_definition_cannot_be_read_stays_halted_and_it_is_said_why(
+    writes: Writes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be listed as dying for as long as xend runs."""
+    world = World()
+    world.libvirt.boot(writes.guest)
+
+    def fail(_xml: str, _patience: float) -> None:
+        raise HypervisorError("no such machine")
+
+    monkeypatch.setattr(keeper.composites, "unwritten", fail)
+    rebooted(world, UUID)
+    turn(world)
+    assert states(world) == {"web1": DomainState.DEAD}
+    assert world.logged[-1] == ("ERROR", "Domain web1 could not be started again: no such machine. It stays halted.")

@@ -295,11 +295,11 @@ class Keeper:
         _, known = hypervisor.marks(uuid)
         if known is None or known.phase != Phase.REBUILDING:
             raise DomainNotFound(name)  # somebody has destroyed it
-        unwritten = composites.unwritten(hypervisor.definition(uuid), 0.0 if end else MOMENT)
-        if unwritten and (not end or time.monotonic() < end):
-            return self._wait(uuid, name, end)
-        self._step("start")
         try:
+            unwritten = composites.unwritten(hypervisor.definition(uuid), 0.0 if end else MOMENT)
+            if unwritten and (not end or time.monotonic() < end):
+                return self._wait(uuid, name, end)
+            self._step("start")
             if unwritten:
                 raise unwritten
             self._have_disks(uuid)
